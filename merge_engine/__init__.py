@@ -1,0 +1,1 @@
+"""Merge fine-tuned models, exactly as published, and measure what happens."""

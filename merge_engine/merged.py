@@ -1,0 +1,108 @@
+"""Results of a merge: one model, or one part per expert."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .errors import RecipeError
+from .parts import Part
+from .weights import AddedWeights, Weights
+
+
+@dataclass(frozen=True)
+class Merged(abc.ABC):
+    """What a merge returns: weights to predict with, what was noticed on the way, and what it costs to keep."""
+
+    pretrained: Weights
+
+    @abc.abstractmethod
+    def weights(self, task: str | None = None) -> Weights:
+        """Return the weights that serve an input of `task`; a static merge ignores the task."""
+
+    @property
+    @abc.abstractmethod
+    def stored_parameters(self) -> float:
+        """Numbers to store, in units of one float parameter (a mask bit counts 1/32)."""
+
+
+@dataclass(frozen=True)
+class StaticMerged(Merged):
+    """One model, θ_m = θ_0 + offset + scaling · direction; tensors absent from both are pretrained.
+
+    Nothing is merged again when `scaling` changes.
+    """
+
+    direction: Mapping[str, Tensor]
+    offset: Mapping[str, Tensor]
+    scaling: float = 1.0
+    notes: tuple[str, ...] = ()
+
+    def task_vector(self, name: str) -> Tensor:
+        """Return the merged task vector of one tensor, float32."""
+        scaled = self.scaling * self.direction[name]
+        return scaled + self.offset[name] if name in self.offset else scaled
+
+    def rescaled(self, scaling: float) -> StaticMerged:
+        """Return the same merge with another scaling coefficient."""
+        return dataclasses.replace(self, scaling=float(scaling))
+
+    def weights(self, task: str | None = None) -> Weights:
+        """Return the merged weights, lazily added, float32."""
+        return AddedWeights(self.pretrained, _TaskVectors(self))
+
+    @property
+    def stored_parameters(self) -> float:
+        return float(sum(self.pretrained[n].numel() for n in self.pretrained))
+
+
+class _TaskVectors(Mapping[str, Tensor]):
+    def __init__(self, merged: StaticMerged) -> None:
+        self.merged = merged
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.merged.task_vector(name)
+
+    def __iter__(self):
+        return iter(self.merged.direction)
+
+    def __len__(self) -> int:
+        return len(self.merged.direction)
+
+
+@dataclass(frozen=True)
+class PerTaskMerged(Merged):
+    """The pretrained model and one stored part per expert; serves the expert of a known or routed task."""
+
+    tasks: tuple[str, ...]
+    parts: Mapping[str, Part]
+    notes: tuple[str, ...] = ()
+
+    def weights(self, task: str | None = None) -> Weights:
+        """Return θ_0 plus the part of `task`; raises RecipeError for a task that has no expert."""
+        if task not in self.tasks:
+            raise RecipeError(f"This merge keeps one part per expert and has none for '{task}'; known: {', '.join(self.tasks)}.")
+        return AddedWeights(self.pretrained, _OneTask(self, self.tasks.index(task)))
+
+    @property
+    def stored_parameters(self) -> float:
+        base = float(sum(self.pretrained[n].numel() for n in self.pretrained))
+        return base + sum(part.stored_parameters for part in self.parts.values())
+
+
+class _OneTask(Mapping[str, Tensor]):
+    def __init__(self, merged: PerTaskMerged, index: int) -> None:
+        self.merged, self.index = merged, index
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.merged.parts[name].task_vector(self.index)
+
+    def __iter__(self):
+        return iter(self.merged.parts)
+
+    def __len__(self) -> int:
+        return len(self.merged.parts)

@@ -1,0 +1,80 @@
+"""How the experts' shares of one tensor are kept: dense, as singular components, or as masks of one vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .svd import Factors
+
+
+class Part(Protocol):
+    """The task vectors of all experts for one tensor, in some storage."""
+
+    def task_vector(self, index: int) -> Tensor: ...
+    @property
+    def stored_parameters(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class DensePart:
+    """Every task vector as it is, (T, *S)."""
+
+    values: Tensor
+
+    def task_vector(self, index: int) -> Tensor:
+        """Return the task vector of one expert, shape S."""
+        return self.values[index]
+
+    @property
+    def stored_parameters(self) -> float:
+        return float(self.values.numel())
+
+
+@dataclass(frozen=True)
+class LowRankPart:
+    """Leading singular components of every task matrix: U (m, k), s (k,), Vh (k, n) for each of T."""
+
+    factors: tuple[Factors, ...]
+
+    def task_vector(self, index: int) -> Tensor:
+        """Return U diag(s) Vh of one expert, (m, n)."""
+        return self.factors[index].matrix()
+
+    @property
+    def stored_parameters(self) -> float:
+        return float(sum(part.numel() for factors in self.factors for part in factors))
+
+
+@dataclass(frozen=True)
+class MaskedPart:
+    """One unified vector (S), a bit per entry and expert, and a rescale per expert: rescale_t · mask_t ⊙ unified."""
+
+    unified: Tensor
+    bits: Tensor
+    rescale: tuple[float, ...]
+
+    @classmethod
+    def of(cls, unified: Tensor, masks: Tensor, rescale: tuple[float, ...]) -> MaskedPart:
+        """Pack boolean masks (T, *S) into bytes, eight entries each."""
+        flat = masks.reshape(len(masks), -1).to(torch.uint8)
+        flat = torch.nn.functional.pad(flat, (0, -flat.shape[1] % 8)).reshape(len(masks), -1, 8)
+        powers = 2 ** torch.arange(8, dtype=torch.uint8, device=masks.device)
+        return cls(unified, (flat * powers).sum(-1, dtype=torch.uint8), rescale)
+
+    def mask(self, index: int) -> Tensor:
+        """Return the boolean mask of one expert, shape S."""
+        shifts = torch.arange(8, dtype=torch.uint8, device=self.bits.device)
+        flat = (self.bits[index].unsqueeze(-1) >> shifts) & 1
+        return flat.reshape(-1)[: self.unified.numel()].reshape(self.unified.shape).bool()
+
+    def task_vector(self, index: int) -> Tensor:
+        """Return rescale_t · mask_t ⊙ unified, shape S."""
+        return self.rescale[index] * self.mask(index) * self.unified
+
+    @property
+    def stored_parameters(self) -> float:
+        return self.unified.numel() + len(self.rescale) * self.unified.numel() / 32

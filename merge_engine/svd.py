@@ -1,0 +1,178 @@
+"""One numerical policy for singular value decompositions, and a disk store keyed by content.
+
+Policy: the Gram matrix of the short side in float64, its eigendecomposition, and the long side by one product,
+D = U diag(s) Vᵀ with DᵀD = V diag(s²) Vᵀ and U = D V / s. Where the kept singular values fall below 1e-7 of the
+largest the Gram route is noise, so those columns are completed to an orthonormal set by a QR step. If the
+eigendecomposition does not converge, LAPACK's SVD in float64 is tried, first as is and then with a jitter of
+1e-10 of the largest entry. Signs are canonical: the largest entry of every left singular vector is positive.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .errors import WeightsError
+from .weights import fingerprint
+
+POLICY = "gram64-v1"
+FLOOR = 1e-7
+
+
+class Factors(NamedTuple):
+    """Singular components: U (m, r), s (r,) descending, Vh (r, n), all float32."""
+
+    U: Tensor
+    s: Tensor
+    Vh: Tensor
+
+    def top(self, k: int) -> Factors:
+        """Return the k leading components."""
+        return Factors(self.U[:, :k], self.s[:k], self.Vh[:k])
+
+    def matrix(self) -> Tensor:
+        """Return U diag(s) Vh, (m, n)."""
+        return (self.U * self.s) @ self.Vh
+
+
+def decompose(matrix: Tensor) -> Factors:
+    """Return the thin SVD of a matrix (m, n) under the policy above; float64 inside, float32 out."""
+    if not torch.isfinite(matrix).all():
+        raise WeightsError("A matrix to decompose has NaN or infinite values; check the expert it comes from.")
+    wide = matrix.shape[0] < matrix.shape[1]
+    tall = (matrix.T if wide else matrix).double()
+    try:
+        U, s, V = _gram(tall)
+    except torch.linalg.LinAlgError:
+        U, s, V = _lapack(tall)
+    if wide:
+        U, V = V, U
+    sign = torch.sign(U.gather(0, U.abs().argmax(0, keepdim=True)))
+    sign = torch.where(sign == 0, torch.ones_like(sign), sign)
+    return Factors((U * sign).float().contiguous(), s.float(), (V * sign).T.float().contiguous())
+
+
+def singular_values(matrix: Tensor) -> Tensor:
+    """Return the singular values of a matrix, descending, float64, without vectors."""
+    tall = (matrix.T if matrix.shape[0] < matrix.shape[1] else matrix).double()
+    try:
+        values = torch.linalg.eigvalsh(tall.T @ tall)
+    except torch.linalg.LinAlgError:
+        return torch.linalg.svdvals(tall)
+    return values.clamp_min(0).sqrt().flip(0)
+
+
+def polar(matrix: Tensor, floor: float = 1e-6) -> Tensor:
+    """Return the partial isometry U Vᵀ over singular values above `floor` times the largest; float32.
+
+    Directions below the floor are dropped instead of being completed arbitrarily.
+    """
+    U, s, Vh = decompose(matrix)
+    keep = s > floor * s[0] if s.numel() and s[0] > 0 else torch.zeros_like(s, dtype=torch.bool)
+    return U[:, keep] @ Vh[keep]
+
+
+def _gram(tall: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    values, V = torch.linalg.eigh(tall.T @ tall)
+    s, V = values.flip(0).clamp_min(0).sqrt(), V.flip(1)
+    product = tall @ V
+    s = torch.where(s > FLOOR * s[:1].clamp_min(1e-300), product.norm(dim=0), s)
+    s, order = s.sort(descending=True, stable=True)
+    product, V = product[:, order], V[:, order]
+    rank = int((s > FLOOR * s[:1].clamp_min(1e-300)).sum())
+    U = product[:, :rank] / s[:rank]
+    return (_completed(U, product.shape[1]) if rank < product.shape[1] else U), s, V
+
+
+def _completed(U: Tensor, columns: int) -> Tensor:
+    """Extend orthonormal columns (m, k) to (m, columns) by a QR of U beside the unit matrix."""
+    m, k = U.shape
+    unit = torch.eye(m, dtype=U.dtype, device=U.device)
+    rest = unit - U @ U.T
+    order = rest.diagonal().argsort(descending=True)[: min(m, 2 * columns)]
+    Q, _ = torch.linalg.qr(torch.cat([U, rest[:, order]], 1))
+    return torch.cat([U, Q[:, k:columns]], 1)
+
+
+def _lapack(tall: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    for jitter in (0.0, 1e-10):
+        try:
+            noise = jitter * tall.abs().max() * torch.linspace(-1, 1, tall.numel(), dtype=tall.dtype).view_as(tall)
+            U, s, Vh = torch.linalg.svd(tall + noise, full_matrices=False)
+            return U, s, Vh.T
+        except torch.linalg.LinAlgError:
+            continue
+    raise WeightsError("A singular value decomposition did not converge, even in float64; check this expert's weights.")
+
+
+def default_cache() -> Path:
+    """Return the folder of the store: MERGESCOPE_CACHE, else the user's cache folder."""
+    given = os.environ.get("MERGESCOPE_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "mergescope"
+
+
+@dataclass
+class SvdStore:
+    """Decompositions by content: computed once, kept on disk and, while small, in memory.
+
+    `folder=None` keeps nothing on disk. Files are written aside and renamed, so a crash leaves no half file.
+    """
+
+    folder: Path | None = field(default_factory=default_cache)
+    memory_limit: int = 1 << 30
+    computed: int = 0
+    _kept: dict[str, Factors] = field(default_factory=dict)
+    _bytes: int = 0
+
+    def __call__(self, matrix: Tensor) -> Factors:
+        """Return the thin SVD of a matrix (m, n)."""
+        key = fingerprint(matrix.float())
+        found = self._kept.get(key)
+        if found is None:
+            found = self._read(key) or self._compute(matrix, key)
+            self._keep(key, found)
+        return Factors(*(part.to(matrix.device) for part in found))
+
+    def _compute(self, matrix: Tensor, key: str) -> Factors:
+        self.computed += 1
+        factors = Factors(*(part.cpu() for part in decompose(matrix)))
+        if self.folder is not None:
+            self._write(key, factors)
+        return factors
+
+    def _keep(self, key: str, factors: Factors) -> None:
+        size = sum(part.numel() * 4 for part in factors)
+        if self._bytes + size <= self.memory_limit:
+            self._kept[key] = factors
+            self._bytes += size
+
+    def _file(self, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / "svd" / POLICY / key[:2] / f"{key}.safetensors"
+
+    def _read(self, key: str) -> Factors | None:
+        if self.folder is None or not self._file(key).is_file():
+            return None
+        try:
+            stored = load_file(self._file(key))
+            return Factors(stored["U"], stored["s"], stored["Vh"])
+        except Exception:  # a damaged entry is only a miss: it is computed and written again
+            return None
+
+    def _write(self, key: str, factors: Factors) -> None:
+        target = self._file(key)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, aside = tempfile.mkstemp(dir=target.parent, suffix=".part")
+            os.close(handle)
+            save_file({"U": factors.U, "s": factors.s, "Vh": factors.Vh}, aside)
+            os.replace(aside, target)
+        except OSError:
+            return  # a full or read-only disk costs speed, not the merge

@@ -1,0 +1,63 @@
+"""Shared problems: random tensors with the names of a small transformer, and nothing to download."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from merge_engine.contract import Context, Place, Problem
+from merge_engine.svd import SvdStore
+
+SHAPES = {"q": (8, 8), "k": (8, 8), "v": (8, 8), "out": (8, 8), "fc1": (16, 8), "fc2": (8, 16)}
+
+
+class SmallTransformer:
+    """Names such as `blocks.1.fc1.weight`; two blocks, an embedding and a final norm around them."""
+
+    def place(self, name: str) -> Place:
+        found = re.match(r"blocks\.(\d+)\.(\w+)\.(weight|bias)", name)
+        if not found:
+            return Place(None, "embedding" if "embed" in name else "norm")
+        block, kind, what = int(found[1]), found[2], found[3]
+        return Place(block, kind if what == "weight" else ("norm" if kind == "norm" else "bias"))
+
+    def fused(self, names) -> list[tuple[str, ...]]:
+        names = set(names)
+        groups = [tuple(f"blocks.{b}.{k}.weight" for k in "qkv") for b in range(2)]
+        return [group for group in groups if set(group) <= names]
+
+
+def small_weights(seed: int, scale: float = 1.0) -> dict[str, torch.Tensor]:
+    """Return random float32 weights of the small transformer."""
+    g = torch.Generator().manual_seed(seed)
+    weights = {"embed.weight": torch.randn(5, 8, generator=g) * scale}
+    for block in range(2):
+        for kind, shape in SHAPES.items():
+            weights[f"blocks.{block}.{kind}.weight"] = torch.randn(shape, generator=g) * scale
+            weights[f"blocks.{block}.{kind}.bias"] = torch.randn(shape[0], generator=g) * scale
+        weights[f"blocks.{block}.norm.weight"] = 1 + torch.randn(8, generator=g) * scale
+    weights["norm.weight"] = 1 + torch.randn(8, generator=g) * scale
+    return weights
+
+
+def small_problem(tasks: int = 4, *, seed: int = 0, scale: float = 0.1, inputs=None) -> Problem:
+    """Return a problem of random task vectors; `scale` is their size beside unit pretrained weights."""
+    pretrained = small_weights(seed)
+    experts = {}
+    for t in range(tasks):
+        noise = small_weights(1000 + 100 * seed + t, scale)
+        experts[f"task{t}"] = {n: w + (noise[n] - (1 if "norm" in n else 0)) for n, w in pretrained.items()}
+    return Problem(pretrained, experts, SmallTransformer(), inputs)
+
+
+@pytest.fixture
+def problem() -> Problem:
+    return small_problem()
+
+
+@pytest.fixture
+def ctx() -> Context:
+    """A context that keeps nothing on disk."""
+    return Context(svd=SvdStore(folder=None))
