@@ -1,0 +1,178 @@
+"""The one seam between the engine and an architecture."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..contract import MATRIX_KINDS, Place
+from ..errors import WeightsError
+
+
+@dataclass(frozen=True)
+class Backbone(ABC):
+    """An architecture: how to build it, feed it, read features from it and name its tensors."""
+
+    name: ClassVar[str]
+    blocks: ClassVar[str]  # dotted path of the list of blocks inside the module
+    suffixes: ClassVar[Mapping[str, str]]  # layer path inside a block -> matrix kind
+    outside: ClassVar[Mapping[str, str]]  # part of a name outside the blocks -> kind
+
+    attention: str = "sdpa"
+
+    # what a family writes -------------------------------------------------------------
+
+    @abstractmethod
+    def model(self, config: Mapping[str, Any]) -> nn.Module:
+        """The untrained transformers module of this configuration, without dropout."""
+
+    @abstractmethod
+    def call(self, inputs: Tensor) -> tuple[tuple, dict[str, Any]]:
+        """Positional and keyword arguments of the module's forward for a batch of inputs."""
+
+    @abstractmethod
+    def pool(self, output: Any, inputs: Tensor) -> Tensor:
+        """Features (N, D) from what the module returns."""
+
+    @abstractmethod
+    def pool_block(self, hidden: Tensor, inputs: Tensor) -> Tensor:
+        """One vector per input (N, width) from the hidden state after a block."""
+
+    @abstractmethod
+    def prepare(self, raw: Any) -> Tensor:
+        """Inputs of the module, as one tensor with the batch first."""
+
+    def buffers(self, module: nn.Module) -> dict[str, Tensor]:
+        """Values of the buffers no checkpoint carries."""
+        return {}
+
+    def real_tokens(self, inputs: Tensor) -> Tensor | None:
+        """Boolean (N, tokens) of the tokens that are not padding; None when all are."""
+        return None
+
+    def settings(self, config: Mapping[str, Any], **fixed: Any) -> dict[str, Any]:
+        """The configuration as transformers takes it, with fixed values on top."""
+        kept = {key: value for key, value in config.items() if key not in ("architectures", "model_type")}
+        return {**kept, **fixed, "attn_implementation": self.attention}
+
+    # what every architecture shares ---------------------------------------------------
+
+    def build(self, config: Mapping[str, Any]) -> nn.Module:
+        """An evaluation-mode module without weights: its parameters stay on the meta device."""
+        with torch.device("meta"):
+            module = self.model(config)
+        for path, value in self.buffers(module).items():
+            owner, _, leaf = path.rpartition(".")
+            module.get_submodule(owner).register_buffer(leaf, value, persistent=False)
+        return module.float().eval().requires_grad_(False)
+
+    def names(self, module: nn.Module) -> tuple[str, ...]:
+        """Names of the weights the module needs."""
+        return tuple(name for name, _ in module.named_parameters())
+
+    def forward(self, module: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor) -> Any:
+        """What the module returns for these inputs under the given weights."""
+        names = self.names(module)
+        missing = [name for name in names if name not in weights]
+        if missing:
+            shown = ", ".join(missing[:3])
+            raise WeightsError(
+                f"These weights lack {len(missing)} of {len(names)} tensors of {self.name}: {shown}, …; "
+                "pass every tensor of the backbone."
+            )
+        args, kwargs = self.call(inputs)
+        chosen = {name: weights[name] for name in names}
+        return torch.func.functional_call(module, chosen, args, kwargs)
+
+    def features(self, module: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """Features (N, D) in float32, differentiable in the weights."""
+        return self.pool(self.forward(module, weights, inputs), inputs).float()
+
+    def place(self, name: str) -> Place:
+        """Block and kind of a tensor."""
+        found = re.search(rf"(?:^|\.){re.escape(self.blocks)}\.(\d+)\.(.+)$", name)
+        if found is None:
+            return Place(None, self._kind_outside(name))
+        return Place(int(found[1]), self._kind_inside(found[2]))
+
+    def depth(self, config: Mapping[str, Any]) -> int:
+        """Number of blocks."""
+        return int(config["num_hidden_layers"])
+
+    def fused(self, names: Iterable[str]) -> list[tuple[str, ...]]:
+        """The (q, k, v) weight names of each block, in order of depth."""
+        found: dict[int, dict[str, str]] = {}
+        for name in names:
+            place = self.place(name)
+            if place.block is not None and place.kind in "qkv":
+                found.setdefault(place.block, {})[place.kind] = name
+        return [tuple(found[b][k] for k in "qkv" if k in found[b]) for b in sorted(found)]
+
+    def linears(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Names of the linear layers' weights inside the blocks."""
+        return tuple(name for name in names if self.place(name).kind in MATRIX_KINDS)
+
+    def linear_inputs(
+        self, module: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor
+    ) -> dict[str, Tensor]:
+        """What each linear layer inside the blocks receives: weight name -> (tokens of all inputs, n)."""
+        names = self.linears(self.names(module))
+        taken: dict[str, Tensor] = {}
+        real = self.real_tokens(inputs)
+
+        def keep(name: str, x: Tensor) -> None:
+            taken[name] = x.detach().flatten(0, -2) if real is None else x.detach()[real]
+
+        hooks = [
+            module.get_submodule(name.removesuffix(".weight")).register_forward_pre_hook(
+                lambda _, args, name=name: keep(name, args[0])
+            )
+            for name in names
+        ]
+        self._run_hooked(hooks, module, weights, inputs)
+        return taken
+
+    def block_features(
+        self, module: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor
+    ) -> list[Tensor]:
+        """One feature vector per input (N, width) after each block, in order of depth."""
+        taken: list[Tensor] = []
+
+        def keep(_: nn.Module, __: tuple, output: Any) -> None:
+            hidden = output[0] if isinstance(output, tuple) else output
+            taken.append(self.pool_block(hidden.detach(), inputs))
+
+        blocks: Sequence[nn.Module] = list(module.get_submodule(self.blocks).children())
+        self._run_hooked([block.register_forward_hook(keep) for block in blocks], module, weights, inputs)
+        return taken
+
+    def _run_hooked(
+        self, hooks: list, module: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor
+    ) -> None:
+        try:
+            with torch.no_grad():
+                self.forward(module, weights, inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _kind_inside(self, leaf: str) -> str:
+        layer, _, leaf_kind = leaf.rpartition(".")
+        if "norm" in layer.lower():
+            return "norm"
+        if leaf_kind == "bias":
+            return "bias"
+        return self.suffixes.get(layer, "scale" if "scale" in leaf else "other")
+
+    def _kind_outside(self, name: str) -> str:
+        if "norm" in name.lower():
+            return "norm"
+        if name.endswith(".bias"):
+            return "bias"
+        return next((kind for part, kind in self.outside.items() if part in name), "other")
