@@ -1,0 +1,286 @@
+"""A suite: one pretrained backbone, its experts, and their tasks with pictures, splits and frozen heads.
+
+A suite is a folder with a `suite.toml`; nothing in it is code. Bundled suites lie in `assets/suites/`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .backbones import Backbone, get_backbone
+from .contract import Problem
+from .errors import SuiteError, no_such
+from .weights import SafetensorsWeights, Weights, load_weights
+
+BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "suites"
+SPLITS = ("train", "validation", "support", "test", "adapt", "score")
+SHEET_COLUMNS = 64
+
+
+@dataclass(frozen=True)
+class Task:
+    """A labelled problem. `seen` tasks have an expert; `folder` holds its pictures and splits."""
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    seen: bool
+    folder: Path
+    licence: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Head:
+    """A frozen classifier: logits = scale · cos(features − centre, class vector)."""
+
+    vectors: Tensor
+    centre: Tensor
+    scale: float
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Return logits (N, C) for features (N, D)."""
+        direction = torch.nn.functional.normalize(features - self.centre.to(features), dim=-1)
+        return self.scale * direction @ self.vectors.to(features).T
+
+
+class Suite:
+    """A loaded suite. Weights, pictures and heads are read on first use."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        declared = _read_toml(self.folder / "suite.toml")
+        try:
+            self.name, self.title = declared["name"], declared["title"]
+            self.input_size = int(declared["input_size"]) if "input_size" in declared else None
+            self.logit_scale = float(declared["logit_scale"])
+            self.backbone_name = declared["backbone"]
+            self.tasks = {t["name"]: _task(t, self.folder) for t in declared["task"]}
+            self._expert_files = {e["name"]: self.folder / e["weights"] for e in declared.get("expert", [])}
+            self.task_of = {e["name"]: e["task"] for e in declared.get("expert", [])}
+        except (KeyError, TypeError, ValueError) as error:
+            raise SuiteError(f"{self.folder / 'suite.toml'} lacks or misspells {error}; see a bundled suite.toml.") from None
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Names of the experts whose files are there, in the order of the suite."""
+        return tuple(name for name, file in self._expert_files.items() if file.exists())
+
+    @property
+    def missing_experts(self) -> tuple[str, ...]:
+        """Names of declared experts whose files are not there."""
+        return tuple(name for name, file in self._expert_files.items() if not file.exists())
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        return tuple(name for name, task in self.tasks.items() if task.seen)
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        return tuple(name for name, task in self.tasks.items() if not task.seen)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The backbone's configuration, as `transformers` writes it."""
+        return json.loads((self.folder / "backbone" / "config.json").read_text())
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        options = {} if self.input_size is None else {"input_size": self.input_size}
+        return get_backbone(self.backbone_name, **options)
+
+    @cached_property
+    def module(self) -> torch.nn.Module:
+        return self.backbone.build(self.config)
+
+    @cached_property
+    def pretrained(self) -> Weights:
+        return SafetensorsWeights(self.folder / "backbone")
+
+    @cached_property
+    def pretrained_in_memory(self) -> dict[str, Tensor]:
+        """The pretrained model in float32."""
+        return {name: self.pretrained[name].float() for name in self.pretrained}
+
+    def expert_file(self, name: str) -> Path:
+        """Return the file of an expert; raises SuiteError when the suite has none, or it is not there."""
+        if name not in self._expert_files:
+            raise SuiteError(no_such(f"expert in suite {self.name}", name, self._expert_files))
+        if not self._expert_files[name].exists():
+            raise SuiteError(
+                f"The weights of expert '{name}' are missing ({self._expert_files[name]}); "
+                f"run `python -m merge_engine train {self.name}` to make them."
+            )
+        return self._expert_files[name]
+
+    @lru_cache(maxsize=32)  # noqa: B019  (suites live as long as the program)
+    def expert(self, name: str) -> Weights:
+        """Open an expert lazily."""
+        return load_weights(self.expert_file(name), self.pretrained_in_memory)
+
+    def problem(self, experts: tuple[str, ...] | list[str] | None = None) -> Problem:
+        """Return the merging problem of some experts, all by default, in the order given."""
+        chosen = self.experts if experts is None else tuple(dict.fromkeys(experts))
+        if experts is None and not chosen:
+            raise SuiteError(f"Suite {self.name} has no expert yet; run `python -m merge_engine train {self.name}`.")
+        return Problem(
+            self.pretrained_in_memory, {n: self.expert(n) for n in chosen}, self.backbone, SuiteInputs(self)
+        )
+
+    def task(self, name: str) -> Task:
+        if name not in self.tasks:
+            raise SuiteError(no_such(f"task in suite {self.name}", name, self.tasks))
+        return self.tasks[name]
+
+    @lru_cache(maxsize=64)  # noqa: B019
+    def _labels(self, task: str) -> dict[str, Tensor]:
+        return load_file(self.task(task).folder / "labels.safetensors")
+
+    def indices(self, task: str, split: str) -> np.ndarray:
+        """Return positions of a split within the train or the test pictures, int64 (N,)."""
+        stored = self._labels(task)
+        if split == "train":
+            every = np.arange(len(stored["y_train"]))
+            return np.setdiff1d(every, stored["validation"].numpy())
+        if split == "test":
+            return np.arange(len(stored["y_test"]))
+        if split not in SPLITS:
+            raise SuiteError(no_such("split", split, SPLITS))
+        return stored[split].numpy().astype(np.int64)
+
+    def labels(self, task: str, split: str) -> Tensor:
+        """Return class indices of a split, int64 (N,). Only evaluation and training may ask."""
+        side = "y_test" if split in ("test", "adapt", "score") else "y_train"
+        return self._labels(task)[side].long()[torch.from_numpy(self.indices(task, split))]
+
+    def pictures(self, task: str, split: str) -> np.ndarray:
+        """Return the pictures of a split, uint8 (N, h, w) grey or (N, h, w, 3)."""
+        side = "test" if split in ("test", "adapt", "score") else "train"
+        return _sheet(self.task(task).folder / f"{side}.png")[self.indices(task, split)]
+
+    @lru_cache(maxsize=32)  # noqa: B019
+    def prepared(self, task: str, split: str) -> Tensor:
+        """Return the inputs of a split as the backbone takes them; prepared once and kept."""
+        return self.backbone.prepare(self.pictures(task, split))
+
+    @lru_cache(maxsize=64)  # noqa: B019
+    def head(self, task: str) -> Head:
+        """Return the frozen head of a task."""
+        stored = self._heads
+        centre = stored.get(f"{task}.center", stored.get("center"))
+        if task not in stored or centre is None:
+            raise SuiteError(f"Suite {self.name} has no head for task '{task}' in heads.safetensors; train it again.")
+        return Head(stored[task], centre, self.logit_scale)
+
+    @cached_property
+    def _heads(self) -> dict[str, Tensor]:
+        return load_file(self.folder / "heads.safetensors")
+
+    def features(self, weights: Weights, inputs: Tensor) -> Tensor:
+        """Return features (N, D) of prepared inputs under some weights."""
+        return self.backbone.features(self.module, weights, inputs)
+
+
+@dataclass(frozen=True)
+class SuiteInputs:
+    """Unlabelled inputs and frozen heads of a suite: all that a merge method may see of its data."""
+
+    suite: Suite
+
+    def support(self, task: str, count: int = 32) -> Tensor:
+        """Return `count` train inputs of a task; the first 32 are the suite's support set."""
+        chosen = self.suite.prepared(task, "support")
+        if count <= len(chosen):
+            return chosen[:count]
+        support = self.suite.indices(task, "support")
+        more = np.setdiff1d(self.suite.indices(task, "train"), support)
+        order = np.random.default_rng(0).permutation(more)[: count - len(chosen)]
+        sheet = _sheet(self.suite.task(task).folder / "train.png")
+        return torch.cat([chosen, self.suite.backbone.prepare(sheet[np.sort(order)])])
+
+    def stream(self, task: str, batch: int = 16) -> Iterator[Tensor]:
+        """Yield shuffled batches of the unlabelled adapt half, for ever."""
+        inputs = self.suite.prepared(task, "adapt")
+        shuffle = np.random.default_rng(0)
+        while True:
+            order = torch.from_numpy(shuffle.permutation(len(inputs)))
+            yield from (inputs[i] for i in order.split(batch) if len(i) == batch or len(inputs) < batch)
+
+    def features(self, weights: Weights, inputs: Tensor) -> Tensor:
+        """Return features (N, D) under some weights; differentiable in them."""
+        return self.suite.features(weights, inputs)
+
+    def logits(self, task: str, features: Tensor) -> Tensor:
+        """Return logits (N, C) of a task's frozen head."""
+        return self.suite.head(task)(features)
+
+    def linear_inputs(self, weights: Weights, inputs: Tensor) -> dict[str, Tensor]:
+        """Return the inputs (N · tokens, n) of every linear layer of the blocks, by weight name."""
+        return self.suite.backbone.linear_inputs(self.suite.module, weights, inputs)
+
+
+def suite_folders() -> dict[str, Path]:
+    """Return the folders of all suites by name: bundled ones and those under MERGESCOPE_SUITES."""
+    roots = [BUNDLED, *(Path(p) for p in os.environ.get("MERGESCOPE_SUITES", "").split(os.pathsep) if p)]
+    found = [file.parent for root in roots if root.is_dir() for file in sorted(root.glob("*/suite.toml"))]
+    return {folder.name: folder for folder in found}
+
+
+@lru_cache(maxsize=8)
+def load_suite(name: str) -> Suite:
+    """Load a suite by name or by the path of its folder."""
+    folders = suite_folders()
+    if name in folders:
+        return Suite(folders[name])
+    if (Path(name) / "suite.toml").is_file():
+        return Suite(name)
+    raise SuiteError(no_such("suite", name, folders))
+
+
+def _task(declared: dict[str, Any], folder: Path) -> Task:
+    return Task(
+        name=declared["name"],
+        title=declared["title"],
+        classes=tuple(declared["classes"]),
+        seen=bool(declared["seen"]),
+        folder=folder / declared["data"],
+        licence=declared.get("licence", ""),
+        source=declared.get("source", ""),
+    )
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SuiteError(f"There is no {file}; a suite is a folder with a suite.toml.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{file} is not valid TOML: {error}.") from None
+
+
+@lru_cache(maxsize=32)
+def _sheet(file: Path) -> np.ndarray:
+    """Read a sheet of square pictures, 64 per row, as (N, side, side[, 3]) uint8."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            sheet = np.asarray(image)
+    except OSError:
+        raise SuiteError(f"{file} cannot be read as a PNG sheet; copy it again.") from None
+    side = sheet.shape[1] // SHEET_COLUMNS
+    rows = sheet.shape[0] // side
+    tiles = sheet.reshape(rows, side, SHEET_COLUMNS, side, *sheet.shape[2:]).swapaxes(1, 2)
+    return tiles.reshape(rows * SHEET_COLUMNS, side, side, *sheet.shape[2:])
