@@ -1,4 +1,4 @@
-"""Print requirements.txt for a Hugging Face Space from pyproject.toml: `python .ci/requirements.py > requirements.txt`."""
+"""Print the requirements.txt of a Hugging Face Space: `python .ci/requirements.py > requirements.txt`."""
 
 from __future__ import annotations
 

@@ -126,7 +126,9 @@ class Problem:
     def need_inputs(self, method: str) -> Inputs:
         """Return the inputs, or raise DataError naming the method that needs them."""
         if self.inputs is None:
-            raise DataError(f"{method} needs unlabelled inputs of every task; run it on a suite that has data.")
+            raise DataError(
+                f"{method} needs unlabelled inputs of every task; run it on a suite that has data."
+            )
         return self.inputs
 
 
@@ -156,7 +158,9 @@ class Groups:
         for task, weights in self.problem.experts.items():
             lost = [n for n in names if n not in weights]
             if lost:
-                raise WeightsError(f"Expert '{task}' lacks the tensor {lost[0]}; use a model fine-tuned from this one.")
+                raise WeightsError(
+                    f"Expert '{task}' lacks the tensor {lost[0]}; use a model fine-tuned from this one."
+                )
             expert = self._joined(weights, names)
             if expert.shape != pretrained.shape:
                 raise WeightsError(
@@ -164,7 +168,9 @@ class Groups:
                     f"{tuple(pretrained.shape)}; use a model fine-tuned from this one."
                 )
             if not torch.isfinite(expert).all():
-                raise WeightsError(f"Expert '{task}' has NaN or infinite values in {names[0]}; use another checkpoint.")
+                raise WeightsError(
+                    f"Expert '{task}' has NaN or infinite values in {names[0]}; use another checkpoint."
+                )
             experts.append(expert)
         place = self.problem.architecture.place(names[0])
         place = Place(place.block, "q") if len(names) > 1 else place
@@ -222,7 +228,9 @@ class MergeMethod(abc.ABC):
         for name, declared in declarations.declared(type(self)).items():
             value = getattr(self, name)
             if declared.per_expert and value and len(value) != count:
-                raise RecipeError(f"{type(self).__name__}.{name} has {len(value)} numbers for {count} experts; give one each.")
+                raise RecipeError(
+                    f"{type(self).__name__}.{name} has {len(value)} numbers for {count} experts; give one each."
+                )
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         """Return sentences worth showing before a run with these experts, such as a degenerate case."""
@@ -280,7 +288,11 @@ class TensorMerge(MergeMethod):
                 _place(offset, group, part.offset, problem.pretrained)
             yield Step(done, len(groups), group.name)
         return StaticMerged(
-            problem.pretrained, direction, offset, getattr(self, "scaling", 1.0), notes=_notes(self, problem, ctx)
+            problem.pretrained,
+            direction,
+            offset,
+            getattr(self, "scaling", 1.0),
+            notes=_notes(self, problem, ctx),
         )
 
 
@@ -329,7 +341,9 @@ class PostStep(MergeMethod):
     def run_on(self, merged: Merged, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
         """Apply the step to every group of a static merge; refuses any other."""
         if not isinstance(merged, StaticMerged):
-            raise RecipeError(f"{self.title} changes one merged model; it cannot follow a method that keeps one part per expert.")
+            raise RecipeError(
+                f"{self.title} changes one merged model; it cannot follow a method that keeps one part per expert."
+            )
         groups = problem.groups(device=ctx.device)
         state = self.prepare(groups, merged, ctx)
         direction: dict[str, Tensor] = {}

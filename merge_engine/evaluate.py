@@ -60,7 +60,9 @@ class Fixed(Merged):
         return float(sum(self.pretrained[n].numel() for n in self.pretrained))
 
 
-def in_memory(weights: Weights, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+def in_memory(
+    weights: Weights, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> dict[str, Tensor]:
     """Return all tensors of a model in memory, ready for many forward passes."""
     return {n: weights[n].to(device, dtype) for n in weights}
 
@@ -100,7 +102,12 @@ def score_steps(
 
 
 def score(
-    suite: Suite, merged: Merged, tasks: Iterable[str] | None = None, *, split: str = "score", limit: int | None = None
+    suite: Suite,
+    merged: Merged,
+    tasks: Iterable[str] | None = None,
+    *,
+    split: str = "score",
+    limit: int | None = None,
 ) -> dict[str, Score]:
     """Score a model on a split to the end."""
     steps = score_steps(suite, merged, tasks, split=split, first=1 << 30, limit=limit)
@@ -111,7 +118,9 @@ def score(
             return end.value
 
 
-def logits(suite: Suite, weights: Mapping[str, Tensor], task: str, split: str, limit: int | None = None) -> Tensor:
+def logits(
+    suite: Suite, weights: Mapping[str, Tensor], task: str, split: str, limit: int | None = None
+) -> Tensor:
     """Return the logits (N, C) of a model on a split, in its seeded scoring order."""
     tally = _Tally(suite, task, split, limit)
     tally.add(dict(weights), tally.total)

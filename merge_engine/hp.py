@@ -122,7 +122,10 @@ def declared(cls: type) -> dict[str, HP]:
     for field in dataclasses.fields(cls):
         if "hp" in field.metadata:
             found[field.name] = HP(
-                name=field.name, type=_scalar(hints[field.name]), default=field.default, **field.metadata["hp"]
+                name=field.name,
+                type=_scalar(hints[field.name]),
+                default=field.default,
+                **field.metadata["hp"],
             )
     return found
 

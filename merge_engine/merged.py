@@ -85,7 +85,9 @@ class PerTaskMerged(Merged):
     def weights(self, task: str | None = None) -> Weights:
         """Return θ_0 plus the part of `task`; raises RecipeError for a task that has no expert."""
         if task not in self.tasks:
-            raise RecipeError(f"This merge keeps one part per expert and has none for '{task}'; known: {', '.join(self.tasks)}.")
+            raise RecipeError(
+                f"This merge keeps one part per expert and has none for '{task}'; known: {', '.join(self.tasks)}."
+            )
         return AddedWeights(self.pretrained, _OneTask(self, self.tasks.index(task)))
 
     @property

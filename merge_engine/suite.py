@@ -22,11 +22,11 @@ from torch import Tensor
 from .backbones import Backbone, get_backbone
 from .contract import Problem
 from .errors import SuiteError, no_such
+from .suites.sheets import read_sheet
 from .weights import SafetensorsWeights, Weights, load_weights
 
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "suites"
 SPLITS = ("train", "validation", "support", "test", "adapt", "score")
-SHEET_COLUMNS = 64
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ class Suite:
             self._expert_files = {e["name"]: self.folder / e["weights"] for e in declared.get("expert", [])}
             self.task_of = {e["name"]: e["task"] for e in declared.get("expert", [])}
         except (KeyError, TypeError, ValueError) as error:
-            raise SuiteError(f"{self.folder / 'suite.toml'} lacks or misspells {error}; see a bundled suite.toml.") from None
+            raise SuiteError(
+                f"{self.folder / 'suite.toml'} lacks or misspells {error}; see a bundled suite.toml."
+            ) from None
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -134,7 +136,9 @@ class Suite:
         """Return the merging problem of some experts, all by default, in the order given."""
         chosen = self.experts if experts is None else tuple(dict.fromkeys(experts))
         if experts is None and not chosen:
-            raise SuiteError(f"Suite {self.name} has no expert yet; run `python -m merge_engine train {self.name}`.")
+            raise SuiteError(
+                f"Suite {self.name} has no expert yet; run `python -m merge_engine train {self.name}`."
+            )
         return Problem(
             self.pretrained_in_memory, {n: self.expert(n) for n in chosen}, self.backbone, SuiteInputs(self)
         )
@@ -168,7 +172,11 @@ class Suite:
     def pictures(self, task: str, split: str) -> np.ndarray:
         """Return the pictures of a split, uint8 (N, h, w) grey or (N, h, w, 3)."""
         side = "test" if split in ("test", "adapt", "score") else "train"
-        return _sheet(self.task(task).folder / f"{side}.png")[self.indices(task, split)]
+        return self.sheet(task, side)[self.indices(task, split)]
+
+    def sheet(self, task: str, side: str) -> np.ndarray:
+        """Return all `train` or `test` pictures of a task, uint8 (N, h, w) or (N, h, w, 3)."""
+        return _sheet(self.task(task).folder / f"{side}.png", len(self._labels(task)[f"y_{side}"]))
 
     @lru_cache(maxsize=32)  # noqa: B019
     def prepared(self, task: str, split: str) -> Tensor:
@@ -181,7 +189,9 @@ class Suite:
         stored = self._heads
         centre = stored.get(f"{task}.center", stored.get("center"))
         if task not in stored or centre is None:
-            raise SuiteError(f"Suite {self.name} has no head for task '{task}' in heads.safetensors; train it again.")
+            raise SuiteError(
+                f"Suite {self.name} has no head for task '{task}' in heads.safetensors; train it again."
+            )
         return Head(stored[task], centre, self.logit_scale)
 
     @cached_property
@@ -207,8 +217,9 @@ class SuiteInputs:
         support = self.suite.indices(task, "support")
         more = np.setdiff1d(self.suite.indices(task, "train"), support)
         order = np.random.default_rng(0).permutation(more)[: count - len(chosen)]
-        sheet = _sheet(self.suite.task(task).folder / "train.png")
-        return torch.cat([chosen, self.suite.backbone.prepare(sheet[np.sort(order)])])
+        return torch.cat(
+            [chosen, self.suite.backbone.prepare(self.suite.sheet(task, "train")[np.sort(order)])]
+        )
 
     def stream(self, task: str, batch: int = 16) -> Iterator[Tensor]:
         """Yield shuffled batches of the unlabelled adapt half, for ever."""
@@ -271,16 +282,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=32)
-def _sheet(file: Path) -> np.ndarray:
-    """Read a sheet of square pictures, 64 per row, as (N, side, side[, 3]) uint8."""
-    from PIL import Image
-
+def _sheet(file: Path, count: int) -> np.ndarray:
     try:
-        with Image.open(file) as image:
-            sheet = np.asarray(image)
+        return read_sheet(file, count)
     except OSError:
         raise SuiteError(f"{file} cannot be read as a PNG sheet; copy it again.") from None
-    side = sheet.shape[1] // SHEET_COLUMNS
-    rows = sheet.shape[0] // side
-    tiles = sheet.reshape(rows, side, SHEET_COLUMNS, side, *sheet.shape[2:]).swapaxes(1, 2)
-    return tiles.reshape(rows * SHEET_COLUMNS, side, side, *sheet.shape[2:])

@@ -45,7 +45,9 @@ class Factors(NamedTuple):
 def decompose(matrix: Tensor) -> Factors:
     """Return the thin SVD of a matrix (m, n) under the policy above; float64 inside, float32 out."""
     if not torch.isfinite(matrix).all():
-        raise WeightsError("A matrix to decompose has NaN or infinite values; check the expert it comes from.")
+        raise WeightsError(
+            "A matrix to decompose has NaN or infinite values; check the expert it comes from."
+        )
     wide = matrix.shape[0] < matrix.shape[1]
     tall = (matrix.T if wide else matrix).double()
     try:
@@ -104,18 +106,28 @@ def _completed(U: Tensor, columns: int) -> Tensor:
 def _lapack(tall: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     for jitter in (0.0, 1e-10):
         try:
-            noise = jitter * tall.abs().max() * torch.linspace(-1, 1, tall.numel(), dtype=tall.dtype).view_as(tall)
+            noise = (
+                jitter
+                * tall.abs().max()
+                * torch.linspace(-1, 1, tall.numel(), dtype=tall.dtype).view_as(tall)
+            )
             U, s, Vh = torch.linalg.svd(tall + noise, full_matrices=False)
             return U, s, Vh.T
         except torch.linalg.LinAlgError:
             continue
-    raise WeightsError("A singular value decomposition did not converge, even in float64; check this expert's weights.")
+    raise WeightsError(
+        "A singular value decomposition did not converge, even in float64; check this expert's weights."
+    )
 
 
 def default_cache() -> Path:
     """Return the folder of the store: MERGESCOPE_CACHE, else the user's cache folder."""
     given = os.environ.get("MERGESCOPE_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "mergescope"
+    return (
+        Path(given)
+        if given
+        else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "mergescope"
+    )
 
 
 @dataclass

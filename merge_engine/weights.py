@@ -75,7 +75,9 @@ class TaskVectorWeights(Mapping[str, Tensor]):
         self.file = SafetensorsWeights(path)
         stray = [n for n in self.file if n.removesuffix(".scale") not in pretrained]
         if stray:
-            raise WeightsError(f"{path}: '{stray[0]}' is not a tensor of the pretrained model; use the suite's own file.")
+            raise WeightsError(
+                f"{path}: '{stray[0]}' is not a tensor of the pretrained model; use the suite's own file."
+            )
 
     def __getitem__(self, name: str) -> Tensor:
         base = self.pretrained[name].float()
@@ -131,7 +133,11 @@ def fingerprint(tensor: Tensor) -> str:
     """Return a content hash over shape, dtype and bytes."""
     tensor = tensor.detach().cpu().contiguous()
     digest = hashlib.blake2b(f"{tuple(tensor.shape)}{tensor.dtype}".encode(), digest_size=16)
-    digest.update(tensor.view(torch.uint8).numpy().data if tensor.ndim else bytes(tensor.reshape(1).view(torch.uint8).tolist()))
+    digest.update(
+        tensor.view(torch.uint8).numpy().data
+        if tensor.ndim
+        else bytes(tensor.reshape(1).view(torch.uint8).tolist())
+    )
     return digest.hexdigest()
 
 
@@ -167,7 +173,9 @@ class Compatibility:
         """Return the report in plain words."""
         if self.ok:
             also = f"; {len(self.extra)} extra tensors are ignored" if self.extra else ""
-            kinds = f"; {len(self.other_dtype)} tensors are stored in another dtype" if self.other_dtype else ""
+            kinds = (
+                f"; {len(self.other_dtype)} tensors are stored in another dtype" if self.other_dtype else ""
+            )
             return f"Expert '{self.expert}' fits the pretrained model ({self.total} tensors{also}{kinds})."
         reason = "; ".join(self.problems)
         return f"Expert '{self.expert}' {reason}; use a model fine-tuned from this pretrained model."
@@ -205,14 +213,18 @@ def _files(path: Path) -> list[Path]:
     if path.name.endswith(".index.json"):
         return _shards(path)
     if path.suffix != ".safetensors":
-        raise WeightsError(f"{path.name} is not a safetensors file; pickled checkpoints are never opened, convert it first.")
+        raise WeightsError(
+            f"{path.name} is not a safetensors file; pickled checkpoints are never opened, convert it first."
+        )
     return [path]
 
 
 def _single(folder: Path) -> Path:
     found = sorted(folder.glob("*.safetensors"))
     if len(found) != 1:
-        raise WeightsError(f"{folder} holds {len(found)} .safetensors files and no index; name the file to use.")
+        raise WeightsError(
+            f"{folder} holds {len(found)} .safetensors files and no index; name the file to use."
+        )
     return found[0]
 
 
@@ -224,7 +236,9 @@ def _shards(index: Path) -> list[Path]:
     files = [index.parent / Path(name).name for name in named]
     lost = [file.name for file in files if not file.is_file()]
     if lost:
-        raise WeightsError(f"{index.parent} lacks {len(lost)} of {len(files)} shards: {', '.join(lost)}; copy them too.")
+        raise WeightsError(
+            f"{index.parent} lacks {len(lost)} of {len(files)} shards: {', '.join(lost)}; copy them too."
+        )
     return files
 
 

@@ -17,7 +17,11 @@ def imported(file: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module.split(".")[0] if node.level == 0 and node.module else file.relative_to(ROOT).parts[0])
+            found.add(
+                node.module.split(".")[0]
+                if node.level == 0 and node.module
+                else file.relative_to(ROOT).parts[0]
+            )
     return found
 
 
@@ -48,14 +52,18 @@ def test_nothing_unpickles(file):
     assert "pickle" not in imported(file)
 
 
-@pytest.mark.parametrize("file", sources("merge_engine") + sources("viz"), ids=lambda f: str(f.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "file", sources("merge_engine") + sources("viz"), ids=lambda f: str(f.relative_to(ROOT))
+)
 def test_heavy_packages_load_late(file):
     tree = ast.parse(file.read_text(encoding="utf-8"))
     at_top = {
         name.split(".")[0]
         for node in tree.body
         if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+        for name in (
+            [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+        )
     }
     assert not at_top & {"transformers", "umap", "kaleido"}
 
@@ -65,5 +73,9 @@ def test_top_level_is_what_the_user_fixed():
         "README.md", "pyproject.toml", "LICENSE", "CHANGELOG.md", "requirements.txt", "app.py",
         "merge_engine", "viz", "assets", "tests",
     }  # fmt: skip
-    visible = {p.name for p in ROOT.iterdir() if not p.name.startswith((".", "__")) and not p.name.endswith(".egg-info")}
+    visible = {
+        p.name
+        for p in ROOT.iterdir()
+        if not p.name.startswith((".", "__")) and not p.name.endswith(".egg-info")
+    }
     assert visible <= allowed

@@ -16,7 +16,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def front_matter() -> dict[str, str]:
     """Return the Space's settings: the scalar lines between the first two rules of the README."""
     block = README.split("---")[1]
-    return {k.strip(): v.strip().strip('"') for k, v in (line.split(":", 1) for line in block.strip().splitlines())}
+    return {
+        k.strip(): v.strip().strip('"')
+        for k, v in (line.split(":", 1) for line in block.strip().splitlines())
+    }
 
 
 def test_requirements_are_generated_from_pyproject():
