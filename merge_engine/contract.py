@@ -15,7 +15,7 @@ import abc
 import dataclasses
 import hashlib
 import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -119,9 +119,14 @@ class Problem:
     def tasks(self) -> tuple[str, ...]:
         return tuple(self.experts)
 
-    def groups(self, *, fuse: bool = False, device: torch.device | str = "cpu") -> Groups:
-        """Return a re-iterable stream of tensor groups; `fuse` joins q, k, v of a block along rows."""
-        return Groups(self, fuse, torch.device(device))
+    def groups(
+        self, *, fuse: bool = False, device: torch.device | str = "cpu", names: Collection[str] | None = None
+    ) -> Groups:
+        """Return a re-iterable stream of tensor groups; `fuse` joins q, k, v of a block along rows.
+
+        `names` leaves out every other tensor without reading it.
+        """
+        return Groups(self, fuse, torch.device(device), names)
 
     def need_inputs(self, method: str) -> Inputs:
         """Return the inputs, or raise DataError naming the method that needs them."""
@@ -135,13 +140,16 @@ class Problem:
 class Groups:
     """Re-iterable stream of the floating-point tensor groups of a problem; one group is in memory at a time."""
 
-    def __init__(self, problem: Problem, fuse: bool, device: torch.device) -> None:
+    def __init__(
+        self, problem: Problem, fuse: bool, device: torch.device, only: Collection[str] | None = None
+    ) -> None:
         self.problem, self.device = problem, device
-        names = [n for n in problem.pretrained if problem.pretrained[n].is_floating_point()]
+        wanted = [n for n in problem.pretrained if only is None or n in only]
+        names = [n for n in wanted if problem.pretrained[n].is_floating_point()]
         joined = problem.architecture.fused(names) if fuse else []
         inside = {name: group for group in joined for name in group}
         self.plan = [inside.get(n, (n,)) for n in names if inside.get(n, (n,))[0] == n]
-        blocks = [problem.architecture.place(n).block for n in names]
+        blocks = [problem.architecture.place(n).block for n in problem.pretrained]
         self.depth = 1 + max((b for b in blocks if b is not None), default=-1)
 
     def __len__(self) -> int:
@@ -388,7 +396,7 @@ def merge(
 
 
 def _prepared(method: Any, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, Any]:
-    state = method.prepare(groups, problem, ctx)
+    state: Any = method.prepare(groups, problem, ctx)
     return (yield from state) if inspect.isgenerator(state) else state
 
 
