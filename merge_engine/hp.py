@@ -61,7 +61,7 @@ class HP:
         """Return `value` in its declared type, or raise RecipeError with the promised sentence."""
         try:
             return self._coerce(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise RecipeError(f"{owner}.{self.name} must be {self.allowed()}; got {value!r}.") from None
 
     def _coerce(self, value: Any) -> Any:
