@@ -397,7 +397,9 @@ def merge(
 
 def _prepared(method: Any, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, Any]:
     state: Any = method.prepare(groups, problem, ctx)
-    return (yield from state) if inspect.isgenerator(state) else state
+    if inspect.isgenerator(state):
+        state = yield from state
+    return state
 
 
 def _place(into: dict[str, Tensor], group: TensorGroup, value: Tensor, pretrained: Weights) -> None:

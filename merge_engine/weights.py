@@ -231,7 +231,7 @@ def _single(folder: Path) -> Path:
 def _shards(index: Path) -> list[Path]:
     try:
         named = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, UnicodeDecodeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise WeightsError(f"{index} is not an index of shards; it needs a 'weight_map'.") from None
     files = [index.parent / Path(name).name for name in named]
     lost = [file.name for file in files if not file.is_file()]
