@@ -244,6 +244,10 @@ class MergeMethod(abc.ABC):
         """Return sentences worth showing before a run with these experts, such as a degenerate case."""
         return []
 
+    def live(self, state: Any) -> Mapping[str, float]:
+        """Return numbers to show beside the progress, such as a loss; read after every tensor group."""
+        return {}
+
     def parameters(self) -> dict[str, Any]:
         """Return the hyper-parameters by name."""
         return {name: getattr(self, name) for name in declarations.declared(type(self))}
@@ -294,7 +298,7 @@ class TensorMerge(MergeMethod):
             _place(direction, group, part.direction, problem.pretrained)
             if part.offset is not None:
                 _place(offset, group, part.offset, problem.pretrained)
-            yield Step(done, len(groups), group.name)
+            yield Step(done, len(groups), group.name, self.live(state))
         return StaticMerged(
             problem.pretrained,
             direction,
@@ -328,7 +332,7 @@ class StoreMerge(MergeMethod):
         for done, group in enumerate(groups, 1):
             with torch.no_grad():
                 parts[group.name] = self.part(group, ctx, state)
-            yield Step(done, len(groups), group.name)
+            yield Step(done, len(groups), group.name, self.live(state))
         return PerTaskMerged(problem.pretrained, problem.tasks, parts, notes=_notes(self, problem, ctx))
 
 
@@ -359,7 +363,7 @@ class PostStep(MergeMethod):
             with torch.no_grad():
                 delta = merged.task_vector(group.name).to(ctx.device)
                 direction[group.name] = self.change(delta, group, ctx, state)
-            yield Step(done, len(groups), group.name)
+            yield Step(done, len(groups), group.name, self.live(state))
         notes = (*merged.notes, *(n for n in _notes(self, problem, ctx) if n not in merged.notes))
         return StaticMerged(problem.pretrained, direction, {}, 1.0, notes=notes)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from .errors import RecipeError
 from .parts import Part
+from .svd import Factors
 from .weights import AddedWeights, Weights
 
 
@@ -46,6 +47,13 @@ class StaticMerged(Merged):
         """Return the merged task vector of one tensor, float32."""
         scaled = self.scaling * self.direction[name]
         return scaled + self.offset[name] if name in self.offset else scaled
+
+    def factors(self, name: str, svd: Callable[[Tensor], Factors]) -> Factors:
+        """Return the SVD of one merged matrix; without an offset a change of scaling decomposes nothing."""
+        if name in self.offset:
+            return svd(self.task_vector(name))
+        U, s, Vh = svd(self.direction[name])
+        return Factors(U if self.scaling >= 0 else -U, abs(self.scaling) * s, Vh)
 
     def rescaled(self, scaling: float) -> StaticMerged:
         """Return the same merge with another scaling coefficient."""

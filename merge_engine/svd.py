@@ -94,13 +94,10 @@ def _gram(tall: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _completed(U: Tensor, columns: int) -> Tensor:
-    """Extend orthonormal columns (m, k) to (m, columns) by a QR of U beside the unit matrix."""
+    """Extend orthonormal columns (m, k) to (m, columns): Householder QR keeps zero columns orthonormal."""
     m, k = U.shape
-    unit = torch.eye(m, dtype=U.dtype, device=U.device)
-    rest = unit - U @ U.T
-    order = rest.diagonal().argsort(descending=True)[: min(m, 2 * columns)]
-    Q, _ = torch.linalg.qr(torch.cat([U, rest[:, order]], 1))
-    return torch.cat([U, Q[:, k:columns]], 1)
+    Q, _ = torch.linalg.qr(torch.cat([U, U.new_zeros(m, columns - k)], 1))
+    return torch.cat([U, Q[:, k:]], 1)
 
 
 def _lapack(tall: Tensor) -> tuple[Tensor, Tensor, Tensor]:
