@@ -255,9 +255,16 @@ def load_suite(name: str) -> Suite:
     folders = suite_folders()
     if name in folders:
         return Suite(folders[name])
-    if (Path(name) / "suite.toml").is_file():
+    if _holds_suite(name):
         return Suite(name)
-    raise SuiteError(no_such("suite", name, folders))
+    raise SuiteError(no_such("suite", name[:80], folders))
+
+
+def _holds_suite(folder: str) -> bool:
+    try:
+        return (Path(folder) / "suite.toml").is_file()
+    except (OSError, ValueError):  # a name that cannot be a path
+        return False
 
 
 def _task(declared: dict[str, Any], folder: Path) -> Task:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from merge_engine.contract import Context, Place, Problem
+from merge_engine.suite import Suite
+from merge_engine.suites.toy import build_toy
 from merge_engine.svd import SvdStore
+
+torch.set_num_threads(1)
 
 SHAPES = {"q": (8, 8), "k": (8, 8), "v": (8, 8), "out": (8, 8), "fc1": (16, 8), "fc2": (8, 16)}
 
@@ -61,3 +68,26 @@ def problem() -> Problem:
 def ctx() -> Context:
     """A context that keeps nothing on disk."""
     return Context(svd=SvdStore(folder=None))
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory) -> Path:
+    """The toy suite on disk, built once for all workers of a run; read only."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if os.environ.get("PYTEST_XDIST_WORKER") else shared
+    folder, ready = shared / "toy", shared / "toy.ready"
+    try:
+        os.close(os.open(shared / "toy.lock", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        while not ready.exists():
+            time.sleep(0.1)
+        return folder
+    build_toy(folder)
+    ready.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy(toy_folder) -> Suite:
+    """The toy suite, loaded."""
+    return Suite(toy_folder)
