@@ -137,7 +137,7 @@ def _rounds(first: int, total: int) -> list[int]:
 
 
 @lru_cache(maxsize=64)
-def _order(count: int, limit: int | None) -> Tensor:
+def scoring_order(count: int, limit: int | None) -> Tensor:
     """A fixed shuffle, so that a partial score is a fair sample."""
     return torch.from_numpy(np.random.default_rng(1234).permutation(count)[:limit])
 
@@ -150,7 +150,7 @@ class _Tally:
             raise RecipeError(f"limit must be at least 1; got {limit}.")
         self.suite, self.task = suite, task
         self.inputs, labels = suite.prepared(task, split), suite.labels(task, split)
-        self.order = _order(len(labels), limit)
+        self.order = scoring_order(len(labels), limit)
         self.labels = labels[self.order]
         self.total, self.done = len(self.order), 0
         self.logits: list[Tensor] = []

@@ -45,7 +45,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.suite:
-            _check_name("suite", self.suite)
+            check_name("suite", self.suite)
         method = build(self.method, **_mapping(self.parameters, "parameters"))
         if isinstance(method, PostStep):
             raise RecipeError(f"'{self.method}' is a post-step; choose a merge method and give this one as `post`.")
@@ -171,14 +171,15 @@ def _experts(given: Any) -> tuple[str, ...]:
     if not names:
         raise RecipeError("The recipe names no expert; name at least one.")
     for name in names:
-        _check_name("expert", name)
+        check_name("expert", name)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise RecipeError(f"Expert '{twice}' is named twice; name each once.")
     return names
 
 
-def _check_name(what: str, name: Any) -> None:
+def check_name(what: str, name: Any) -> None:
+    """Raise RecipeError unless `name` can name a suite or an expert; nothing that could be a path passes."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise RecipeError(
             f"{name!r} is not a name of {'an' if what[0] in 'aeiou' else 'a'} {what}; "

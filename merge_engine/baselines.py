@@ -1,0 +1,146 @@
+"""Scores of the pretrained model and of the experts: computed once per content, then read.
+
+An entry is keyed by what was scored (the bytes of the weights, of the pictures, of the heads) and by the split. It
+keeps one bit per picture in the fixed scoring order, so a score on fewer pictures is a prefix of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .contract import Step
+from .evaluate import in_memory, logits, scoring_order
+from .results import cached_folder, read_json, shipped_folder, write_json
+from .suite import Suite
+
+Pair = tuple[str | None, str]
+"""A model, None for the pretrained one, and a task."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Which of the first `n` of `total` pictures of a task a fixed model got right."""
+
+    bits: str
+    n: int
+    total: int
+
+    @property
+    def right(self) -> np.ndarray:
+        """Correct or not, bool (n,), in scoring order."""
+        return np.unpackbits(np.frombuffer(bytes.fromhex(self.bits), np.uint8), count=self.n).astype(bool)
+
+    def accuracy(self, limit: int | None = None) -> float:
+        """Top-1 accuracy in percent on the first `limit` pictures."""
+        return 100 * float(self.right[:limit].mean())
+
+    def covers(self, limit: int | None) -> bool:
+        """True when a score on `limit` pictures (None: all) can be read from this one."""
+        return self.n >= min(self.total if limit is None else limit, self.total)
+
+
+class Baselines:
+    """Baselines of a suite on one split, read from what is shipped and from the user's cache, else computed."""
+
+    def __init__(self, suite: Suite, split: str = "score") -> None:
+        self.suite, self.split = suite, split
+        self.shipped = read_json(shipped_folder(suite.name) / "baselines.json") or {}
+        self.folder = cached_folder(suite.name) / "baselines"
+        self._kept: dict[Pair, Baseline] = {}
+
+    def steps(self, pairs: Iterable[Pair], limit: int | None = None) -> Generator[Step, None, dict[Pair, Baseline]]:
+        """Return the baselines of some pairs, computing what is missing; yields a Step per computed one."""
+        pairs = list(dict.fromkeys(pairs))
+        missing = [pair for pair in pairs if (found := self.find(pair)) is None or not found.covers(limit)]
+        missing.sort(key=lambda pair: pair[0] or "")
+        weights: tuple[str | None, Mapping[str, Any]] | None = None
+        for done, (model, task) in enumerate(missing, 1):
+            if weights is None or weights[0] != model:
+                source = self.suite.pretrained_in_memory if model is None else self.suite.expert(model)
+                weights = (model, in_memory(source))
+            self._compute((model, task), weights[1], limit)
+            yield Step(done, len(missing), f"{model or 'pretrained model'} on {task}")
+        return {pair: self._kept[pair] for pair in pairs}
+
+    def find(self, pair: Pair) -> Baseline | None:
+        """Return a stored baseline, or None."""
+        if pair not in self._kept:
+            key = self.key(pair)
+            stored = [read_json(self.folder / f"{key}.json"), self.shipped.get(key)]
+            usable = [Baseline(e["bits"], e["n"], e["total"]) for e in stored if _valid(e)]
+            if not usable:
+                return None
+            self._kept[pair] = max(usable, key=lambda b: b.n)
+        return self._kept[pair]
+
+    def key(self, pair: Pair) -> str:
+        """Return the key of a pair: a hash of everything its score depends on."""
+        model, task = pair
+        return _hash(model_digest(self.suite, model), task_digest(self.suite, task, self.split), self.split)
+
+    def publish(self) -> None:
+        """Write the baselines known so far into the shipped folder."""
+        entries = {self.key(pair): self._entry(pair) for pair in sorted(self._kept, key=str)}
+        write_json(shipped_folder(self.suite.name) / "baselines.json", entries)
+
+    def _compute(self, pair: Pair, weights: Mapping[str, Any], limit: int | None) -> None:
+        labels = self.suite.labels(pair[1], self.split)
+        guesses = logits(self.suite, weights, pair[1], self.split, limit).argmax(-1)
+        right = (guesses == labels[scoring_order(len(labels), limit)]).numpy()
+        self._kept[pair] = Baseline(np.packbits(right).tobytes().hex(), len(right), len(labels))
+        write_json(self.folder / f"{self.key(pair)}.json", self._entry(pair), quiet=True)
+
+    def _entry(self, pair: Pair) -> dict[str, Any]:
+        kept = self._kept[pair]
+        described = {"model": pair[0] or "pretrained", "task": pair[1], "split": self.split}
+        return {**described, "accuracy": kept.accuracy(), "n": kept.n, "total": kept.total, "bits": kept.bits}
+
+
+def model_digest(suite: Suite, model: str | None) -> str:
+    """Return the content hash of the pretrained model (None), or of an expert on top of it."""
+    parts = [_file_digest(file) for file in suite.pretrained.files]
+    parts += [suite.backbone_name, json.dumps(suite.config, sort_keys=True)]
+    if model is not None:
+        parts.append(_file_digest(suite.expert_file(model)))
+    return _hash(*parts)
+
+
+def task_digest(suite: Suite, task: str, split: str) -> str:
+    """Return the content hash of a task's pictures, splits and head."""
+    side = "test" if split in ("test", "adapt", "score") else "train"
+    files = [suite.task(task).folder / f"{side}.png", suite.task(task).folder / "labels.safetensors"]
+    digests = [_file_digest(file) for file in (*files, suite.folder / "heads.safetensors")]
+    return _hash(*digests, task, str(suite.logit_scale), str(suite.input_size))
+
+
+def content_digest(suite: Suite, experts: Iterable[str], split: str) -> str:
+    """Return the content hash of everything a score of these experts' merge depends on."""
+    models = [model_digest(suite, name) for name in experts]
+    return _hash(*models, *(task_digest(suite, task, split) for task in suite.tasks), split)
+
+
+def _valid(entry: Any) -> bool:
+    return isinstance(entry, dict) and {"bits", "n", "total"} <= set(entry)
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.blake2b("\x00".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    status = path.stat()
+    return _content(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _content(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

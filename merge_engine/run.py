@@ -1,0 +1,197 @@
+"""Running a recipe on a suite: merge, score beside the baselines, and describe how."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .baselines import Baseline, Baselines, Pair, content_digest
+from .contract import Context, MergeMethod, Step, merge_steps
+from .errors import RecipeError, SuiteError, no_such
+from .evaluate import Score, score_steps
+from .merged import Merged, PerTaskMerged
+from .recipe import Recipe
+from .results import Result, TaskAccuracy, averages
+from .suite import Suite
+
+SPLITS = ("score", "validation", "adapt")
+SPLIT_WORDS = {
+    "score": "the score half of the test split",
+    "adapt": "the adapt half of the test split",
+    "validation": "the validation split",
+}
+NEED_WORDS = {
+    "support": "unlabelled support pictures of every task",
+    "stream": "unlabelled pictures of the adapt half",
+    "labels": "labelled train pictures",
+    "task id": "the true task of every picture",
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a merge is scored: the split, the most pictures per task, and the tasks (None: those of the experts)."""
+
+    split: str = "score"
+    limit: int | None = None
+    tasks: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise RecipeError(no_such("split to score on", self.split, SPLITS))
+        if self.limit is not None and self.limit < 1:
+            raise RecipeError(f"limit must be at least 1 picture per task; got {self.limit}.")
+
+    def sentence(self, accuracy: Mapping[str, TaskAccuracy], steps: Sequence[MergeMethod], chosen: str) -> str:
+        """Return in words what was measured, on what, and what the method was given."""
+        count = sum(a.n for a in accuracy.values())
+        part = "all of " if self.limit is None else f"at most {self.limit} pictures per task of "
+        needs = sorted({need for step in steps for need in step.needs})
+        given = " and ".join(NEED_WORDS.get(need, need) for need in needs) or "the weights only"
+        return (
+            f"Top-1 accuracy in percent on {part}{SPLIT_WORDS[self.split]}: {len(accuracy)} tasks, {count} pictures. "
+            f"The method is given {given}. Parameters: {chosen}."
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: what came out, and the record of it."""
+
+    merged: Merged
+    result: Result
+
+
+def run_steps(
+    suite: Suite,
+    recipe: Recipe,
+    protocol: Protocol | None,
+    ctx: Context | None = None,
+    *,
+    chosen: str = "as given",
+) -> Generator[Step, None, Run]:
+    """Merge by a recipe and, with a protocol, score; yields Steps and returns the Run."""
+    method, post = recipe.build()
+    method.check(recipe.experts)
+    ctx = ctx or Context(seed=recipe.seed)
+    start = time.perf_counter()
+    merged = yield from merge_steps(suite.problem(recipe.experts), method, post, ctx)
+    seconds = {"merge": time.perf_counter() - start, "score": 0.0}
+    if protocol is None:
+        return Run(merged, describe(suite, recipe, merged, {}, seconds, None, "merged, not scored"))
+    tasks = scored_tasks(suite, recipe, merged, protocol)
+    baselines = Baselines(suite, protocol.split)
+    fixed = yield from baselines.steps(baseline_pairs(suite, recipe, tasks), protocol.limit)
+    start = time.perf_counter()
+    scores = yield from scoring(suite, merged, tasks, protocol)
+    seconds["score"] = time.perf_counter() - start
+    accuracy = beside_baselines(suite, recipe, scores, fixed)
+    sentence = protocol.sentence(accuracy, (method, *post), chosen)
+    return Run(merged, describe(suite, recipe, merged, accuracy, seconds, protocol, sentence))
+
+
+def scoring(
+    suite: Suite, merged: Merged, tasks: Sequence[str], protocol: Protocol
+) -> Generator[Step, None, dict[str, Score]]:
+    """Score a model to the end, yielding Steps counted in pictures."""
+    steps = score_steps(suite, merged, tasks, split=protocol.split, first=128, limit=protocol.limit)
+    sizes = {t: len(suite.indices(t, protocol.split)) for t in tasks}
+    total = sum(size if protocol.limit is None else min(size, protocol.limit) for size in sizes.values())
+    while True:
+        try:
+            scores = next(steps)
+        except StopIteration as end:
+            return end.value
+        live = {f"{task} %": score.accuracy for task, score in scores.items()}
+        yield Step(sum(s.n for s in scores.values()), total, "scoring", live)
+
+
+def scored_tasks(suite: Suite, recipe: Recipe, merged: Merged, protocol: Protocol) -> tuple[str, ...]:
+    """Return the tasks to score: those asked for, or those of the experts; a per-task merge has only its own."""
+    own = own_tasks(suite, recipe)
+    tasks = own if protocol.tasks is None else protocol.tasks
+    for task in tasks:
+        suite.task(task)
+    return tuple(t for t in tasks if t in own) if isinstance(merged, PerTaskMerged) else tuple(tasks)
+
+
+def own_tasks(suite: Suite, recipe: Recipe) -> tuple[str, ...]:
+    """Return the tasks of the merged experts, in their order."""
+    return tuple(dict.fromkeys(suite.task_of[expert] for expert in recipe.experts))
+
+
+def expert_of(suite: Suite, recipe: Recipe, task: str) -> str | None:
+    """Return the expert of a task, a merged one first; None where the suite has none."""
+    return next((e for e in (*recipe.experts, *suite.experts) if suite.task_of[e] == task), None)
+
+
+def baseline_pairs(suite: Suite, recipe: Recipe, tasks: Sequence[str]) -> list[Pair]:
+    """Return what stands beside a merge: on each task, the pretrained model and the task's own expert."""
+    experts = [(expert_of(suite, recipe, task), task) for task in tasks]
+    return [(None, task) for task in tasks] + [pair for pair in experts if pair[0] is not None]
+
+
+def beside_baselines(
+    suite: Suite, recipe: Recipe, scores: Mapping[str, Score], fixed: Mapping[Pair, Baseline]
+) -> dict[str, TaskAccuracy]:
+    """Return merged, expert and pretrained accuracy of every task on the same pictures."""
+    found = {}
+    for task, score in scores.items():
+        expert = expert_of(suite, recipe, task)
+        individual = None if expert is None else fixed[expert, task].accuracy(score.n)
+        found[task] = TaskAccuracy(score.accuracy, individual, fixed[None, task].accuracy(score.n), score.n)
+    return found
+
+
+def describe(
+    suite: Suite,
+    recipe: Recipe,
+    merged: Merged,
+    accuracy: Mapping[str, TaskAccuracy],
+    seconds: Mapping[str, float],
+    protocol: Protocol | None,
+    sentence: str,
+) -> Result:
+    """Return the record of a run."""
+    plain = recipe.to_dict()
+    return Result(
+        **{key: plain[key] for key in ("suite", "method", "parameters", "seed")},
+        experts=recipe.experts,
+        post=tuple(plain["post"]),
+        protocol=sentence,
+        accuracy=accuracy,
+        **averages(accuracy, own_tasks(suite, recipe)),
+        stored_parameters=merged.stored_parameters,
+        seconds=seconds,
+        warnings=notes_of(merged),
+        recipe=recipe.digest,
+        split="" if protocol is None else protocol.split,
+        limit=None if protocol is None else protocol.limit,
+        content=content_digest(suite, recipe.experts, protocol.split if protocol else "score"),
+    )
+
+
+def notes_of(merged: Merged) -> tuple[str, ...]:
+    """Return the sentences a merge recorded for the user."""
+    return tuple(getattr(merged, "notes", ()))
+
+
+def recipe_for(
+    suite: Suite,
+    method: str,
+    parameters: Mapping[str, Any] | None = None,
+    experts: Sequence[str] | None = None,
+    post: Sequence[tuple[str, Mapping[str, Any]]] = (),
+    seed: int = 0,
+) -> Recipe:
+    """Return the recipe of a method on a suite, with all of its experts unless some are named."""
+    for name in experts or ():
+        if name not in suite.task_of:
+            raise SuiteError(no_such(f"expert in suite {suite.name}", name, suite.task_of))
+    if not (experts or suite.experts):
+        raise SuiteError(f"Suite {suite.name} has no expert yet; run `python -m merge_engine train {suite.name}`.")
+    chosen = tuple(suite.experts if experts is None else experts)
+    return Recipe(suite.name, chosen, method, dict(parameters or {}), tuple(post), seed)
+
