@@ -1,0 +1,176 @@
+/* One Plotly panel on the page: parse, theme, draw on the same node, and tell Python what was clicked. */
+(() => {
+  const MergeScope = (window.MergeScope ||= {});
+  const NARROW = 480;
+  /* One object for every panel and every draw: Plotly.react with a fresh config loses its context. */
+  const CONFIG = {
+    displaylogo: false,
+    displayModeBar: false,
+    modeBarButtonsToRemove: ["sendChartToCloud"],
+    scrollZoom: false,
+    doubleClick: "reset",
+    responsive: false,
+  };
+  const panels = new Set();
+
+  class Panel {
+    constructor(element, props, trigger) {
+      this.root = element.querySelector(".ms-panel");
+      this.plot = element.querySelector(".ms-plot");
+      this.props = props;
+      this.trigger = trigger;
+      this.name = props.panel;
+      this.view = null;
+      this.json = null;
+      this.figure = null;
+      this.width = 0;
+      this.marks = new MergeScope.Marks(this);
+      this.tools = new MergeScope.Tools(this);
+      this.keys = new MergeScope.Keys(this);
+      this.stopTheme = MergeScope.onTheme(() => this.schedule());
+      this.resize = new ResizeObserver(() => Math.abs(this.plot.clientWidth - this.width) > 1 && this.schedule());
+      this.resize.observe(this.plot);
+    }
+
+    /* Read the component's value; keep the view that the visitor chose. */
+    update() {
+      const json = this.props.value;
+      if (json === this.json) return;
+      this.json = json;
+      const payload = json ? JSON.parse(json) : { views: {}, labels: {} };
+      this.views = payload.views || { "": payload };
+      this.labels = payload.labels || {};
+      if (!(this.view in this.views) || this.given !== payload.view) this.view = payload.view ?? Object.keys(this.views)[0];
+      this.given = payload.view;
+      this.show();
+    }
+
+    choose(view) {
+      this.view = view;
+      this.show();
+      this.trigger("view", { panel: this.name, view });
+    }
+
+    show() {
+      this.source = this.views[this.view];
+      this.meta = this.source?.layout?.meta || {};
+      this.tools.update();
+      if (this.meta.selected) MergeScope.bus.select(this.meta.selected, this);
+      this.draw();
+    }
+
+    schedule() {
+      if (this.pending) return;
+      this.pending = requestAnimationFrame(() => {
+        this.pending = null;
+        this.draw();
+      });
+    }
+
+    /* Draw the current figure at the current width and theme; a hidden panel waits until it is seen. */
+    draw() {
+      const width = this.plot.clientWidth;
+      const empty = !this.source || Boolean(this.meta.empty);
+      this.plot.hidden = empty;
+      if (empty || !width) return;
+      this.width = width;
+      const figure = MergeScope.resolve({ data: this.source.data, layout: { ...this.source.layout, meta: null } }, this.plot);
+      delete figure.layout.template;
+      if (width < NARROW) adapt(figure, this.meta.narrow);
+      if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
+      figure.layout.width = width;
+      figure.layout.height ||= this.props.height;
+      figure.layout.uirevision ??= `${this.name} ${this.view}`;
+      this.figure = figure;
+      Plotly.react(this.plot, figure.data, figure.layout, CONFIG).then(() => this.drawn());
+    }
+
+    drawn() {
+      if (!this.listening) this.listen();
+      this.marks.paint();
+      this.tools.zoomed();
+    }
+
+    listen() {
+      this.listening = true;
+      this.plot.on("plotly_click", (event) => this.select(event.points[0]));
+      this.plot.on("plotly_hover", (event) => this.hover(event.points[0]));
+      this.plot.on("plotly_unhover", () => MergeScope.bus.mark(null, this));
+      this.plot.on("plotly_relayout", (change) => {
+        this.marks.paint();
+        this.tools.zoomed();
+        this.trigger("relayout", { panel: this.name, change: plain(change) });
+      });
+    }
+
+    select(point) {
+      const address = this.address(point);
+      MergeScope.bus.select(address, this);
+      this.trigger("select", this.event(point, address));
+    }
+
+    hover(point) {
+      const address = this.address(point);
+      MergeScope.bus.mark(address, this);
+      clearTimeout(this.hovering);
+      this.hovering = setTimeout(() => this.trigger("hover", this.event(point, address)), 150);
+    }
+
+    event(point, address) {
+      const { x, y, z, curveNumber: curve, pointNumber: index } = point;
+      return plain({ panel: this.name, view: this.view, x, y, z, curve, index, ...address });
+    }
+
+    /* What a point is about: its trace's address and those of its places on the axes. */
+    address(point) {
+      const trace = this.source.data[point.curveNumber] || {};
+      return { ...trace.meta, ...this.at("x", point.x), ...this.at("y", point.y) };
+    }
+
+    at(axis, position) {
+      return (this.meta.axes?.[axis] || []).find(([place]) => place === position)?.[1];
+    }
+
+    unmount() {
+      this.stopTheme();
+      this.resize.disconnect();
+      this.marks.stop();
+      cancelAnimationFrame(this.pending);
+      clearTimeout(this.hovering);
+      if (this.listening) Plotly.purge(this.plot);
+      panels.delete(this);
+    }
+  }
+
+  /* Apply {"layout.yaxis.ticktext": ..., "data.0.texttemplate": ...}: the changes for a narrow page. */
+  function adapt(figure, changes) {
+    for (const [path, value] of Object.entries(changes || {})) {
+      const keys = path.split(".");
+      const last = keys.pop();
+      const target = keys.reduce((node, key) => (node[key] ??= {}), figure);
+      target[last] = value;
+    }
+  }
+
+  const plain = (value) => JSON.parse(JSON.stringify(value));
+
+  /* Purge panels that left the page. Gradio may move a node, so look again before letting go. */
+  let sweeping = null;
+  const sweep = () => {
+    sweeping ??= setTimeout(() => {
+      sweeping = null;
+      for (const panel of [...panels]) if (!panel.plot.isConnected) panel.unmount();
+    }, 1000);
+  };
+  new MutationObserver(sweep).observe(document.documentElement, { childList: true, subtree: true });
+
+  MergeScope.panels = panels;
+  MergeScope.CONFIG = CONFIG;
+  MergeScope.mount = (element, props, trigger, watch) => {
+    const panel = new Panel(element, props, trigger);
+    panels.add(panel);
+    watch(["value"], () => panel.update());
+    panel.update();
+    return panel;
+  };
+})();

@@ -1,0 +1,163 @@
+/* A panel's words and tools: heading, views, picture and CSV, data table. */
+(() => {
+  const MergeScope = (window.MergeScope ||= {});
+
+  class Tools {
+    constructor(panel) {
+      this.panel = panel;
+      const find = (name) => panel.root.querySelector(name);
+      this.parts = { title: find("h3"), about: find(".ms-about"), views: find(".ms-views"), tools: find(".ms-tools"),
+        empty: find(".ms-empty"), data: find(".ms-data"), table: find(".ms-table"), live: find(".ms-live") };
+      this.reset = button("Reset zoom", "Show everything again", () => this.unzoom());
+      this.reset.hidden = true;
+      this.csv = button("CSV", "Copy the numbers as CSV", () => this.copy());
+      this.png = button("PNG", "Download this figure as a picture", () => this.picture());
+      this.parts.tools.replaceChildren(this.reset, this.csv, this.png);
+      this.parts.data.addEventListener("toggle", () => this.fill());
+    }
+
+    update() {
+      const { meta, props, view } = this.panel;
+      const { title, about, empty, data } = this.parts;
+      title.textContent = meta.title || props.title;
+      about.textContent = meta.empty ? "" : meta.about || props.about;
+      empty.textContent = meta.empty || (this.panel.source ? "" : props.empty);
+      empty.hidden = !empty.textContent;
+      data.hidden = this.csv.hidden = !meta.table;
+      this.png.hidden = !this.panel.source || Boolean(meta.empty);
+      this.choices(view);
+      this.fill();
+    }
+
+    /* Buttons for two or three views, a list for more; keep them while the choices stay the same. */
+    choices(view) {
+      const { labels } = this.panel;
+      const keys = Object.keys(labels);
+      const text = JSON.stringify(labels);
+      if (text !== this.drawnViews) {
+        this.drawnViews = text;
+        const nodes = keys.length > 3 ? [list(labels, this.panel)] : keys.map((key) => toggle(key, labels[key], this.panel));
+        this.parts.views.replaceChildren(...(keys.length > 1 ? nodes : []));
+      }
+      for (const node of this.parts.views.children)
+        node.tagName === "SELECT" ? (node.value = view) : node.setAttribute("aria-pressed", String(node.dataset.view === view));
+    }
+
+    fill() {
+      const { meta } = this.panel;
+      if (!this.parts.data.open || !meta.table) return;
+      this.parts.table.replaceChildren(table(meta.table, meta.title));
+    }
+
+    say(sentence) {
+      this.parts.live.textContent = sentence;
+    }
+
+    zoomed() {
+      const { plot, figure } = this.panel;
+      const moved = (name) => {
+        const axis = plot._fullLayout?.[name];
+        const start = axis?._rangeInitial0 === undefined ? null : [axis._rangeInitial0, axis._rangeInitial1];
+        return start && figure && !axis.fixedrange && start.some((v, i) => Math.abs(v - axis.range[i]) > 1e-9);
+      };
+      this.reset.hidden = !(moved("xaxis") || moved("yaxis"));
+    }
+
+    unzoom() {
+      const { _fullLayout: layout } = this.panel.plot;
+      const change = {};
+      for (const name of ["xaxis", "yaxis"]) change[`${name}.range`] = [layout[name]._rangeInitial0, layout[name]._rangeInitial1];
+      Plotly.relayout(this.panel.plot, change);
+    }
+
+    async copy() {
+      await write(csv(this.panel.meta.table));
+      this.say("Numbers copied as CSV.");
+      flash(this.csv, "Copied");
+    }
+
+    /* The picture carries its heading, which on the page is outside the plot. */
+    async picture() {
+      const { figure, meta, name, width } = this.panel;
+      const top = (figure.layout.margin?.t || 0) + 34;
+      const title = { text: meta.title, x: 0, xref: "paper", xanchor: "left", y: 1, yref: "container", yanchor: "top",
+        pad: { t: 12 }, font: { size: 16 } };
+      const layout = { ...figure.layout, title, margin: { ...figure.layout.margin, t: top }, height: figure.layout.height + 34 };
+      const url = await Plotly.toImage({ data: figure.data, layout }, { format: "png", scale: 2, width, height: layout.height });
+      const link = Object.assign(document.createElement("a"), { href: url, download: `mergescope-${name}.png` });
+      link.click();
+    }
+  }
+
+  function button(text, title, act) {
+    const node = Object.assign(document.createElement("button"), { type: "button", textContent: text, title });
+    node.addEventListener("click", act);
+    return node;
+  }
+
+  function toggle(key, text, panel) {
+    const node = button(text, "", () => panel.choose(key));
+    node.dataset.view = key;
+    return node;
+  }
+
+  function list(labels, panel) {
+    const node = document.createElement("select");
+    node.setAttribute("aria-label", `What ${panel.props.title || "this panel"} shows`);
+    node.append(...Object.entries(labels).map(([key, text]) => new Option(text, key)));
+    node.addEventListener("change", () => panel.choose(node.value));
+    return node;
+  }
+
+  function flash(node, text) {
+    const before = node.textContent;
+    node.textContent = text;
+    setTimeout(() => (node.textContent = before), 1200);
+  }
+
+  const shown = (cell) => (cell === null || cell === undefined ? "–" : String(cell));
+
+  function table({ columns, rows }, title) {
+    const node = document.createElement("table");
+    node.setAttribute("aria-label", title || "Data");
+    const line = (cells, tag) => {
+      const row = document.createElement("tr");
+      row.append(...cells.map((cell, i) => {
+        const td = Object.assign(document.createElement(tag), { textContent: shown(cell) });
+        if (typeof (rows[0]?.[i] ?? cell) === "string") td.className = "ms-word";
+        if (tag === "th") td.scope = "col";
+        return td;
+      }));
+      return row;
+    };
+    const head = document.createElement("thead");
+    const body = document.createElement("tbody");
+    head.append(line(columns, "th"));
+    body.append(...rows.slice(0, 1000).map((row) => line(row, "td")));
+    node.append(head, body);
+    return node;
+  }
+
+  function csv({ columns, rows }) {
+    const cell = (value) => {
+      const text = value === null || value === undefined ? "" : String(value);
+      return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    };
+    return [columns, ...rows].map((row) => row.map(cell).join(",")).join("\n");
+  }
+
+  /* The clipboard needs a secure page; elsewhere the old command still works. */
+  async function write(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const area = Object.assign(document.createElement("textarea"), { value: text });
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+  }
+
+  Object.assign(MergeScope, { Tools, csv });
+})();

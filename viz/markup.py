@@ -1,0 +1,36 @@
+"""The skeleton of one panel in HTML, and the files that bring it to life."""
+
+from __future__ import annotations
+
+from html import escape
+from string import Template
+
+STYLES = ("assets/css/tokens.css", "assets/css/panel.css")
+SCRIPTS = (
+    "assets/vendor/plotly-cartesian.min.js",
+    "assets/js/theme.js",
+    "assets/js/marks.js",
+    "assets/js/tools.js",
+    "assets/js/keys.js",
+    "assets/js/panel.js",
+)
+PANEL = """<figure class="ms-panel" data-panel="${panel}">
+<figcaption><div class="ms-head"><h3>${title}</h3><div class="ms-tools"></div></div>
+<p class="ms-about"></p></figcaption>
+<div class="ms-views" role="group" aria-label="Views"></div>
+<div class="ms-empty" style="min-height:${height}px" hidden></div>
+<div class="ms-plot" role="group" tabindex="0" aria-label="${aria}" style="min-height:${height}px"></div>
+<details class="ms-data" hidden><summary>Data table</summary><div class="ms-table" tabindex="0"></div></details>
+<div class="ms-live" aria-live="polite"></div>
+</figure>"""
+
+
+def head(prefix: str) -> str:
+    """Return the tags that load styles and scripts from `prefix`."""
+    links = "".join(f'<link rel="stylesheet" href="{prefix}{name}">' for name in STYLES)
+    return links + "".join(f'<script src="{prefix}{name}"></script>' for name in SCRIPTS)
+
+
+def fill(**words: object) -> str:
+    """Return the skeleton with its words; needs panel, title, aria and height."""
+    return Template(PANEL).substitute({key: escape(str(value)) for key, value in words.items()})

@@ -1,0 +1,1 @@
+"""The page: the only files besides app.py that import gradio."""

@@ -1,0 +1,105 @@
+"""What the page shows for one panel: its figure (or figures), its words and its data table.
+
+A panel is a module of `viz.panels` with
+
+    TITLE, ABOUT, EMPTY      words: heading, how to read this, what to do when there is nothing
+    VIEWS (optional)         {key: label} of alternative pictures of the same data, switched in the browser
+    figure(data, **options)  a pure function to a `go.Figure`; takes `view=` when it declares VIEWS
+    rows(data)               the same numbers as (columns, rows)
+    demo()                   an example of `data`
+
+`draw(module, data)` puts them together; `python -m viz.panels.<name>` writes and opens its demonstration.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import plotly.graph_objects as go
+
+from . import theme
+
+Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Figures of one panel by view, and the view that is shown first."""
+
+    figures: Mapping[str, go.Figure]
+    labels: Mapping[str, str]
+    view: str
+
+    def to_json(self) -> str:
+        """Return what the browser reads: one figure, or several by view."""
+        if len(self.figures) == 1:
+            return self.figures[self.view].to_json()
+        views = ",".join(f"{json.dumps(key)}:{figure.to_json()}" for key, figure in self.figures.items())
+        return (
+            f'{{"views":{{{views}}},"labels":{json.dumps(dict(self.labels))},"view":{json.dumps(self.view)}}}'
+        )
+
+
+def draw(
+    panel: ModuleType,
+    data: Any,
+    *,
+    view: str | None = None,
+    selected: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Drawing:
+    """Return a panel's drawing of `data`, or its empty state when `data` is None or has nothing in it.
+
+    `selected` is the address that every panel outlines, such as {"block": 3, "kind": "q"}.
+    """
+    name = panel.__name__.rpartition(".")[2]
+    labels = views(panel, data)
+    if data is None or (hasattr(data, "__len__") and len(data) == 0):
+        return Drawing({"": empty(panel.EMPTY, panel=name)}, {}, "")
+    figures = {
+        key: panel.figure(data, **({"view": key} if key else {}), **options)
+        for key in labels or {"": panel.TITLE}
+    }
+    columns, rows = panel.rows(data)
+    table = {"columns": list(columns), "rows": [[_plain(cell) for cell in row] for row in rows]}
+    for figure in figures.values():
+        own = figure.layout.meta or {}
+        meta = {"panel": name, "title": panel.TITLE, "about": panel.ABOUT, "table": table, **own}
+        figure.update_layout(meta={**meta, "selected": dict(selected)} if selected else meta)
+    return Drawing(figures, labels, view if view in figures else next(iter(figures)))
+
+
+def views(panel: ModuleType, data: Any) -> dict[str, str]:
+    """Return the views of a panel by key: its VIEWS, which may depend on the data."""
+    declared = getattr(panel, "VIEWS", {})
+    return dict(
+        declared(data)
+        if callable(declared) and data is not None
+        else declared
+        if isinstance(declared, dict)
+        else {}
+    )
+
+
+def empty(sentence: str, *, panel: str = "", height: int = 180) -> go.Figure:
+    """Return a figure that says what is missing and what to do."""
+    figure = theme.figure(height=height, margin={"t": 8, "b": 8})
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    figure.update_layout(meta={"panel": panel, "empty": sentence})
+    return figure
+
+
+def _plain(cell: Any) -> Any:
+    """Return a JSON value: numbers rounded to six digits, missing ones as None."""
+    if cell is None or isinstance(cell, str | bool):
+        return cell
+    number = float(cell)
+    if not math.isfinite(number):
+        return None
+    return int(number) if number == int(number) and abs(number) < 1e15 else float(f"{number:.6g}")

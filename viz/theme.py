@@ -1,0 +1,107 @@
+"""How every figure looks. Colours are names of CSS variables, resolved in the browser: light and dark are one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import plotly.graph_objects as go
+
+INK = "var(--ms-ink)"
+MUTED = "var(--ms-muted)"
+RULE = "var(--ms-rule)"
+GRID = "var(--ms-grid)"
+SURFACE = "var(--ms-surface)"
+PRETRAINED = "var(--ms-pretrained)"
+MERGED = "var(--ms-merged)"
+EXPERTS = tuple(f"var(--ms-expert-{i})" for i in range(1, 13))
+SEQUENTIAL = [[i / 8, f"var(--ms-seq-{i})"] for i in range(9)]
+DIVERGING = [[i / 8, f"var(--ms-div-{i})"] for i in range(9)]
+
+TEXT, SMALL = 13, 11
+NARROW = 480  # pixels; below this width the browser applies meta.narrow
+
+
+def colors(names: Iterable[str]) -> dict[str, str]:
+    """Return a colour for every expert by its place in `names`; give the whole suite to keep colours stable."""
+    return {name: EXPERTS[i % len(EXPERTS)] for i, name in enumerate(names)}
+
+
+def short(name: str, limit: int = 14) -> str:
+    """Return a name that fits, cut with an ellipsis."""
+    return name if len(name) <= limit else name[: limit - 1].rstrip(" _-") + "…"
+
+
+def axis(title: str = "", **changes: Any) -> dict[str, Any]:
+    """Return a quiet axis: no frame, a hair grid, outside labels."""
+    return {
+        "title": {"text": title, "font": {"size": SMALL, "color": MUTED}, "standoff": 8},
+        "tickfont": {"size": SMALL, "color": MUTED},
+        "gridcolor": GRID,
+        "linecolor": RULE,
+        "tickcolor": RULE,
+        "zeroline": False,
+        "showline": False,
+        "ticks": "",
+        **changes,
+    }
+
+
+def figure(*, height: int, margin: Mapping[str, int] | None = None, **layout: Any) -> go.Figure:
+    """Return an empty figure in the house style; `layout` is added to it."""
+    return go.Figure(
+        layout={
+            "template": "none",
+            "height": height,
+            "margin": {"l": 8, "r": 8, "t": 12, "b": 40, **(margin or {})},
+            "font": {"family": "var(--ms-font)", "size": TEXT, "color": INK},
+            "paper_bgcolor": SURFACE,
+            "plot_bgcolor": SURFACE,
+            "showlegend": False,
+            "hovermode": "closest",
+            "hoverlabel": {
+                "bgcolor": "var(--ms-tip)",
+                "bordercolor": RULE,
+                "font": {"family": "var(--ms-font)", "size": 12, "color": INK},
+                "align": "left",
+                "namelength": 0,
+            },
+            "dragmode": False,
+            **layout,
+        }
+    )
+
+
+def label(
+    text: str, x: Any, y: Any, *, color: str = INK, size: int = SMALL, **changes: Any
+) -> dict[str, Any]:
+    """Return an annotation without an arrow: words beside the thing they name."""
+    return {
+        "text": text,
+        "x": x,
+        "y": y,
+        "showarrow": False,
+        "font": {"size": size, "color": color},
+        **changes,
+    }
+
+
+def spread(values: Iterable[float], gap: float, low: float, high: float) -> list[float]:
+    """Return positions near `values`, at least `gap` apart and inside [low, high], in the same order.
+
+    Labels are pushed up from below and then back down from the top; used where lines end close together.
+    """
+    values = list(values)
+    order = sorted(range(len(values)), key=values.__getitem__)
+    gap = min(gap, (high - low) / max(1, len(values) - 1))
+    placed: list[float] = []
+    for i in order:
+        placed.append(max(values[i], low if not placed else placed[-1] + gap))
+    ceiling = high
+    for j in reversed(range(len(placed))):
+        placed[j] = max(low, min(placed[j], ceiling))
+        ceiling = placed[j] - gap
+    result = [0.0] * len(values)
+    for i, position in zip(order, placed, strict=True):
+        result[i] = position
+    return result
