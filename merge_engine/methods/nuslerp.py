@@ -1,0 +1,64 @@
+"""NuSLERP: spherical interpolation of two task vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..contract import Context, TensorGroup, TensorMerge
+from ..hp import hp
+from ..ops import as_rows, flat, slerp
+
+COLLINEAR = 1e-8
+
+
+@dataclass(frozen=True)
+class NuSlerp(TensorMerge):
+    """Interpolate two task vectors along the arc between them, whole tensors or row by row.
+
+        t = w_2/(w_1 + w_2)
+        θ = θ_0 + [sin((1−t)ω) τ_1 + sin(tω) τ_2] / sin ω
+
+    References
+    ----------
+    Goddard, Siriwardhana, Ehghaghi, Meyers, Karpukhin, Benedict, McQuade, Solawetz, Arcee's MergeKit: A Toolkit
+    for Merging Large Language Models, EMNLP 2024, arXiv:2403.13257.
+
+    Notes
+    -----
+    As mergekit's nuslerp, with and without a base model. `rows` interpolates each output's row [i, :] of a
+    weight [out, in] (nuslerp_row_wise: false there), `columns` each [:, j] (row_wise: true); both need
+    nuslerp_flatten: false. Convolutions are taken as [out, rest], vectors always whole. Straight where sin ω is
+    below 1e-8, t = 1/2 where the weights sum to zero, and a zero vector counts as orthogonal.
+    """
+
+    title: ClassVar[str] = "NuSLERP"
+    family: ClassVar[str] = "Averaging"
+    idea: ClassVar[str] = "Interpolate what two experts learned on the sphere, tensor by tensor or row by row."
+    formula: ClassVar[str] = "θ = θ₀ + [sin((1−t)ω) τ₁ + sin(tω) τ₂] / sin ω"
+    paper: ClassVar[str] = "Goddard et al., Arcee's MergeKit, EMNLP 2024, arXiv:2403.13257"
+    experts_allowed: ClassVar[tuple[int, int | None]] = (2, 2)
+
+    weights: tuple[float, ...] = hp(
+        (), "Weight of each expert; none given means equal weights.", low=-10, high=10, soft=(0, 1), step=0.05,
+        symbol="wₜ", per_expert=True,
+    )  # fmt: skip
+    per: str = hp("tensor", "One arc per tensor, row or column.", choices=("tensor", "rows", "columns"))
+    between: str = hp("task vectors", "Interpolate task vectors or weights.", choices=("task vectors", "weights"))
+
+    @property
+    def t(self) -> float:
+        """Place between the first expert (0) and the second (1)."""
+        total = sum(self.weights)
+        return self.weights[1] / total if abs(total) >= 1e-6 else 0.5
+
+    def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
+        ends = group.experts if self.between == "weights" else group.task_vectors
+        vectors = flat(ends) if self.per == "tensor" else as_rows(ends)
+        if self.per == "columns" and ends.ndim > 2:
+            vectors = vectors.mT
+        merged = slerp(vectors[0], vectors[1], self.t, lambda cos: 1 - cos**2 <= COLLINEAR**2)
+        merged = (merged.mT if self.per == "columns" and ends.ndim > 2 else merged).reshape(group.pretrained.shape)
+        return (merged - group.pretrained if self.between == "weights" else merged).float()
