@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..contract import MATRIX_KINDS, Place
-from ..errors import WeightsError
+from merge_engine.contract import MATRIX_KINDS, Place
+from merge_engine.errors import WeightsError
 
 
 @dataclass(frozen=True)

@@ -76,14 +76,20 @@ def write_backbone(folder: Path, config: Mapping[str, Any], weights: Mapping[str
 
 
 def write_toml(
-    path: Path, top: Mapping[str, Any], tasks: Sequence[TaskEntry], experts: Mapping[str, str]
+    path: Path,
+    top: Mapping[str, Any],
+    tasks: Sequence[TaskEntry],
+    experts: Mapping[str, str],
+    training: Mapping[str, Any],
 ) -> None:
-    """Write suite.toml; `experts` maps each expert to its task."""
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in top.items()]
-    for task in tasks:
-        lines += ["", "[[task]]"]
-        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in vars(task).items()]
-    for name, task_name in experts.items():
-        entry = {"name": name, "task": task_name, "weights": f"experts/{name}.safetensors"}
-        lines += ["", "[[expert]]", *(f"{key} = {json.dumps(value)}" for key, value in entry.items())]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """Write suite.toml; `experts` maps each expert to its task, `training` is the plan to retrain it."""
+    sections = [_lines(top), ["[training]", *_lines(training)]]
+    sections += [["[[task]]", *_lines(vars(task))] for task in tasks]
+    for name, task in experts.items():
+        entry = {"name": name, "task": task, "weights": f"experts/{name}.safetensors"}
+        sections.append(["[[expert]]", *_lines(entry)])
+    path.write_text("\n\n".join("\n".join(lines) for lines in sections) + "\n", encoding="utf-8")
+
+
+def _lines(values: Mapping[str, Any]) -> list[str]:
+    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]

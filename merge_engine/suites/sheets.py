@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import SuiteError
+from merge_engine.errors import SuiteError
 
 PER_ROW = 64
 
