@@ -1,0 +1,66 @@
+"""LiNeS, layer-increasing network scaling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..contract import Context, Groups, PostStep, TensorGroup
+from ..hp import hp
+from ..merged import StaticMerged
+
+
+@dataclass(frozen=True)
+class Lines(PostStep):
+    """Scale the merged task vector less in early blocks, which tasks share, and more in late ones.
+
+        τ_l ← (α + β l/(L − 1)) τ_l in block l of L, and α τ outside the blocks;  α = |Σ_t τ_t|_1 / (T |τ_merged|_1)
+
+    References
+    ----------
+    Wang, Dimitriadis, Favero, Ortiz-Jimenez, Fleuret, Frossard, LiNeS: Post-training Layer Scaling Prevents
+    Forgetting and Enhances Model Merging, ICLR 2025, arXiv:2410.17146.
+
+    Notes
+    -----
+    The paper replaces the scaling coefficient of the merge by α and β: follow a merge with scaling 1. For a single
+    expert it ties β = 1 − α (`alpha_rule="one minus beta"`). β has no published default; it is searched on
+    validation data in (0, 1].
+    """
+
+    title: ClassVar[str] = "LiNeS"
+    family: ClassVar[str] = "Post-steps"
+    idea: ClassVar[str] = "Keep shallow layers near the pretrained model and let deep layers move."
+    formula: ClassVar[str] = "τ_l ← (α + β l/(L−1)) τ_l"
+    paper: ClassVar[str] = "Wang et al., LiNeS, ICLR 2025, arXiv:2410.17146"
+
+    beta: float = hp(0.5, "How much more the last block is scaled than the first.", low=-10, high=10, soft=(0, 2),
+                     step=0.05, symbol="β", sweep=(0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0))  # fmt: skip
+    alpha_rule: str = hp(
+        "norms", "Where α comes from: the norms as for several tasks, 1 − β as for one, or the number given.",
+        choices=("norms", "one minus beta", "given"),
+    )  # fmt: skip
+    alpha: float = hp(0.3, "Scaling of the first block, under the rule 'given'.", low=-10, high=10, soft=(0, 2),
+                      step=0.05, symbol="α")  # fmt: skip
+
+    def prepare(self, groups: Groups, merged: StaticMerged, ctx: Context) -> float:
+        """Return α."""
+        if self.alpha_rule == "one minus beta":
+            return 1 - self.beta
+        return self.alpha if self.alpha_rule == "given" else balanced(groups, merged)
+
+    def change(self, delta: Tensor, group: TensorGroup, ctx: Context, state: float) -> Tensor:
+        depth = 0.0 if group.block is None else group.block / max(1, group.depth - 1)
+        return (state + self.beta * depth) * delta
+
+
+def balanced(groups: Groups, merged: StaticMerged) -> float:
+    """Return |Σ_t τ_t|_1 / (T |τ_merged|_1) over all tensors; 1 for a merge that is the pretrained model."""
+    summed = size = 0.0
+    for group in groups:
+        summed += float(group.task_vectors.sum(0).abs().sum(dtype=torch.float64))
+        size += float(merged.task_vector(group.name).abs().sum(dtype=torch.float64))
+    return summed / (len(group.tasks) * size) if size else 1.0

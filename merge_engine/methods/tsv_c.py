@@ -1,0 +1,55 @@
+"""TSV-C, compressed experts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..contract import Context, StoreMerge, TensorGroup
+from ..hp import hp
+from ..parts import DensePart, LowRankPart, Part
+from ..svd import Factors
+
+
+@dataclass(frozen=True)
+class TsvC(StoreMerge):
+    """Keep the leading singular components of every expert, and serve the expert of the known task.
+
+        D_t = U_t diag(s_t) V_tᵀ,  k = ⌊r/T⌋,  W(t) = W_0 + U_tk diag(s_tk) V_tkᵀ
+
+    References
+    ----------
+    Gargiulo, Crisostomi, Bucarelli, Scardapane, Silvestri, Rodolà, Task Singular Vectors: Reducing Task
+    Interference in Model Merging, CVPR 2025, arXiv:2412.00081.
+
+    Notes
+    -----
+    A ceiling: it needs the task of every input, or a router. About 2.5 times one model, whatever T is. Tensors that
+    are not matrices, and matrices with less rank than experts, are kept whole for every task.
+    """
+
+    title: ClassVar[str] = "TSV-C"
+    family: ClassVar[str] = "Masks (task known)"
+    idea: ClassVar[str] = (
+        "Store every expert as a few singular components and serve the one of the known task."
+    )
+    formula: ClassVar[str] = "W(t) = W₀ + Uₜₖ diag(sₜₖ) Vₜₖᵀ,  k = ⌊r/T⌋"
+    paper: ClassVar[str] = "Gargiulo et al., Task Singular Vectors, CVPR 2025, arXiv:2412.00081"
+
+    embeddings: str = hp(
+        "dense", "Matrices outside the blocks, such as position embeddings: kept whole, or spectral as the official "
+        "code does with every 2-D tensor.", choices=("dense", "spectral"),
+    )  # fmt: skip
+
+    def part(self, group: TensorGroup, ctx: Context, state: Any) -> Part:
+        vectors = group.task_vectors
+        k = min(group.pretrained.shape, default=0) // len(vectors)
+        outside = self.embeddings == "spectral" and group.pretrained.ndim == 2
+        if k == 0 or not (group.is_matrix or outside):
+            return DensePart(vectors)
+        return LowRankPart(tuple(_copied(ctx.svd(vector).top(k)) for vector in vectors))
+
+
+def _copied(factors: Factors) -> Factors:
+    """Let go of the components that are not kept."""
+    return Factors(*(part.clone() for part in factors))

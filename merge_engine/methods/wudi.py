@@ -1,0 +1,111 @@
+"""WUDI, data-free optimisation of the merged matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .. import spectral
+from ..contract import Context, Groups, Problem, TensorGroup, TensorMerge
+from ..hp import hp
+
+BETAS = (0.9, 0.999)
+
+
+@dataclass(frozen=True)
+class Wudi(TensorMerge):
+    """Move the sum of the task matrices away from what disturbs each task, without data.
+
+        minimise L(M) = Σ_t |(M − D_t) D_tᵀ|² / |D_t|² from M = Σ_t D_t with Adam;  W = W_0 + M
+        ∇L = 2 (M A − B),  A = Σ_t A_t,  B = Σ_t D_t A_t,  A_t = D_tᵀ D_t / |D_t|²
+
+    References
+    ----------
+    Cheng, Xiong, Wei, Zhu, Yuan, Whoever Started the Interference Should End It: Guiding Data-Free Model Merging
+    via Task Vectors, ICML 2025, arXiv:2503.08099.
+
+    Notes
+    -----
+    Zero steps are Task Arithmetic with λ = 1 on the matrices; the end of the path is the closed form
+    (B + ε Σ_t D_t)(A + ε I)⁻¹ with ε = ridge · tr A / n. Other tensors stay pretrained in the official code, which
+    fuses q, k and v; FusionBench averages them, optimises every 2-D tensor and takes 400 steps.
+    """
+
+    title: ClassVar[str] = "WUDI"
+    family: ClassVar[str] = "Spectral"
+    idea: ClassVar[str] = "Change the summed task matrices until they disturb no task's own input directions."
+    formula: ClassVar[str] = "min_M Σₜ ‖(M − Dₜ) Dₜᵀ‖² / ‖Dₜ‖²,  M₀ = Σₜ Dₜ"
+    paper: ClassVar[str] = (
+        "Cheng et al., Whoever Started the Interference Should End It, ICML 2025, arXiv:2503.08099"
+    )
+
+    scaling: float = hp(1.0, "Scaling coefficient of the merged task vector.", low=-10, high=10, soft=(0, 2),
+                        step=0.05, symbol="λ")  # fmt: skip
+    solution: str = hp("path", "Follow Adam's path, or solve for its end.", choices=("path", "closed form"))
+    steps: int = hp(300, "Steps of Adam.", low=0, high=10_000, soft=(0, 1000), step=10)
+    learning_rate: float = hp(1e-5, "Learning rate of Adam.", low=1e-8, high=1, soft=(1e-6, 1e-3))
+    ridge: float = hp(1e-6, "Ridge of the closed form, relative to tr A / n.", low=1e-10, high=1, symbol="ε")
+    attention: str = spectral.attention()
+    others: str = spectral.other_tensors("pretrained")
+    embeddings: str = hp(
+        "pretrained", "Matrices outside the blocks: left as pretrained, averaged, or optimised.",
+        choices=("pretrained", "mean", "optimised"),
+    )  # fmt: skip
+
+    def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> dict[int, float]:
+        """Return the losses by step, summed over the matrices done so far."""
+        return {}
+
+    def live(self, state: dict[int, float]) -> Mapping[str, float]:
+        return {f"loss at step {step}": loss for step, loss in state.items()}
+
+    def merge(self, group: TensorGroup, ctx: Context, state: dict[int, float]) -> Tensor:
+        vectors = group.task_vectors
+        done = spectral.untreated(group, vectors, self.others, self.embeddings)
+        if done is not None:
+            return done
+        return self._end(vectors) if self.solution == "closed form" else self._path(vectors, state)
+
+    def _path(self, vectors: Tensor, losses: dict[int, float]) -> Tensor:
+        A, B, constant = quadratic(vectors)
+        merged = vectors.sum(0)
+        first, second = torch.zeros_like(merged), torch.zeros_like(merged)
+        for step in range(self.steps + 1):
+            product = merged @ A
+            if step % max(1, self.steps // 10) == 0 or step == self.steps:
+                loss = float(((product - 2 * B) * merged).sum()) + constant
+                losses[step] = losses.get(step, 0.0) + loss
+            if step < self.steps:
+                gradient = 2 * (product - B)
+                first.lerp_(gradient, 1 - BETAS[0])
+                second.lerp_(gradient.square(), 1 - BETAS[1])
+                size = (second / (1 - BETAS[1] ** (step + 1))).sqrt_().add_(1e-8)
+                merged.addcdiv_(first, size, value=-self.learning_rate / (1 - BETAS[0] ** (step + 1)))
+        return merged
+
+    def _end(self, vectors: Tensor) -> Tensor:
+        A, B, _ = quadratic(vectors.double())
+        ridge = self.ridge * A.trace() / len(A)
+        if ridge == 0:
+            return vectors.sum(0)
+        factor = torch.linalg.cholesky(A + ridge * torch.eye(len(A), dtype=A.dtype, device=A.device))
+        return torch.cholesky_solve((B + ridge * vectors.sum(0)).T, factor).T.float()
+
+
+def quadratic(vectors: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Return A, B and c of L(M) = <M A − 2 B, M> + c; a zero task vector adds nothing."""
+    A = vectors.new_zeros(vectors.shape[2], vectors.shape[2])
+    B = torch.zeros_like(vectors[0])
+    constant = 0.0
+    for vector in vectors:
+        size = vector.square().sum()
+        if size > 0:
+            own = vector.T @ vector / size
+            A += own
+            B += vector @ own  # not (D Dᵀ) D: one expert alone then has a gradient of exactly zero
+            constant += float(size * own.square().sum())
+    return A, B, constant
