@@ -73,8 +73,7 @@ def disjoint_merge(
     total = agreeing.sum(0)
     if how == "sum":
         return total
-    count = (agree * divisors).sum(0)
-    return torch.where(count > 0, total / count.where(count > 0, 1.0), 0.0)
+    return _ratio(total, (agree * divisors).sum(0))
 
 
 def largest_magnitude(vectors: Tensor) -> Tensor:
@@ -113,9 +112,7 @@ def magnitude_ranks(rows: Tensor) -> Tensor:
 
 def min_max(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Return (values − low)/(high − low), clamped to [0, 1]; zero where high equals low."""
-    span = high - low
-    scaled = (values.clamp(low, high) - low) / span.where(span > 0, 1.0)
-    return torch.where(span > 0, scaled, 0.0)
+    return _ratio(values.clamp(low, high) - low, high - low)
 
 
 def task_masks(vectors: Tensor, merged: Tensor, threshold: Tensor) -> Tensor:
@@ -123,21 +120,32 @@ def task_masks(vectors: Tensor, merged: Tensor, threshold: Tensor) -> Tensor:
     return vectors.abs() > threshold * (merged - vectors).abs()
 
 
-def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Return the cosine along the last axis, that axis kept; a zero vector is orthogonal to all."""
-    norms = a.norm(dim=-1, keepdim=True) * b.norm(dim=-1, keepdim=True)
-    inner = (a * b).sum(-1, keepdim=True)
-    return torch.where(norms > 0, inner / norms.where(norms > 0, 1.0), 0.0).clamp(-1, 1)
+def pairwise_cosines(rows: Tensor) -> Tensor:
+    """Return cos(τ_i, τ_j) of every pair of experts for every row, (T, rows, n) to (pairs, rows), in float64.
+
+    From the Gram matrices, so nothing of the size of a pair of task vectors is made; a zero vector is orthogonal.
+    """
+    vectors = rows.to(widest(rows)).transpose(0, 1)
+    gram = vectors @ vectors.mT
+    i, j = torch.triu_indices(len(rows), len(rows), 1, device=rows.device)
+    squares = gram.diagonal(dim1=-2, dim2=-1)
+    return _ratio(gram[:, i, j], squares[:, i].sqrt() * squares[:, j].sqrt()).clamp(-1, 1).T
 
 
 def slerp(a: Tensor, b: Tensor, t: float, collinear: Callable[[Tensor], Tensor]) -> Tensor:
     """Interpolate spherically along the last axis: [sin((1−t)ω) a + sin(tω) b] / sin ω, cos ω = cos(a, b).
 
-    The straight line where `collinear` says so of the cosine. In float64, whatever `a` and `b` are.
+    The straight line where `collinear` says so of the cosine; a zero vector is orthogonal. In float64.
     """
     a, b = a.to(widest(a)), b.to(widest(b))
-    cos = cosine(a, b)
+    norms = a.norm(dim=-1, keepdim=True) * b.norm(dim=-1, keepdim=True)
+    cos = _ratio((a * b).sum(-1, keepdim=True), norms).clamp(-1, 1)
     straight = collinear(cos)
     angle = cos.where(~straight, 0.0).acos()
     arc = (((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()
     return torch.where(straight, (1 - t) * a + t * b, arc)
+
+
+def _ratio(over: Tensor, under: Tensor) -> Tensor:
+    """Return over/under, zero where `under` is not positive."""
+    return torch.where(under > 0, over / under.where(under > 0, 1.0), 0.0)

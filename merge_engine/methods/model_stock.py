@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from ..contract import Context, TensorGroup, TensorMerge
 from ..hp import hp
-from ..ops import as_rows, cosine, flat, widest
+from ..ops import as_rows, flat, pairwise_cosines
 
 CLAMPED = "Some experts point apart on average; Model Stock keeps the pretrained weights there."
 
@@ -45,13 +44,12 @@ class ModelStock(TensorMerge):
     per: str = hp("tensor", "One ratio per tensor, or per row of a tensor.", choices=("tensor", "rows"))
 
     def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
-        vectors = group.task_vectors.to(widest(group.experts))
+        vectors = group.task_vectors
         rows = as_rows(vectors) if self.per == "rows" else flat(vectors).unsqueeze(1)
-        i, j = torch.triu_indices(len(rows), len(rows), 1)
-        cosines = cosine(rows[i], rows[j])
+        cosines = pairwise_cosines(rows)
         agreement = cosines.mean(0) if self.mean == "cosine" else cosines.acos().mean(0).cos()
         if (agreement < 0).any():
             ctx.note(CLAMPED)
-        agreement = agreement.clamp(0, 1)
-        ratio = len(rows) * agreement / (1 + (len(rows) - 1) * agreement)
+        agreement = agreement.clamp(0, 1).unsqueeze(1)
+        ratio = len(vectors) * agreement / (1 + (len(vectors) - 1) * agreement)
         return (ratio * rows.mean(0)).view_as(group.pretrained).float()
