@@ -1,1 +1,81 @@
-"""Merge fine-tuned models, exactly as published, and measure what happens."""
+"""Merge fine-tuned models, score the result and measure what happened inside.
+
+    from merge_engine import build, load_suite, merge, score
+
+    suite = load_suite("pictures")
+    merged = merge(suite.problem(), build("cart", scaling=2.0))
+    print(score(suite, merged))
+"""
+
+from .checkpoints import open_checkpoints
+from .contract import (
+    Context,
+    MergeMethod,
+    PostStep,
+    Problem,
+    Slice,
+    Step,
+    StoreMerge,
+    TensorGroup,
+    TensorMerge,
+    drive,
+    merge,
+    merge_steps,
+)
+from .errors import DataError, MergeError, MissingExtra, RecipeError, SuiteError, WeightsError
+from .evaluate import Score, score, score_steps
+from .measuring import measure_steps
+from .merged import Merged, PerTaskMerged, StaticMerged
+from .methods import build, registry
+from .recipe import Recipe, load_recipe
+from .results import Result, Results
+from .run import Protocol, Run, recipe_for, run_steps
+from .save import save_steps
+from .suite import Suite, load_suite
+from .svd import SvdStore
+from .weights import compare, load_weights
+
+__all__ = [
+    "Context",
+    "DataError",
+    "MergeError",
+    "MergeMethod",
+    "Merged",
+    "MissingExtra",
+    "PerTaskMerged",
+    "PostStep",
+    "Problem",
+    "Protocol",
+    "Recipe",
+    "RecipeError",
+    "Result",
+    "Results",
+    "Run",
+    "Score",
+    "Slice",
+    "StaticMerged",
+    "Step",
+    "StoreMerge",
+    "Suite",
+    "SuiteError",
+    "SvdStore",
+    "TensorGroup",
+    "TensorMerge",
+    "WeightsError",
+    "build",
+    "compare",
+    "drive",
+    "load_recipe",
+    "load_suite",
+    "load_weights",
+    "measure_steps",
+    "merge",
+    "merge_steps",
+    "open_checkpoints",
+    "recipe_for",
+    "registry",
+    "run_steps",
+    "save_steps",
+    "score",
+    "score_steps",
+]

@@ -6,16 +6,13 @@ keeps one bit per picture in the fixed scoring order, so a score on fewer pictur
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .content import model_digest, task_digest
 from .contract import Step
 from .evaluate import in_memory, logits, scoring_order
 from .results import cached_folder, read_json, shipped_folder, write_json
@@ -84,12 +81,11 @@ class Baselines:
     def key(self, pair: Pair) -> str:
         """Return the key of a pair: a hash of everything its score depends on."""
         model, task = pair
-        return _hash(model_digest(self.suite, model), task_digest(self.suite, task, self.split), self.split)
+        return f"{model_digest(self.suite, model)[:16]}-{task_digest(self.suite, task, self.split)[:16]}-{self.split}"
 
-    def publish(self) -> None:
-        """Write the baselines known so far into the shipped folder."""
-        entries = {self.key(pair): self._entry(pair) for pair in sorted(self._kept, key=str)}
-        write_json(shipped_folder(self.suite.name) / "baselines.json", entries)
+    def entries(self) -> dict[str, Any]:
+        """Return the baselines known so far by key, as they are stored and shipped."""
+        return {self.key(pair): self._entry(pair) for pair in sorted(self._kept, key=str)}
 
     def _compute(self, pair: Pair, weights: Mapping[str, Any], limit: int | None) -> None:
         labels = self.suite.labels(pair[1], self.split)
@@ -104,43 +100,5 @@ class Baselines:
         return {**described, "accuracy": kept.accuracy(), "n": kept.n, "total": kept.total, "bits": kept.bits}
 
 
-def model_digest(suite: Suite, model: str | None) -> str:
-    """Return the content hash of the pretrained model (None), or of an expert on top of it."""
-    parts = [_file_digest(file) for file in suite.pretrained.files]
-    parts += [suite.backbone_name, json.dumps(suite.config, sort_keys=True)]
-    if model is not None:
-        parts.append(_file_digest(suite.expert_file(model)))
-    return _hash(*parts)
-
-
-def task_digest(suite: Suite, task: str, split: str) -> str:
-    """Return the content hash of a task's pictures, splits and head."""
-    side = "test" if split in ("test", "adapt", "score") else "train"
-    files = [suite.task(task).folder / f"{side}.png", suite.task(task).folder / "labels.safetensors"]
-    digests = [_file_digest(file) for file in (*files, suite.folder / "heads.safetensors")]
-    return _hash(*digests, task, str(suite.logit_scale), str(suite.input_size))
-
-
-def content_digest(suite: Suite, experts: Iterable[str], split: str) -> str:
-    """Return the content hash of everything a score of these experts' merge depends on."""
-    models = [model_digest(suite, name) for name in experts]
-    return _hash(*models, *(task_digest(suite, task, split) for task in suite.tasks), split)
-
-
 def _valid(entry: Any) -> bool:
     return isinstance(entry, dict) and {"bits", "n", "total"} <= set(entry)
-
-
-def _hash(*parts: str) -> str:
-    return hashlib.blake2b("\x00".join(parts).encode(), digest_size=16).hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    status = path.stat()
-    return _content(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _content(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -49,6 +49,15 @@ def reports(problem: Problem) -> list[Compatibility]:
     return [compare(problem.pretrained, weights, name) for name, weights in problem.experts.items()]
 
 
+def require_fit(problem: Problem) -> list[str]:
+    """Return a sentence for every expert; raises WeightsError with the first that does not fit."""
+    found = reports(problem)
+    for report in found:
+        if not report.ok:
+            raise WeightsError(report.sentence())
+    return [report.sentence() for report in found]
+
+
 def _matrices(backbone: Backbone, weights: Weights) -> int:
     places = [backbone.place(name) for name in weights]
     return sum(place.block is not None and place.kind in MATRIX_KINDS for place in places)

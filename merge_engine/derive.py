@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from . import metrics
 from .contract import MergeMethod, PostStep
 from .hp import HP, declared
 from .methods import registry
@@ -27,6 +28,11 @@ FAMILIES = (
 def method_list() -> list[dict[str, Any]]:
     """Return every method and post-step with its hyper-parameters, as JSON types, by key."""
     return [_method(key, cls) for key, cls in registry().items()]
+
+
+def metric_list() -> list[dict[str, Any]]:
+    """Return every measurement with its options and the arrays it produces, as JSON types, by key."""
+    return [_metric(key, cls) for key, cls in metrics.registry().items()]
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -55,7 +61,7 @@ def recipe_schema() -> dict[str, Any]:
     }
 
 
-def reference() -> str:
+def reference_page() -> str:
     """Return the reference of all methods in Markdown."""
     by_family: dict[str, list[tuple[str, type[MergeMethod]]]] = {}
     for key, cls in registry().items():
@@ -91,6 +97,23 @@ def _method(key: str, cls: type[MergeMethod]) -> dict[str, Any]:
         "formula": cls.formula,
         "paper": cls.paper,
         "experts": {"low": low, "high": high},
+        "parameters": [_parameter(hp) for hp in declared(cls).values()],
+    }
+
+
+def _metric(key: str, cls: type[metrics.Metric]) -> dict[str, Any]:
+    return {
+        "key": key,
+        "title": cls.title,
+        "about": cls.about,
+        "formula": cls.formula,
+        "reference": cls.reference,
+        "unit": cls.unit,
+        "source": cls.source,
+        "per": list(cls.per()),
+        "levels": list(cls.levels),
+        "merged": cls.merge if issubclass(cls, metrics.WeightMetric) else "needed",
+        "quantities": {name: what.help for name, what in cls.produces.quantities().items()},
         "parameters": [_parameter(hp) for hp in declared(cls).values()],
     }
 

@@ -19,7 +19,7 @@ from .weights import Weights
 BATCH = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Score:
     """Accuracy of one model on `n` of `total` inputs of one task."""
 
@@ -44,6 +44,10 @@ class Score:
     @property
     def done(self) -> bool:
         return self.n == self.total
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        return f"{self.accuracy:.1f} % ({low:.1f} to {high:.1f}, {self.n} of {self.total})"
 
 
 class Fixed(Merged):

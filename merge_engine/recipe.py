@@ -74,21 +74,12 @@ class Recipe:
     @classmethod
     def from_dict(cls, given: Any) -> Recipe:
         """Return the recipe of a mapping as `to_dict` makes it; only `method` and `experts` must be there."""
-        given = _mapping(given, "a recipe")
-        for key in given:
-            if key not in KEYS:
-                raise RecipeError(no_such("key of a recipe", str(key), KEYS))
+        given = _shaped(_mapping(given, "a recipe"))
         for key in ("method", "experts"):
             if key not in given:
                 raise RecipeError(f"The recipe has no '{key}'; add it.")
-        return cls(
-            suite=_text(given.get("suite", ""), "suite"),
-            experts=given["experts"],
-            method=_text(given["method"], "method"),
-            parameters=_mapping(given.get("parameters", {}), "parameters"),
-            post=tuple(_post_entry(entry) for entry in _sequence(given.get("post", []), "post")),
-            seed=given.get("seed", 0),
-        )
+        post = tuple((step["method"], step["parameters"]) for step in given.get("post", []))
+        return cls(**{"suite": "", **given, "experts": tuple(given["experts"]), "post": post})
 
     @property
     def digest(self) -> str:
@@ -145,11 +136,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         kind = "TOML" if path.suffix.lower() == ".toml" else "JSON"
         raise RecipeError(f"The recipe {path} is not valid {kind}: {error}.") from None
-    given = _mapping(given, f"the recipe {path}")
-    for key in given:
-        if key not in KEYS:
-            raise RecipeError(no_such("key of a recipe", key, KEYS))
-    return given
+    return _shaped(_mapping(given, f"the recipe {path}"))
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -164,6 +151,18 @@ def _unpacked(packed: bytes) -> bytes:
     if not stream.eof:
         raise ValueError
     return text
+
+
+def _shaped(given: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe's keys with everything in its type; raises RecipeError for what has another, or is unknown."""
+    for key in given:
+        if key not in KEYS:
+            raise RecipeError(no_such("key of a recipe", key, KEYS))
+    readers = {"suite": _text, "method": _text, "parameters": _mapping, "experts": _sequence}
+    shaped = {key: readers[key](value, key) if key in readers else value for key, value in given.items()}
+    if "post" in shaped:
+        shaped["post"] = [_post_entry(entry) for entry in _sequence(shaped["post"], "post")]
+    return shaped
 
 
 def _experts(given: Any) -> tuple[str, ...]:
@@ -193,16 +192,17 @@ def _seed(given: Any) -> int:
     return given
 
 
-def _post_entry(entry: Any) -> tuple[str, Mapping[str, Any]]:
-    if isinstance(entry, str):
-        return entry, {}
-    entry = _mapping(entry, "a post-step")
+def _post_entry(entry: Any) -> dict[str, Any]:
+    entry = {"method": entry} if isinstance(entry, str) else _mapping(entry, "a post-step")
     for key in entry:
         if key not in ("method", "parameters"):
-            raise RecipeError(no_such("key of a post-step", str(key), ("method", "parameters")))
+            raise RecipeError(no_such("key of a post-step", key, ("method", "parameters")))
     if "method" not in entry:
         raise RecipeError("A post-step of the recipe has no 'method'; add its key.")
-    return _text(entry["method"], "method"), _mapping(entry.get("parameters", {}), "parameters")
+    return {
+        "method": _text(entry["method"], "method"),
+        "parameters": _mapping(entry.get("parameters", {}), "parameters"),
+    }
 
 
 def _post(key: str, given: Any) -> tuple[str, PostStep]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .metrics.accuracy import accuracy_improvement, normalised
 from .recipe import Recipe, check_name
 from .svd import default_cache
 
@@ -78,20 +80,23 @@ class Result:
         return result_key(self.recipe, self.split, self.limit, self.content)
 
 
-def averages(accuracy: Mapping[str, TaskAccuracy], merged_tasks: tuple[str, ...]) -> dict[str, float | None]:
-    """Return the mean of the absolute, normalised and NAI accuracies over the merged tasks, and the unseen mean.
+def averages(
+    accuracy: Mapping[str, TaskAccuracy], own: Sequence[str], unseen: Sequence[str] = ()
+) -> dict[str, float | None]:
+    """Return the mean accuracy over the experts' own tasks, absolute, normalised and as NAI, and over unseen tasks.
 
-    normalised = 100 · merged / expert; NAI = (merged − pretrained) / (expert − pretrained), missing where the
-    expert does not beat the pretrained model.
+    Where an expert has no accuracy, or does not beat the pretrained model, its normalised accuracy or NAI is left out.
     """
-    seen = [accuracy[t] for t in merged_tasks if t in accuracy]
-    own = [(a, a.expert) for a in seen if a.expert]
-    gains = [(a.merged - a.pretrained) / (e - a.pretrained) for a, e in own if e > a.pretrained]
+    seen = [accuracy[task] for task in own if task in accuracy]
+    merged, expert, pretrained = (
+        [float("nan") if value is None else value for value in column]
+        for column in ([a.merged for a in seen], [a.expert for a in seen], [a.pretrained for a in seen])
+    )
     return {
-        "average": _mean([a.merged for a in seen]),
-        "normalised_average": _mean([100 * a.merged / e for a, e in own]),
-        "nai": _mean(gains),
-        "unseen_average": _mean([a.merged for t, a in accuracy.items() if t not in merged_tasks]),
+        "average": _mean(merged),
+        "normalised_average": _mean(100 * normalised(merged, expert)),
+        "nai": _mean(accuracy_improvement(merged, expert, pretrained)),
+        "unseen_average": _mean([accuracy[task].merged for task in unseen if task in accuracy]),
     }
 
 
@@ -165,8 +170,9 @@ def _checked(suite: str) -> str:
     return suite
 
 
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean(values: Any) -> float | None:
+    defined = [float(value) for value in values if math.isfinite(value)]
+    return sum(defined) / len(defined) if defined else None
 
 
 def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .baselines import Baseline, Baselines, Pair, content_digest
+from .baselines import Baseline, Baselines, Pair
+from .content import suite_digest
 from .contract import Context, MergeMethod, Step, merge_steps
 from .errors import RecipeError, SuiteError, no_such
 from .evaluate import Score, score_steps
@@ -76,11 +77,12 @@ def run_steps(
     method, post = recipe.build()
     method.check(recipe.experts)
     ctx = ctx or Context(seed=recipe.seed)
+    content = suite_digest(suite, recipe.experts, protocol.split if protocol else "score")
     start = time.perf_counter()
     merged = yield from merge_steps(suite.problem(recipe.experts), method, post, ctx)
     seconds = {"merge": time.perf_counter() - start, "score": 0.0}
     if protocol is None:
-        return Run(merged, describe(suite, recipe, merged, {}, seconds, None, "merged, not scored"))
+        return Run(merged, describe(recipe, merged, seconds, "Merged, not scored.", content))
     tasks = scored_tasks(suite, recipe, merged, protocol)
     baselines = Baselines(suite, protocol.split)
     fixed = yield from baselines.steps(baseline_pairs(suite, recipe, tasks), protocol.limit)
@@ -89,7 +91,9 @@ def run_steps(
     seconds["score"] = time.perf_counter() - start
     accuracy = beside_baselines(suite, recipe, scores, fixed)
     sentence = protocol.sentence(accuracy, (method, *post), chosen)
-    return Run(merged, describe(suite, recipe, merged, accuracy, seconds, protocol, sentence))
+    tasks = {"own": own_tasks(suite, recipe), "unseen": suite.unseen}
+    result = describe(recipe, merged, seconds, sentence, content, accuracy=accuracy, **tasks, protocol=protocol)
+    return Run(merged, result)
 
 
 def scoring(
@@ -146,30 +150,33 @@ def beside_baselines(
 
 
 def describe(
-    suite: Suite,
     recipe: Recipe,
     merged: Merged,
-    accuracy: Mapping[str, TaskAccuracy],
     seconds: Mapping[str, float],
-    protocol: Protocol | None,
     sentence: str,
+    content: str,
+    *,
+    accuracy: Mapping[str, TaskAccuracy] | None = None,
+    own: tuple[str, ...] = (),
+    unseen: tuple[str, ...] = (),
+    protocol: Protocol | None = None,
 ) -> Result:
-    """Return the record of a run."""
+    """Return the record of a run; `own` are the tasks of the merged experts, which the averages are over."""
     plain = recipe.to_dict()
     return Result(
         **{key: plain[key] for key in ("suite", "method", "parameters", "seed")},
         experts=recipe.experts,
         post=tuple(plain["post"]),
         protocol=sentence,
-        accuracy=accuracy,
-        **averages(accuracy, own_tasks(suite, recipe)),
+        accuracy=accuracy or {},
+        **averages(accuracy or {}, own, unseen),
         stored_parameters=merged.stored_parameters,
         seconds=seconds,
         warnings=notes_of(merged),
         recipe=recipe.digest,
         split="" if protocol is None else protocol.split,
         limit=None if protocol is None else protocol.limit,
-        content=content_digest(suite, recipe.experts, protocol.split if protocol else "score"),
+        content=content,
     )
 
 

@@ -1,0 +1,112 @@
+"""Writing a results table where the page and the README find it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .content import suite_digest
+from .results import cached_folder, read_json, shipped_folder, write_json
+from .suite import BUNDLED, Suite
+from .table import CHOSEN, DEFAULT, Row, entries
+
+MARKERS = ("<!-- results table -->", "<!-- /results table -->")
+HEAD = (
+    "method", "published default", "chosen on validation", "normalised", "NAI", "unseen", "stored M", "merge s",
+    "chosen",
+)  # fmt: skip
+
+
+def table_folder(suite: Suite) -> Path:
+    """Return where a suite's table lies: with the shipped results for a bundled suite, else in the cache."""
+    bundled = suite.folder.resolve().parent == BUNDLED
+    return shipped_folder(suite.name) if bundled else cached_folder(suite.name)
+
+
+def write_table(suite: Suite, rows: Sequence[Row], reference: dict[str, Any], folder: Path) -> None:
+    """Write table.json, table.md and baselines.json; rows of other methods that still hold are kept."""
+    order = {line.name: place for place, line in enumerate(entries())}
+    holding = {suite_digest(suite, line.recipe(suite).experts, "score") for line in entries()}
+    there = (read_json(folder / "table.json") or {}).get("rows", [])
+    new = {(row["name"], row["setting"]) for row in rows}
+    kept = [r for r in there if (r["name"], r["setting"]) not in new and r["name"] in order and r["content"] in holding]
+    every = sorted([*kept, *rows], key=lambda r: (order[r["name"]], r["setting"] == CHOSEN))
+    shown = {key: value for key, value in reference.items() if key != "entries"}
+    table = {"suite": suite.name, "machine": machine(), "baselines": shown, "rows": every}
+    write_json(folder / "table.json", table)
+    write_json(folder / "baselines.json", reference["entries"])
+    (folder / "table.md").write_text(markdown(table), encoding="utf-8")
+
+
+def machine() -> dict[str, Any]:
+    """Return what the seconds of a table were measured on."""
+    return {"system": platform.platform(), "torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """Return the table in Markdown: a line per method, merged models first, then those that know the task."""
+    pairs: dict[str, dict[str, Row]] = {}
+    for row in table["rows"]:
+        pairs.setdefault(row["name"], {})[row["setting"]] = row
+    fixed = table["baselines"]
+    lines = [
+        "| " + " | ".join(HEAD) + " |",
+        "|---|" + "---:|" * (len(HEAD) - 2) + "---|",
+        _line("*pretrained model*", _cell(fixed["pretrained"]), "", "", "", _cell(fixed["unseen_pretrained"])),
+    ]
+    alone = [p for p in pairs.values() if "task id" not in p[DEFAULT]["needs"]]
+    known = [p for p in pairs.values() if "task id" in p[DEFAULT]["needs"]]
+    lines += [_method_line(pair) for pair in alone]
+    lines += [_method_line(pair) for pair in known]
+    lines.append(_line("*experts, each on its own task*", _cell(fixed["experts"]), "", "100.0", "1.00"))
+    return "\n".join([*lines, "", _footnote(table)]) + "\n"
+
+
+def into_readme(readme: str, table: str) -> str:
+    """Return a README with the table between its markers; as it is when it has none."""
+    before, found, rest = readme.partition(MARKERS[0])
+    _, closed, after = rest.partition(MARKERS[1])
+    return f"{before}{MARKERS[0]}\n{table}{MARKERS[1]}{after}" if found and closed else readme
+
+
+def _method_line(pair: dict[str, Row]) -> str:
+    default, best = pair[DEFAULT], pair.get(CHOSEN, pair[DEFAULT])
+    name = default["title"] + (" (first two experts)" if len(default["experts"]) == 2 else "")
+    if "task id" in default["needs"] and "task known" not in name:
+        name += " (task known)"
+    chosen = _cell(best["average"]) if CHOSEN in pair else "as default"
+    return _line(
+        name, _cell(default["average"]), chosen, _cell(best["normalised_average"]), _cell(best["nai"], 2),
+        _cell(best["unseen_average"]), _cell(best["stored_parameters"] / 1e6), _cell(best["seconds"]["merge"]),
+        _changes(default, best),
+    )  # fmt: skip
+
+
+def _changes(default: Row, best: Row) -> str:
+    """Return what differs from the published defaults, in words."""
+    steps = [(best["parameters"], default["parameters"])]
+    steps += [(b["parameters"], d["parameters"]) for b, d in zip(best["post"], default["post"], strict=True)]
+    return ", ".join(f"{name} {value}" for b, d in steps for name, value in b.items() if value != d[name])
+
+
+def _footnote(table: dict[str, Any]) -> str:
+    own = table["machine"]
+    protocol = next((row["protocol"] for row in table["rows"] if row["accuracy"]), "")
+    return (
+        f"{protocol.partition(' The method is given')[0]} The columns after the second one are at the chosen setting; "
+        "normalised is the mean of merged over expert accuracy in percent, NAI the share of the way from the "
+        "pretrained model to the experts. Methods marked “task known” are given the task of every picture: a ceiling, "
+        f"not a merged model. Seconds on {own['threads']} threads, decompositions in the store where there were any."
+    )
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join([*cells, *[""] * (len(HEAD) - len(cells))]) + " |"
+
+
+def _cell(value: float | None, places: int = 1) -> str:
+    return "–" if value is None else f"{value:.{places}f}"
