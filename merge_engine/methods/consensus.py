@@ -59,8 +59,9 @@ class Consensus(TensorMerge):
     )  # fmt: skip
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
-        few = self.k > len(tasks)
-        return ["Consensus asks for more experts than there are, so this is the pretrained model."] * few
+        if self.k <= len(tasks):
+            return []
+        return ["Consensus asks for more experts than there are, so this is the pretrained model."]
 
     def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, Any]:
         if self.base == "ties":

@@ -57,9 +57,9 @@ class Della(TensorMerge):
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         room = min(self.density, 1 - self.density)
-        return [f"DELLA lowers epsilon to {room:g}, the most that density {self.density:g} allows."] * (
-            self.epsilon > room
-        )
+        if self.epsilon <= room + 1e-9:
+            return []
+        return [f"DELLA lowers epsilon to {room:g}, the most that density {self.density:g} allows."]
 
     def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
         vectors = group.task_vectors
