@@ -5,7 +5,7 @@ A panel is a module of `viz.panels` with
     TITLE, ABOUT, EMPTY      words: heading, how to read this, what to do when there is nothing
     VIEWS (optional)         {key: label} of alternative pictures of the same data, switched in the browser
     figure(data, **options)  a pure function to a `go.Figure`; takes `view=` when it declares VIEWS
-    rows(data)               the same numbers as (columns, rows)
+    rows(data, **options)    the same numbers as (columns, rows); takes those options that change them
     demo()                   an example of `data`
 
 `draw(module, data)` puts them together; `python -m viz.panels.<name>` writes and opens its demonstration.
@@ -13,6 +13,7 @@ A panel is a module of `viz.panels` with
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -61,16 +62,14 @@ def draw(
     labels = views(panel, data)
     if data is None or (hasattr(data, "__len__") and len(data) == 0):
         return Drawing({"": empty(panel.EMPTY, panel=name)}, {}, "")
-    figures = {
-        key: panel.figure(data, **({"view": key} if key else {}), **options)
-        for key in labels or {"": panel.TITLE}
-    }
-    columns, rows = panel.rows(data)
-    table = {"columns": list(columns), "rows": [[_plain(cell) for cell in row] for row in rows]}
-    for figure in figures.values():
-        own = figure.layout.meta or {}
-        meta = {"panel": name, "title": panel.TITLE, "about": panel.ABOUT, "table": table, **own}
-        figure.update_layout(meta={**meta, "selected": dict(selected)} if selected else meta)
+    figures = {}
+    for key in labels or {"": panel.TITLE}:
+        chosen = {**options, **({"view": key} if key else {})}
+        figure = panel.figure(data, **chosen)
+        columns, rows = panel.rows(data, **_accepted(panel.rows, chosen))
+        own = {"table": {"columns": list(columns), "rows": [[_plain(cell) for cell in row] for row in rows]}}
+        words = {"panel": name, "title": panel.TITLE, "about": panel.ABOUT, **(figure.layout.meta or {})}
+        figures[key] = figure.update_layout(meta={**words, **own, **({"selected": dict(selected)} if selected else {})})
     return Drawing(figures, labels, view if view in figures else next(iter(figures)))
 
 
@@ -93,6 +92,12 @@ def empty(sentence: str, *, panel: str = "", height: int = 180) -> go.Figure:
     figure.update_yaxes(visible=False)
     figure.update_layout(meta={"panel": panel, "empty": sentence})
     return figure
+
+
+def _accepted(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a function takes; a table needs the place of its figure but not the colours."""
+    known = inspect.signature(function).parameters
+    return {name: value for name, value in options.items() if name in known}
 
 
 def _plain(cell: Any) -> Any:

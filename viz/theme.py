@@ -1,4 +1,4 @@
-"""How every figure looks. Colours are names of CSS variables, resolved in the browser: light and dark are one figure."""
+"""How every figure looks. Colours are CSS variables that the browser resolves: light and dark are one figure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ GRID = "var(--ms-grid)"
 SURFACE = "var(--ms-surface)"
 PRETRAINED = "var(--ms-pretrained)"
 MERGED = "var(--ms-merged)"
+CHANCE = "var(--ms-chance)"
 EXPERTS = tuple(f"var(--ms-expert-{i})" for i in range(1, 13))
 SEQUENTIAL = [[i / 8, f"var(--ms-seq-{i})"] for i in range(9)]
 DIVERGING = [[i / 8, f"var(--ms-div-{i})"] for i in range(9)]
@@ -34,8 +35,10 @@ def short(name: str, limit: int = 14) -> str:
 
 def axis(title: str = "", **changes: Any) -> dict[str, Any]:
     """Return a quiet axis: no frame, a hair grid, outside labels."""
+    named = {"title": {"text": title, "font": {"size": SMALL, "color": MUTED}, "standoff": 8}} if title else {}
     return {
-        "title": {"text": title, "font": {"size": SMALL, "color": MUTED}, "standoff": 8},
+        **named,  # an empty title would still be given room
+        "ticklabelstandoff": 4,
         "tickfont": {"size": SMALL, "color": MUTED},
         "gridcolor": GRID,
         "linecolor": RULE,

@@ -79,7 +79,7 @@
         const x = name(xaxis, full._x || full.x, j);
         const y = name(yaxis, full._y || full.y, i);
         const event = { x, y, z: value, curveNumber: full.index, pointNumber: [i, j] };
-        const at = (axis, v) => (axis.type === "category" ? axis.d2c(v) : Number(v));
+        const at = (axis, v) => (axis.type === "category" ? axis.d2l_noadd(v) : Number(v));
         const box = () => ({ x: span(xaxis, at(xaxis, x)), y: span(yaxis, at(yaxis, y)) });
         return { event, box, gap: value === undefined || value === null || Number.isNaN(value),
           hover: { xval: at(xaxis, x), yval: at(yaxis, y) }, subplot: full.xaxis + full.yaxis };

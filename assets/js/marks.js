@@ -94,7 +94,7 @@
 
   /* Offset and length in pixels of one category, or of the unit around a number. */
   function span(axis, place) {
-    const at = axis.type === "category" ? axis.d2c(place) : Number(place);
+    const at = axis.type === "category" ? axis.d2l_noadd(place) : Number(place);
     const ends = [axis.c2p(at - 0.5), axis.c2p(at + 0.5)].sort((a, b) => a - b);
     return [axis._offset + ends[0], ends[1] - ends[0]];
   }

@@ -14,7 +14,7 @@
     };
     const walk = (node, key) => {
       if (typeof node === "string") return key === "bdata" ? node : node.replace(VARIABLE, (_, name) => read(name));
-      if (Array.isArray(node)) return typeof node[0] === "number" ? node : node.map((item) => walk(item, ""));
+      if (Array.isArray(node)) return node.every(Number.isFinite) ? node : node.map((item) => walk(item, ""));
       if (node && typeof node === "object")
         return Object.fromEntries(Object.entries(node).map(([name, item]) => [name, walk(item, name)]));
       return node;

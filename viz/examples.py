@@ -1,0 +1,99 @@
+"""Made-up measurements with the shapes of real ones, for demonstrations and tests of panels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from merge_engine.contract import MATRIX_KINDS
+from merge_engine.metrics import MERGED, Row
+from merge_engine.metrics.cosine import Cosine
+from merge_engine.metrics.norms import Norms
+from merge_engine.metrics.sign_conflict import SignConflict
+from merge_engine.metrics.spectrum import Spectrum
+from merge_engine.metrics.subspace import Subspaces
+
+EXPERTS = ("digits", "fashion", "animals", "letters", "icons", "emoji", "landcover", "instruments")
+PARTS = {"attention": MATRIX_KINDS[:4], "mlp": MATRIX_KINDS[4:]}
+
+
+def rows(blocks: int = 12) -> tuple[Row, ...]:
+    """Return the rows of a measurement of a transformer: all, parts, blocks, kinds, tensors."""
+    tensors = [Row("tensor", f"blocks.{b}.{k}.weight", b, k) for b in range(blocks) for k in MATRIX_KINDS]
+    return (
+        Row("all"),
+        *(Row("part", kind=part) for part in PARTS),
+        *(Row("block", block=b) for b in range(blocks)),
+        *(Row("kind", kind=k) for k in MATRIX_KINDS),
+        *tensors,
+    )
+
+
+def spectrum(experts: Sequence[str] = EXPERTS, *, blocks: int = 2, rank: int = 96, merged: bool = True) -> Spectrum:
+    """Return spectra that decay as those of fine-tuned matrices do; the merged one is flatter."""
+    models = (*experts, MERGED) if merged else tuple(experts)
+    where = rows(blocks)
+    random, i = np.random.default_rng(3), np.arange(1, rank + 1)
+    slope = 0.55 + 0.25 * random.random((len(where), len(models), 1))
+    size = 0.5 + random.random((1, len(models), 1)) * 0.7
+    if merged:
+        slope[:, -1], size[:, -1] = 0.3, 0.55
+    s = size * i**-slope * np.exp(-((i / rank) ** 3) * 1.6)
+    energy, linear = (np.cumsum(p, -1) / p.sum(-1, keepdims=True) for p in (s**2, s))
+    ranks = [1.0 + (curve >= 0.95).argmax(-1) for curve in (energy, linear)]
+    return Spectrum(models, where, s, energy, linear, *ranks)
+
+
+def affinity(experts: Sequence[str], blocks: int) -> np.ndarray:
+    """Return how related two experts are in every row, (rows, experts, experts), symmetric, diagonal 1."""
+    where, count = rows(blocks), len(experts)
+    random = np.random.default_rng(11)
+    kin = random.random((count, count)) ** 2
+    depth = [0.25 + 0.75 * (r.block or 0) / blocks if r.block is not None else 0.6 for r in where]
+    kind = [1.25 if r.kind in ("fc1", "fc2", "mlp") else 1.0 for r in where]
+    noise = 0.06 * random.random((len(where), count, count))
+    values = np.array(depth)[:, None, None] * np.array(kind)[:, None, None] * 0.55 * kin + noise
+    values = (values + values.transpose(0, 2, 1)) / 2
+    values[:, range(count), range(count)] = 1
+    return np.clip(values, 0, 1)
+
+
+def cosine(experts: Sequence[str] = EXPERTS, *, blocks: int = 12) -> Cosine:
+    """Return small, mostly positive cosines."""
+    values = affinity(experts, blocks) * 0.3 - 0.03
+    values[:, range(len(experts)), range(len(experts))] = 1
+    return Cosine(tuple(experts), rows(blocks), values, np.full(len(rows(blocks)), 0.0026))
+
+
+def subspaces(experts: Sequence[str] = EXPERTS, *, blocks: int = 12, k: int = 48, width: int = 384) -> Subspaces:
+    """Return overlaps that start at chance and grow with depth."""
+    models, where, related = tuple(experts), rows(blocks), affinity(experts, blocks)
+    shape, angles = related.shape, np.zeros((*related.shape, 1))
+    chance = np.full(shape, k / width)
+    overlap = chance + (1 - chance) * related * 0.6
+    return Subspaces(
+        models, where, overlap, 0.8 * overlap, chance, chance, *(np.sqrt(k * (1 - overlap)) for _ in range(4)),
+        angles, angles, angles, angles, np.full(shape[:2], float(k)),
+    )  # fmt: skip
+
+
+def sign_conflict(experts: Sequence[str] = EXPERTS, *, blocks: int = 12) -> SignConflict:
+    """Return conflicts a little below what independent signs would show."""
+    related, count = affinity(experts, blocks), len(experts)
+    other = (related.sum((1, 2)) - count) / max(1, count * (count - 1))
+    ones = np.ones(len(other))
+    chance = ones * (1 - 2.0 ** (1 - count))
+    bins = np.linspace(0.025, 0.975, 20)
+    histogram = np.exp(-(((bins - 0.3) / 0.22) ** 2))[None] * ones[:, None]
+    return SignConflict(
+        tuple(experts), rows(blocks), agreement=0.5 + 0.2 * related, conflict=chance - 0.12 * other,
+        strength=1 / np.sqrt(count) + 0.3 * other, histogram=histogram / histogram.sum(1, keepdims=True),
+        agreement_chance=ones / 2, chance=chance, strength_chance=ones / np.sqrt(count),
+    )  # fmt: skip
+
+
+def norms(experts: Sequence[str] = EXPERTS, *, blocks: int = 12) -> Norms:
+    """Return updates that grow with depth and are larger in the MLP."""
+    related = affinity(experts, blocks).mean(2)
+    return Norms(tuple(experts), rows(blocks), *(related * scale for scale in (2, 0.08, 0.004, 9, 80, 30, 0.3)))

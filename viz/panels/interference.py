@@ -1,0 +1,118 @@
+"""One measurement of interference as a heat map: by depth, by expert and depth, or by pair of experts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+
+from viz import heat, places
+
+if TYPE_CHECKING:
+    from merge_engine.metrics import Measured, Metric
+
+TITLE = "Interference"
+ABOUT = (
+    "Click a cell to look at that place, or that pair, in every panel. "
+    "The orange line on the colour strip is what unrelated experts would show."
+)
+EMPTY = "Nothing measured yet. Choose two or more experts and a measurement."
+# Read against chance: above it one colour, below it the other.
+AROUND_CHANCE = frozenset({"SignConflict.agreement", "Cancellation.ratio", "Cancellation.pair"})
+DIAGONAL = frozenset({"Interference.routes"})
+CHANCE_WORDS = {"Cosine.cosine": "random ±"}
+
+
+@dataclass(frozen=True, eq=False)
+class Interference:
+    """A measurement and the metric that made it, which has `title`, `unit` and `headline`."""
+
+    measured: Measured
+    metric: Metric | type[Metric]
+
+
+def VIEWS(data: Interference) -> dict[str, str]:
+    """Return the quantities that can be drawn, in words, the headline first; chance levels and curves are left out."""
+    declared = data.measured.quantities()
+    chance = {q.chance for q in declared.values()}
+    axes = {n: q.axes for n, q in declared.items() if n not in chance and q.axes in SHAPES}
+    names = sorted(axes, key=lambda n: n != data.metric.headline)
+    alike = len({axes[n] for n in names}) == 1
+    return {n: heat.words(n) if alike else f"{heat.words(n)}, by {SHAPES[axes[n]]}" for n in names}
+
+
+def figure(data: Interference, *, view: str, block: int | None = None, kind: str | None = None) -> go.Figure:
+    """Return the heat map that fits the axes of quantity `view`; a map of pairs is about one place."""
+    measured, quantity = data.measured, data.measured.quantities()[view]
+    values, row, models = getattr(measured, view), places.row(measured, block, kind), measured.models
+    title = f"{data.metric.title} by depth"
+    if "other" in quantity.axes:
+        cells = values[row] if _key(measured, view) in DIAGONAL else heat.off_diagonal(values[row])
+        scale = _scale(data, view, cells, [row])
+        result = heat.pairs(cells, models, scale, heat.sentence("<b>%{y}</b> and <b>%{x}</b>", scale))
+        title = f"{data.metric.title} in {places.words(measured, row)}"
+    else:
+        blocks, kinds, cells = places.grid(measured, values)
+        scale = _scale(data, view, cells, [i for i, r in enumerate(measured.rows) if r.level == "tensor"])
+        if "expert" in quantity.axes:
+            sentence = heat.sentence("<b>%{y}</b>, %{x}", scale)
+            result = heat.experts_by_depth(cells, blocks, kinds, models, scale, sentence)
+        else:
+            result = heat.by_depth(cells, blocks, kinds, scale, heat.sentence("<b>block %{x}, %{y}</b>", scale))
+    own = {"title": title, "about": f"{heat.words(view).capitalize()}: {quantity.help} {ABOUT}"}
+    return result.update_layout(meta={**result.layout.meta, **own})
+
+
+def rows(data: Interference, *, view: str, block: int | None = None, kind: str | None = None):
+    """Return the drawn numbers: one line per pair, or one per matrix with a column per expert."""
+    measured, quantity = data.measured, data.measured.quantities()[view]
+    values, models, word = getattr(measured, view), measured.models, heat.words(view)
+    chance = places.chance(measured, view)
+    if "other" in quantity.axes:
+        row = places.row(measured, block, kind)
+        pairs = [(i, j) for i in range(len(models)) for j in range(len(models)) if i != j]
+        shown = [(i, j) for i, j in pairs if i < j or not quantity.symmetric]
+        lines = [[models[i], models[j], values[row, i, j], chance[row, i, j]] for i, j in shown]
+        return ["expert", "other", word, "chance"], lines
+    tensors = [(i, r) for i, r in enumerate(measured.rows) if r.level == "tensor"]
+    if "expert" in quantity.axes:
+        return ["block", "kind", *models], [[str(r.block), r.kind, *values[i]] for i, r in tensors]
+    return ["block", "kind", word, "chance"], [[str(r.block), r.kind, values[i], chance[i]] for i, r in tensors]
+
+
+SHAPES = {("row",): "depth", ("row", "expert"): "expert", ("row", "expert", "other"): "pair"}
+
+
+def _key(measured: Measured, view: str) -> str:
+    return f"{type(measured).__name__}.{view}"
+
+
+def _scale(data: Interference, view: str, values: np.ndarray, where: list[int]) -> heat.Scale:
+    """Return the colour axis of the drawn values; its chance level is the mean over what is drawn."""
+    measured, key = data.measured, _key(data.measured, view)
+    expected = places.chance(measured, view)[where]
+    expected = expected[np.isfinite(expected)]
+    chance = float(expected.mean()) if expected.size else None
+    unit = f" ({data.metric.unit})" if view == data.metric.headline and data.metric.unit else ""
+    return heat.Scale.of(
+        values,
+        heat.words(view) + unit,
+        chance=chance,
+        centre=chance if key in AROUND_CHANCE else None,
+        chance_words=CHANCE_WORDS.get(key, "chance"),
+    )
+
+
+def demo() -> Interference:
+    from merge_engine.metrics.sign_conflict import MeasureSignConflict
+    from viz.examples import sign_conflict
+
+    return Interference(sign_conflict(), MeasureSignConflict)
+
+
+if __name__ == "__main__":
+    from viz.demo import show
+
+    show("interference")

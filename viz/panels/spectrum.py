@@ -1,0 +1,149 @@
+"""Singular values of one task matrix for every expert, and of the merged one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+
+from viz import places, theme
+
+if TYPE_CHECKING:
+    from merge_engine.metrics.spectrum import Spectrum
+
+TITLE = "Spectrum"
+ABOUT = (
+    "How the change that fine-tuning made to one matrix splits into directions, strongest first. A steep line means "
+    "that few directions hold the task; the ring marks where 95 % of the energy is reached."
+)
+EMPTY = "No spectrum yet. Choose experts to see how their task matrices decay."
+VIEWS = {"values": "Singular values", "energy": "Energy kept"}
+PLOT = 270
+
+
+def figure(data: Spectrum, *, view: str = "values", block: int | None = None, kind: str | None = None,
+           cut: int | None = None, colors: Mapping[str, str] | None = None) -> go.Figure:  # fmt: skip
+    """Return one line per model; `cut` is the rank that the method keeps."""
+    row = places.row(data, block, kind)
+    experts = [m for m in data.models if m != "merged"]
+    colors = {"merged": theme.MERGED, **(colors or theme.colors(experts))}
+    curves = np.where(data.singular_values[row] > 0, data.singular_values[row], np.nan)
+    energy = np.minimum(data.energy[row], 1)
+    shown = curves if view == "values" else 100 * energy
+    full = int(np.isfinite(energy).any(0).sum()) or 1
+    low, high = _range(shown, view)
+    result = theme.figure(height=PLOT + 58, margin={"l": 8, "r": 88, "t": 14, "b": 44},
+                          dragmode="zoom", hoverdistance=40)
+    for i, model in enumerate(data.models):
+        result.add_traces(_model(model, shown[i], curves[i], energy[i], data.rank[row, i], colors[model]))
+    log = view == "values"
+    result.update_layout(
+        xaxis=theme.axis(f"singular value, 1 to {full}", range=[-0.015 * full, full * 1.015], showgrid=False,
+                         showline=True, tickvals=_ticks(full)),
+        yaxis=theme.axis(_title(data, row, log), range=[low, high], type="log" if log else "linear", automargin=True,
+                         **(_decades(low, high) if log else {"tickvals": [0, 25, 50, 75, 95]})),
+        annotations=_labels(data.models, shown, low, high, log, colors),
+        meta={
+            "title": f"Spectrum of {places.words(data, row)}",
+            "uirevision": view,
+            "narrow": {"layout.margin.r": 74, "layout.xaxis.nticks": 4},
+        },
+    )  # fmt: skip
+    if cut is not None and 0 < cut < full:
+        result.add_vline(x=cut + 0.5, line={"color": theme.CHANCE, "width": 1.5, "dash": "4px,3px"})
+        result.add_annotation(theme.label(f"rank kept, {cut}", cut + 0.5, 1, yref="paper", color=theme.CHANCE,
+                                          xanchor="left", yanchor="top", xshift=4))  # fmt: skip
+    return result
+
+
+def rows(data: Spectrum, *, block: int | None = None, kind: str | None = None) -> tuple[list[str], list[list]]:
+    """Return, per model, the rank that holds 95 % of the energy and the size and energy at a few ranks."""
+    row = places.row(data, block, kind)
+    full = data.singular_values.shape[-1]
+    at = sorted({k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) if k < full} | {full})
+    columns = ["model", "rank of 95 %", *(f"s {k}" for k in at), *(f"E({k}) %" for k in at)]
+    table = [
+        [model, data.rank[row, i], *(data.singular_values[row, i, k - 1] for k in at),
+         *(100 * data.energy[row, i, k - 1] for k in at)]
+        for i, model in enumerate(data.models)
+    ]  # fmt: skip
+    return columns, table
+
+
+def _model(model: str, shown: np.ndarray, sizes: np.ndarray, energy: np.ndarray, rank: float, color: str) -> list:
+    """Return the line of one model and the ring at its 95 % rank."""
+    k = np.arange(1, len(shown) + 1, dtype=np.int16)
+    line = go.Scatter(
+        x=k, y=shown.astype(np.float32), mode="lines", name=model, meta={"expert": model},
+        line={"color": color, "width": 2.75 if model == "merged" else 1.6},
+        customdata=np.stack([sizes, 100 * energy], -1).astype(np.float32),
+        hovertemplate=f"<b>{model}</b><br>singular value %{{x}} has size %{{customdata[0]:.3g}};<br>"
+        "the first %{x} hold %{customdata[1]:.1f} % of the energy<extra></extra>",
+    )  # fmt: skip
+    if not np.isfinite(rank):
+        return [line]
+    ring = go.Scatter(
+        x=[int(rank)], y=[float(shown[int(rank) - 1])], mode="markers", meta={"expert": model}, name=model,
+        marker={"size": 8, "color": theme.SURFACE, "line": {"color": color, "width": 2}}, cliponaxis=False,
+        hovertemplate=f"<b>{model}</b><br>95 % of the energy lies in the first %{{x}} directions<extra></extra>",
+    )  # fmt: skip
+    return [line, ring]
+
+
+def _range(shown: np.ndarray, view: str) -> tuple[float, float]:
+    """Return the range of y, in powers of ten for sizes; at most five decades, or rounding would fill the figure."""
+    if view == "energy":
+        return 0.0, 102.0
+    known = shown[np.isfinite(shown)]
+    if not known.size:
+        return -3.0, 0.0
+    high = float(np.log10(known.max()))
+    return max(float(np.log10(known.min())), high - 5) - 0.08, high + 0.12
+
+
+def _ticks(full: int) -> list[int]:
+    step = next(s for s in (1, 2, 5, 10, 16, 32, 64, 128, 256, 512, 1024, 2048, 1 << 20) if full / s <= 6)
+    return [1, *range(step, full + 1, step)] if step > 1 else list(range(1, full + 1))
+
+
+def _title(data: Spectrum, row: int, log: bool) -> str:
+    if not log:
+        return "energy of the first k, %"
+    return "size" if data.rows[row].level == "tensor" else "size, root mean square over matrices"
+
+
+def _decades(low: float, high: float) -> dict:
+    """Return ticks at powers of ten, and between them where the range is short."""
+    steps = (1,) if high - low > 2.5 else (1, 3) if high - low > 1.2 else (1, 2, 5)
+    found = [s * 10.0**d for d in range(int(np.floor(low)), int(np.ceil(high)) + 1) for s in steps]
+    ticks = [v for v in found if low <= np.log10(v) <= high]
+    return {"tickvals": ticks, "ticktext": [f"{v:g}" for v in ticks]}
+
+
+def _labels(models, shown: np.ndarray, low: float, high: float, log: bool, colors) -> list[dict]:
+    """Return the models' names at the right, beside the ends of their lines and moved apart where they collide."""
+    ends = []
+    for line in shown:
+        known = line[np.isfinite(line)]
+        value = known[-1] if log and known.size else np.nanmean(line[: max(1, len(line) // 6)]) if known.size else low
+        ends.append(float(np.clip(np.log10(value) if log else value, low, high)))
+    spots = theme.spread(ends, 14 * (high - low) / PLOT, low, high)
+    return [
+        theme.label(f"<b>{m}</b>" if m == "merged" else theme.short(m, 12), 1, spot, xref="paper", color=colors[m],
+                    xanchor="left", xshift=8, size=12)
+        for m, spot in zip(models, spots, strict=True)
+    ]  # fmt: skip
+
+
+def demo() -> Spectrum:
+    from viz.examples import spectrum
+
+    return spectrum()
+
+
+if __name__ == "__main__":
+    from viz.demo import show
+
+    show("spectrum")
