@@ -33,7 +33,8 @@ PRETRAINING_STEPS = 60
 def build_toy(path: str | Path, seed: int = 0) -> Path:
     """Build the toy suite in a folder: data, a briefly pretrained backbone, heads and experts.
 
-    Five tasks of drawn pictures, four of them with an expert. The same seed gives the same bytes.
+    Five tasks of drawn pictures, four of them with an expert. The same seed gives the same
+    pictures, and the same weights up to the order in which the machine adds.
     """
     from merge_engine.training.suite_training import train_suite
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tomllib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from merge_engine.contract import Step
-from merge_engine.errors import SuiteError
+from merge_engine.errors import SuiteError, no_such
 from merge_engine.suite import Head, Suite
 from merge_engine.suites.splits import named_seed
 
 from .experts import Schedule, finetune, predict
 from .heads import center_of, ridge
-from .quantise import rounded, save_task_vector
+from .quantise import relative_error, rounded, save_task_vector
 
 QUICK_PICTURES, QUICK_EPOCHS = 1500, 2
 
@@ -65,25 +65,25 @@ def read_plan(suite_dir: Path) -> Plan:
 
 
 def train_suite(
-    suite_dir: Path, out: Path, *, quick: bool = False
+    suite_dir: Path, out: Path, *, quick: bool = False, experts: Sequence[str] | None = None
 ) -> Generator[Step, None, dict[str, float]]:
     """Train heads and experts and write a complete suite into `out`; returns validation accuracy (%) by expert.
 
-    Seeds come from the names of suite and task. Yields a Step per batch; closing the generator stops the work,
-    and experts already written stay.
+    All experts unless some are named. Seeds come from the names of suite, task and expert. Yields a Step per
+    batch; closing the generator stops the work, and experts already written stay.
     """
     suite_dir, out = Path(suite_dir), Path(out)
     plan = read_plan(suite_dir)
     plan = plan.quick() if quick else plan
     if out.resolve() != suite_dir.resolve():
-        shutil.copytree(
-            suite_dir, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("experts", "heads.*")
-        )
+        left = shutil.ignore_patterns("experts", "heads.*")
+        shutil.copytree(suite_dir, out, dirs_exist_ok=True, ignore=left)
     suite = Suite(suite_dir)
-    yield Step(0, _steps(suite, plan), "heads")
+    chosen = {name: _task_of(suite, name) for name in (suite.task_of if experts is None else experts)}
+    yield Step(0, _steps(suite, plan, chosen), "heads")
     heads = train_heads(suite, plan)
     save_file(heads, out / "heads.safetensors")
-    return (yield from _train_experts(suite, plan, heads, out))
+    return (yield from _train_experts(suite, plan, heads, chosen, out))
 
 
 def train_heads(suite: Suite, plan: Plan) -> dict[str, Tensor]:
@@ -107,10 +107,10 @@ def head_features(suite: Suite, task: str, each: int) -> Tensor:
 
 
 def _train_experts(
-    suite: Suite, plan: Plan, heads: dict[str, Tensor], out: Path
+    suite: Suite, plan: Plan, heads: dict[str, Tensor], chosen: dict[str, str], out: Path
 ) -> Generator[Step, None, dict[str, float]]:
-    total, before, accuracy = _steps(suite, plan), 0, {}
-    for expert, task in suite.task_of.items():
+    total, before, accuracy = _steps(suite, plan, chosen), 0, {}
+    for expert, task in chosen.items():
         head = Head(heads[task], heads["center"], suite.logit_scale)
         data = _training_data(suite, task, plan)
         seed = named_seed(suite.name, expert, "expert")
@@ -121,7 +121,8 @@ def _train_experts(
         before += plan.epochs * -(-len(data[0]) // plan.batch)
         save_task_vector(out / "experts" / f"{expert}.safetensors", vectors, suite=suite.name, task=task)
         accuracy[expert] = _validated(suite, task, head, vectors)
-        yield Step(before, total, f"{expert}: written", {"validation_percent": accuracy[expert]})
+        found = {"validation_percent": accuracy[expert], "rounding_error": relative_error(vectors)}
+        yield Step(before, total, f"{expert}: written", found)
     return accuracy
 
 
@@ -152,6 +153,12 @@ def _validated(suite: Suite, task: str, head: Head, vectors: dict[str, Tensor]) 
     return 100 * (guess == suite.labels(task, "validation")).double().mean().item()
 
 
-def _steps(suite: Suite, plan: Plan) -> int:
-    counts = [len(suite.indices(task, "train")[: plan.pictures]) for task in suite.task_of.values()]
+def _task_of(suite: Suite, expert: str) -> str:
+    if expert not in suite.task_of:
+        raise SuiteError(no_such(f"expert in suite {suite.name}", expert, suite.task_of))
+    return suite.task_of[expert]
+
+
+def _steps(suite: Suite, plan: Plan, chosen: dict[str, str]) -> int:
+    counts = [len(suite.indices(task, "train")[: plan.pictures]) for task in chosen.values()]
     return sum(plan.epochs * -(-count // plan.batch) for count in counts)
