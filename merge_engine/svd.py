@@ -2,9 +2,10 @@
 
 Policy: the Gram matrix of the short side in float64, its eigendecomposition, and the long side by one product,
 D = U diag(s) Vᵀ with DᵀD = V diag(s²) Vᵀ and U = D V / s. Where the kept singular values fall below 1e-7 of the
-largest the Gram route is noise, so those columns are completed to an orthonormal set by a QR step. If the
-eigendecomposition does not converge, LAPACK's SVD in float64 is tried, first as is and then with a jitter of
-1e-10 of the largest entry. Signs are canonical: the largest entry of every left singular vector is positive.
+largest the Gram route is noise, so those columns are completed to an orthonormal set by a QR step, which also
+straightens the columns above them once values fall below 1e-5. If the eigendecomposition does not converge, LAPACK's
+SVD in float64 is tried, first as is and then with a jitter of 1e-10 of the largest entry. Signs are canonical: the
+largest entry of every left singular vector is positive.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from torch import Tensor
 from .errors import WeightsError
 from .weights import fingerprint
 
-POLICY = "gram64-v1"
-FLOOR = 1e-7
+POLICY = "gram64-v2"
+FLOOR, NEAR = 1e-7, 1e-5
 
 
 class Factors(NamedTuple):
@@ -90,14 +91,18 @@ def _gram(tall: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     product, V = product[:, order], V[:, order]
     rank = int((s > FLOOR * s[:1].clamp_min(1e-300)).sum())
     U = product[:, :rank] / s[:rank]
-    return (_completed(U, product.shape[1]) if rank < product.shape[1] else U), s, V
+    steep = rank < len(s) or bool((s < NEAR * s[:1]).any())
+    return (_orthonormal(U, len(s)) if steep else U), s, V
 
 
-def _completed(U: Tensor, columns: int) -> Tensor:
-    """Extend orthonormal columns (m, k) to (m, columns): Householder QR keeps zero columns orthonormal."""
+def _orthonormal(U: Tensor, columns: int) -> Tensor:
+    """Make nearly orthonormal columns (m, k) orthonormal, the first ones least changed, and add more, (m, columns).
+
+    Householder QR keeps zero columns orthonormal too.
+    """
     m, k = U.shape
-    Q, _ = torch.linalg.qr(torch.cat([U, U.new_zeros(m, columns - k)], 1))
-    return torch.cat([U, Q[:, k:]], 1)
+    Q, R = torch.linalg.qr(torch.cat([U, U.new_zeros(m, columns - k)], 1))
+    return torch.where(R.diagonal() < 0, -Q, Q)
 
 
 def _lapack(tall: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
+from ..errors import WeightsError
 from ..hp import hp
 from ..weights import Weights, in_memory
 
@@ -77,6 +78,10 @@ class Fisher(TensorMerge):
                 with torch.enable_grad():
                     free = {n: weights[n].detach().requires_grad_() for n in fisher}
                     logits = inputs.logits(task, inputs.features({**weights, **free}, batch))
+                    if not torch.isfinite(logits).all():
+                        raise WeightsError(
+                            f"Expert '{task}' predicts NaN or infinite values; use another checkpoint."
+                        )
                     for output in self._outputs(logits.double()):
                         _add_squares(fisher, output, free, 1 / len(chosen))
                 total = len(batches) * len(problem.tasks)
