@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .contract import Groups, Step, TensorGroup
-from .ops import disjoint_merge, elect_sign, flat, per_expert, trim, widest
+from .ops import disjoint_merge, elect_sign, exact_sum, flat, per_expert, trim
 
 Values = Callable[[TensorGroup], Tensor]
 BINS = 1 << 16
@@ -27,7 +27,7 @@ def order_statistics(
     steps = 2 * len(groups)
     coarse: Tensor | None = None
     for done, group in enumerate(groups, 1):
-        counts = torch.stack([_count((row >> 16) + BINS // 2) for row in _keys(values(group))])
+        counts = torch.stack([_count((_keys(row) >> 16) + BINS // 2) for row in flat(values(group))])
         coarse = counts if coarse is None else coarse + counts
         yield Step(done, steps, label)
     assert coarse is not None
@@ -35,8 +35,9 @@ def order_statistics(
     bins, rest = _locate(coarse.unsqueeze(1), wanted.expand(len(coarse), -1))
     fine = coarse.new_zeros(*bins.shape, BINS)
     for done, group in enumerate(groups, len(groups) + 1):
-        for row, places, into in zip(_keys(values(group)), bins.tolist(), fine, strict=True):
-            upper, lower = (row >> 16) + BINS // 2, row & (BINS - 1)
+        for row, places, into in zip(flat(values(group)), bins.tolist(), fine, strict=True):
+            keys = _keys(row)
+            upper, lower = (keys >> 16) + BINS // 2, keys & (BINS - 1)
             for place, histogram in zip(places, into, strict=True):
                 histogram += _count(lower[upper == place])
         yield Step(done, steps, label)
@@ -45,8 +46,8 @@ def order_statistics(
 
 
 def _keys(values: Tensor) -> Tensor:
-    """Return int32 keys, (T, n), in the order of the float32 values: negative patterns are flipped."""
-    bits = flat(values.float()).contiguous().view(torch.int32)
+    """Return int32 keys in the order of the float32 values: the patterns of negative numbers are flipped."""
+    bits = values.contiguous().view(torch.int32)
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
@@ -82,16 +83,15 @@ class Trimmed:
 
     def elect_sign(self, kept: Tensor) -> Tensor:
         """Return the elected sign of one group's trimmed task vectors, (T, *S) to S."""
-        return elect_sign(kept * per_expert(self.weights, kept), lambda: self._majority)
+        return elect_sign(self._votes(kept), lambda: self._majority)
+
+    def _votes(self, kept: Tensor) -> Tensor:
+        return kept * per_expert(self.weights, kept) if self.weights else kept
 
     @cached_property
     def _majority(self) -> float:
         """The sign that most entries of the model elect; read again only if some sum is exactly zero."""
-        balance = 0.0
-        for group in self.groups:
-            kept = self.of(group)
-            votes = (kept * per_expert(self.weights, kept)).sum(0, dtype=widest(kept))
-            balance += float(votes.sign().sum())
+        balance = sum(float(exact_sum(self._votes(self.of(group))).sign().sum()) for group in self.groups)
         return float((balance > 0) - (balance < 0))
 
 

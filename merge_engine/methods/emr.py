@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..contract import Context, Groups, Problem, Step, StoreMerge, TensorGroup
 from ..hp import hp
-from ..ops import flat, widest
+from ..ops import exact_sum, flat, widest
 from ..parts import MaskedPart
 
 
@@ -70,7 +70,6 @@ class Emr(StoreMerge):
 
 def elect(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Return the unified task vector (S) and the masks of the experts that agree with its sign, (T, *S)."""
-    positive = vectors.sum(0, dtype=widest(vectors)) > 0
-    masks = torch.where(positive, vectors > 0, vectors < 0)
-    largest = torch.where(masks, vectors.abs(), 0.0).amax(0)
-    return torch.where(positive, largest, -largest), masks
+    sign = torch.where(exact_sum(vectors) > 0, 1.0, -1.0).to(vectors.dtype)
+    agreeing = (vectors * sign).clamp_min(0)
+    return sign * agreeing.amax(0), agreeing > 0

@@ -60,18 +60,18 @@ class Ties(TensorMerge):
 
     def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, Any]:
         if self.scope == "global":
-            voting = self.weights if self.weighting == "before" else ()
-            return (yield from trim_globally(groups, self.density, lambda g: g.task_vectors, voting))
+            votes = self.weights if self.weighting == "before" else ()
+            return (yield from trim_globally(groups, self.density, lambda g: g.task_vectors, votes))
 
     def merge(self, group: TensorGroup, ctx: Context, state: Trimmed | None) -> Tensor:
-        before = self.weighting == "before"
-        vectors = group.task_vectors
-        weights = per_expert(self.weights if self.weighting != "none" else (), vectors)
+        weights = self.weights if self.weighting != "none" else ()
+        votes = self.weights if self.weighting == "before" else ()
         if state is None:
+            vectors = group.task_vectors
             most = max(1, int(self.density * vectors[0].numel()))
             kept = trim(vectors, kth_largest_magnitude(vectors, most))
-            sign = elect_sign(kept * weights if before else kept)
+            sign = elect_sign(kept * per_expert(votes, kept))
         else:
             kept = state.of(group)
             sign = state.elect_sign(kept)
-        return disjoint_merge(kept, sign, self.merge_by, weights, weights if before else 1.0)
+        return disjoint_merge(kept, sign, self.merge_by, weights, votes)
