@@ -239,8 +239,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _plain(parameters: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in parameters}
+def _plain(parameters: Parameters | Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in dict(parameters).items()}
 
 
 def _toml_lines(values: Mapping[str, Any]) -> list[str]:

@@ -82,7 +82,7 @@ class Result:
 
 def averages(
     accuracy: Mapping[str, TaskAccuracy], own: Sequence[str], unseen: Sequence[str] = ()
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Return the mean accuracy over the experts' own tasks, absolute, normalised and as NAI, and over unseen tasks.
 
     Where an expert has no accuracy, or does not beat the pretrained model, its normalised accuracy or NAI is left out.

@@ -108,7 +108,7 @@ class Suite:
         return self.backbone.build(self.config)
 
     @cached_property
-    def pretrained(self) -> Weights:
+    def pretrained(self) -> SafetensorsWeights:
         return SafetensorsWeights(self.folder / "backbone")
 
     @cached_property
