@@ -110,7 +110,7 @@ class AddedWeights(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         base = self.pretrained[name].float()
-        return base + self.delta[name] if name in self.delta else base
+        return base + self.delta[name].to(base.device) if name in self.delta else base
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.pretrained)
