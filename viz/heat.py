@@ -67,7 +67,7 @@ def off_diagonal(values: np.ndarray) -> np.ndarray:
 
 def sentence(place: str, scale: Scale) -> str:
     """Return the hover text of a cell: where it is, its value, and chance."""
-    beside = f"; {scale.chance_words} {number(scale.chance, 3)}" if scale.chance is not None else ""
+    beside = f"<br>{scale.chance_words} {scale.chance:.3f}" if scale.chance is not None else ""
     return f"{place}<br>{scale.title} %{{z:.3f}}{beside}"
 
 

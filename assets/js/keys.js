@@ -1,7 +1,8 @@
-/* The keyboard on a figure: arrows move over cells or points, Enter selects, Escape lets go. */
+/* The keyboard on a figure: arrows move over cells or points (Shift: ten at a time), Enter selects, Escape lets go. */
 (() => {
   const MergeScope = (window.MergeScope ||= {});
-  const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  const HOVER_DELAY = 120; // Plotly draws hover text at most every 50 ms
+  const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
   class Keys {
     constructor(panel) {
@@ -14,46 +15,42 @@
     press(event) {
       if (event.target !== this.panel.plot || event.altKey || event.ctrlKey || event.metaKey) return;
       const step = STEPS[event.key];
-      if (step) this.move(step);
+      if (step) this.move(step.map((s) => (event.shiftKey ? 10 * s : s)));
       else if (event.key === "Home") this.go(0, 0);
       else if (event.key === "Enter" || event.key === " ") this.choose();
-      else if (event.key === "Escape") return this.leave();
+      else if (event.key === "Escape") this.leave();
       else return;
       event.preventDefault();
     }
 
-    /* Rows of points as the eye sees them: cells of the heat map, otherwise points by trace. */
-    grid() {
-      const { plot, source } = this.panel;
-      const heat = (plot._fullData || []).findIndex((t) => t.type === "heatmap" && !source.data[t.index]?.meta?.scale);
-      return heat >= 0 ? cells(plot, heat) : points(plot);
+    move([down, right]) {
+      if (!this.at) this.go(0, 0);
+      else this.go(this.at[0] + down, this.at[1] + right, Math.sign(down), Math.sign(right));
     }
 
-    move([dx, dy]) {
-      const rows = this.grid();
+    /* Go to a row and column, on past blank cells; stay where there is nothing further on. */
+    go(row, column, down = 0, right = 1) {
+      const rows = grid(this.panel);
       if (!rows.length) return;
-      if (!this.at) return this.go(0, 0, rows);
-      const [row, column] = this.at;
-      this.go(row + dy, column + dx, rows, Math.sign(dx));
-    }
-
-    go(row, column, rows = this.grid(), skip = 1) {
-      if (!rows.length) return;
-      row = Math.max(0, Math.min(row, rows.length - 1));
-      const line = rows[row];
-      column = Math.max(0, Math.min(column, line.length - 1));
-      while (line[column]?.gap && line[column + skip]) column += skip;
+      const limit = (at, count) => Math.max(0, Math.min(at, count - 1));
+      row = limit(row, rows.length);
+      column = limit(column, rows[row].length);
+      while (rows[row]?.[column]?.blank) [row, column] = [row + down, column + right];
+      const point = rows[row]?.[column];
+      if (!point) return;
       this.at = [row, column];
-      this.show(line[column]);
+      this.show(point);
     }
 
     show(point) {
       const { plot, marks, tools } = this.panel;
       this.point = point;
-      marks.cursor = point.box && point.box();
+      marks.cursor = point.box?.();
       Plotly.Fx.hover(plot, point.hover, point.subplot);
-      MergeScope.bus.mark(this.panel.address(point.event), this.panel);
-      tools.say(point.words || (plot.querySelector(".hoverlayer")?.textContent ?? ""));
+      MergeScope.bus.mark(this.panel.address(point.event));
+      marks.paint();
+      clearTimeout(this.saying);
+      this.saying = setTimeout(() => tools.say(spoken(plot)), HOVER_DELAY);
     }
 
     choose() {
@@ -65,45 +62,52 @@
       if (!this.at) return;
       this.at = this.point = this.panel.marks.cursor = null;
       if (this.panel.plot._fullLayout) Plotly.Fx.unhover(this.panel.plot);
-      MergeScope.bus.mark(null, this.panel);
+      MergeScope.bus.mark(null);
+      this.panel.marks.paint();
     }
   }
 
-  function cells(plot, curve) {
-    const full = plot._fullData[curve];
-    const { z } = plot.calcdata[curve][0];
-    const [xaxis, yaxis] = [full.xaxis, full.yaxis].map((id) => plot._fullLayout[`${id[0]}axis${id.slice(1)}`]);
-    const name = (axis, values, i) => (axis.type === "category" ? axis._categories[i] : values?.[i] ?? i);
-    const rows = z.map((line, i) =>
-      line.map((value, j) => {
-        const x = name(xaxis, full._x || full.x, j);
-        const y = name(yaxis, full._y || full.y, i);
-        const event = { x, y, z: value, curveNumber: full.index, pointNumber: [i, j] };
-        const at = (axis, v) => (axis.type === "category" ? axis.d2l_noadd(v) : Number(v));
-        const box = () => ({ x: span(xaxis, at(xaxis, x)), y: span(yaxis, at(yaxis, y)) });
-        return { event, box, gap: value === undefined || value === null || Number.isNaN(value),
-          hover: { xval: at(xaxis, x), yval: at(yaxis, y) }, subplot: full.xaxis + full.yaxis };
+  /* The hover text, line by line, for a screen reader. */
+  function spoken(plot) {
+    const lines = [...plot.querySelectorAll(".hoverlayer tspan.line")].map((line) => line.textContent);
+    return lines.length ? lines.join("; ") : plot.querySelector(".hoverlayer")?.textContent || "";
+  }
+
+  /* Rows of points as the eye sees them: cells of the heat map, points along lines, or dots across traces. */
+  function grid({ plot, source }) {
+    const traces = (plot._fullData || []).filter((t) => t.visible === true && !source.data[t.index]?.meta?.scale);
+    const heat = traces.find((trace) => trace.type === "heatmap");
+    if (heat) return cells(plot, heat);
+    const answering = traces.filter((trace) => trace.hoverinfo !== "skip" && trace.x?.length);
+    const lines = answering.filter((trace) => trace.mode.includes("lines"));
+    if (lines.length) return lines.map((trace) => points(trace));
+    const dots = answering.map((trace) => points(trace));
+    return Array.from({ length: Math.max(0, ...dots.map((d) => d.length)) }, (_, i) => dots.map((d) => d[i] || { blank: true }));
+  }
+
+  function points(trace) {
+    return Array.from(trace.x, (x, i) => ({
+      event: { x, y: trace.y[i], curveNumber: trace.index, pointNumber: i },
+      hover: [{ curveNumber: trace.index, pointNumber: i }],
+    }));
+  }
+
+  function cells(plot, trace) {
+    const { z } = plot.calcdata[trace.index][0];
+    const [xaxis, yaxis] = [trace.xaxis, trace.yaxis].map((id) => plot._fullLayout[`${id[0]}axis${id.slice(1)}`]);
+    const rows = yaxis._categories.map((y, i) =>
+      xaxis._categories.map((x, j) => {
+        const value = z[i]?.[j];
+        return {
+          event: { x, y, z: value, curveNumber: trace.index, pointNumber: [i, j] },
+          box: () => ({ x: MergeScope.span(xaxis, x), y: MergeScope.span(yaxis, y) }),
+          blank: !Number.isFinite(value),
+          hover: { xval: j, yval: i },
+          subplot: trace.xaxis + trace.yaxis,
+        };
       }),
     );
-    const reversed = yaxis.range[0] > yaxis.range[1];
-    return reversed ? rows : rows.reverse();
-  }
-
-  function span(axis, at) {
-    const ends = [axis.c2p(at - 0.5), axis.c2p(at + 0.5)].sort((a, b) => a - b);
-    return [axis._offset + ends[0], ends[1] - ends[0]];
-  }
-
-  /* One row per trace that answers to the mouse, its points in order of the other direction. */
-  function points(plot) {
-    return plot._fullData
-      .filter((full) => full.type === "scatter" && full.hoverinfo !== "skip" && full.visible === true && full.x?.length)
-      .map((full) =>
-        Array.from(full.x, (x, i) => ({
-          event: { x, y: full.y[i], curveNumber: full.index, pointNumber: i },
-          hover: [{ curveNumber: full.index, pointNumber: i }],
-        })),
-      );
+    return yaxis.range[0] > yaxis.range[1] ? rows : rows.reverse();
   }
 
   MergeScope.Keys = Keys;

@@ -3,41 +3,49 @@
    An address says what a cell, line or dot is about, e.g. {block: 3, kind: "q", expert: "digits", other: "emoji"}. */
 (() => {
   const MergeScope = (window.MergeScope ||= {});
-  const PAIR = { expert: "other", other: "expert" };
 
   const bus = {
     marked: null,
-    selected: null,
-    mark(address, from) {
+    selected: {},
+    mark(address) {
+      if (!address && !this.marked) return;
       this.marked = address;
-      send(from);
+      send();
     },
-    select(address, from) {
-      const { block, kind } = address;
-      if (block === undefined && kind === undefined) return;
-      this.selected = { block, kind };
-      send(from);
+    /* A place (block, kind) stays until another is chosen; an expert or pair goes when it is chosen again. */
+    select({ block, kind, expert, other }) {
+      const now = this.selected;
+      const place = block === undefined && kind === undefined ? { block: now.block, kind: now.kind } : { block, kind };
+      const again = expert === now.expert && other === now.other;
+      const pair = expert === undefined ? { expert: now.expert, other: now.other } : again ? {} : { expert, other };
+      this.selected = { ...place, ...pair };
+      send();
+    },
+    place(address) {
+      this.selected = { ...this.selected, block: address.block, kind: address.kind };
+      send();
     },
   };
-  const send = (from) => document.dispatchEvent(new CustomEvent("mergescope:mark", { detail: { from } }));
+  const send = () => document.dispatchEvent(new CustomEvent("mergescope:mark"));
 
-  /* True when `part` (of an axis or trace) belongs to `whole`; unknown keys do not separate them. */
+  /* True when every key that both have is equal, and there is one. */
   function matches(part, whole) {
-    let common = 0;
-    for (const [key, value] of Object.entries(part || {})) {
-      const wanted = whole[key] ?? (PAIR[key] && whole[PAIR[key]]);
-      if (wanted === undefined) continue;
-      if (wanted !== value && !(PAIR[key] && part[PAIR[key]] === undefined && whole[PAIR[key]] === value)) return false;
-      common += 1;
-    }
-    return common > 0;
+    const common = Object.keys(part).filter((key) => whole[key] !== undefined);
+    return common.length > 0 && common.every((key) => part[key] === whole[key]);
+  }
+
+  /* The addresses to look for: a pair either way round, an expert as row and as column. */
+  function variants(address, roles) {
+    const { expert, other, ...place } = address;
+    if (expert === undefined) return [address];
+    if (!roles.has("other")) return other === undefined ? [address] : [{ ...place, expert }, { ...place, expert: other }];
+    return other === undefined ? [{ expert }, { other: expert }] : [{ expert, other }, { expert: other, other: expert }];
   }
 
   class Marks {
     constructor(panel) {
       this.panel = panel;
-      this.layer = document.createElement("div");
-      this.layer.className = "ms-marks";
+      this.layer = Object.assign(document.createElement("div"), { className: "ms-marks" });
       this.listen = () => this.paint();
       document.addEventListener("mergescope:mark", this.listen);
     }
@@ -46,48 +54,53 @@
       document.removeEventListener("mergescope:mark", this.listen);
     }
 
-    /* Rectangle of the places on x and y that belong to an address, in pixels of the plot; null when none do. */
+    /* Rectangles of what an address is about, in pixels of the plot; soft where only one of two axes is named. */
     boxes(address) {
       const { plot, meta } = this.panel;
-      const layout = plot._fullLayout;
-      if (!address || !meta.axes || !layout?.xaxis) return [];
-      const spans = { x: [null], y: [null] };
-      let found = 0;
-      for (const name of ["x", "y"]) {
-        const places = (meta.axes[name] || []).filter(([, part]) => matches(part, address));
-        if (!places.length) continue;
-        found += 1;
-        spans[name] = places.map(([place]) => span(layout[`${name}axis`], place));
-      }
-      if (!found) return [];
-      const { xaxis, yaxis } = layout;
-      const all = { x: [xaxis._offset, xaxis._length], y: [yaxis._offset, yaxis._length] };
-      const cell = found === 2 || meta.axes.x === undefined || meta.axes.y === undefined;
-      return spans.x.flatMap((x) => spans.y.map((y) => ({ x: x || all.x, y: y || all.y, soft: !(cell && x && y) })));
+      if (!address || !meta.axes) return [];
+      const { xaxis, yaxis } = plot._fullLayout;
+      const { x = [], y = [] } = meta.axes;
+      const roles = new Set([...x, ...y].flatMap(([, part]) => Object.keys(part)));
+      const both = x.length > 0 && y.length > 0;
+      const find = (places, axis, wanted) =>
+        places.filter(([, part]) => matches(part, wanted)).map(([place]) => span(axis, place));
+      return variants(address, roles).flatMap((wanted) => {
+        const across = find(x, xaxis, wanted);
+        const down = find(y, yaxis, wanted);
+        if (!across.length && !down.length) return [];
+        const soft = !both || !across.length || !down.length;
+        const xs = across.length ? across : [[xaxis._offset, xaxis._length]];
+        const ys = down.length ? down : [[yaxis._offset, yaxis._length]];
+        return xs.flatMap((left) => ys.map((top) => ({ x: left, y: top, soft })));
+      });
     }
 
     paint() {
       const { plot } = this.panel;
-      if (!plot._fullLayout || plot.hidden) return;
+      if (!plot._fullLayout?.xaxis || plot.hidden) return;
       if (!this.layer.isConnected) plot.append(this.layer);
-      const rectangles = [
-        ...this.boxes(bus.selected).map((box) => draw(box, "ms-chosen")),
-        ...this.boxes(bus.marked).map((box) => draw(box, "ms-mark")),
-        ...(this.cursor ? [draw(this.cursor, "ms-cursor")] : []),
-      ];
-      this.layer.replaceChildren(...rectangles);
+      this.layer.replaceChildren(
+        ...this.boxes(MergeScope.bus.selected).map((box) => rectangle(box, "ms-chosen")),
+        ...this.boxes(MergeScope.bus.marked).map((box) => rectangle(box, "ms-mark")),
+        ...(this.cursor ? [rectangle(this.cursor, "ms-cursor")] : []),
+      );
       this.fade();
     }
 
-    /* Fade the lines that are not about the marked expert. */
+    /* Fade the lines, and their names, that are about another expert. */
     fade() {
       const { plot, source } = this.panel;
-      const about = (trace) => trace.meta?.expert !== undefined;
-      const active = bus.marked && source.data.some((t) => about(t) && matches({ expert: t.meta.expert }, bus.marked));
-      (plot._fullData || []).forEach((full, i) => {
-        const trace = source.data[full.index ?? i] || {};
-        const faded = active && about(trace) && !matches({ expert: trace.meta.expert }, bus.marked);
-        plot.querySelectorAll(`.trace${full.uid}`).forEach((node) => (node.style.opacity = faded ? 0.15 : ""));
+      const { expert, other } = MergeScope.bus.marked || {};
+      const own = (i) => source.data[i]?.meta?.expert;
+      const wanted = new Set([expert, other].filter((name) => source.data.some((_, i) => own(i) === name && name)));
+      for (const trace of plot._fullData || []) {
+        const name = own(trace.index);
+        const faded = wanted.size > 0 && name !== undefined && !wanted.has(name);
+        for (const node of plot.querySelectorAll(`.trace${trace.uid}`)) node.style.opacity = faded ? 0.15 : "";
+      }
+      (plot._fullLayout.annotations || []).forEach(({ name }, i) => {
+        const words = plot.querySelector(`.annotation[data-index="${i}"]`);
+        if (words && name) words.style.opacity = wanted.size > 0 && !wanted.has(name) ? 0.3 : "";
       });
     }
   }
@@ -99,12 +112,12 @@
     return [axis._offset + ends[0], ends[1] - ends[0]];
   }
 
-  function draw({ x, y, soft }, name) {
+  function rectangle({ x, y, soft }, name) {
     const node = document.createElement("div");
     node.className = soft ? `${name} ms-soft` : name;
     Object.assign(node.style, { left: `${x[0]}px`, width: `${x[1]}px`, top: `${y[0]}px`, height: `${y[1]}px` });
     return node;
   }
 
-  Object.assign(MergeScope, { bus, Marks, matches });
+  Object.assign(MergeScope, { bus, Marks, span });
 })();

@@ -55,7 +55,7 @@
       this.source = this.views[this.view];
       this.meta = this.source?.layout?.meta || {};
       this.tools.update();
-      if (this.meta.selected) MergeScope.bus.select(this.meta.selected, this);
+      if (this.meta.selected) MergeScope.bus.place(this.meta.selected);
       this.draw();
     }
 
@@ -72,8 +72,8 @@
       const width = this.plot.clientWidth;
       const empty = !this.source || Boolean(this.meta.empty);
       this.plot.hidden = empty;
-      if (empty || !width) return;
       this.width = width;
+      if (empty || !width) return;
       const figure = MergeScope.resolve({ data: this.source.data, layout: { ...this.source.layout, meta: null } }, this.plot);
       delete figure.layout.template;
       if (width < NARROW) adapt(figure, this.meta.narrow);
@@ -82,6 +82,8 @@
       figure.layout.height ||= this.props.height;
       figure.layout.uirevision ??= `${this.name} ${this.view}`;
       this.figure = figure;
+      this.ranges = structuredClone({ xaxis: figure.layout.xaxis?.range, yaxis: figure.layout.yaxis?.range });
+      this.plot.style.minHeight = `${figure.layout.height}px`;
       Plotly.react(this.plot, figure.data, figure.layout, CONFIG).then(() => this.drawn());
     }
 
@@ -95,7 +97,7 @@
       this.listening = true;
       this.plot.on("plotly_click", (event) => this.select(event.points[0]));
       this.plot.on("plotly_hover", (event) => this.hover(event.points[0]));
-      this.plot.on("plotly_unhover", () => MergeScope.bus.mark(null, this));
+      this.plot.on("plotly_unhover", () => MergeScope.bus.mark(null));
       this.plot.on("plotly_relayout", (change) => {
         this.marks.paint();
         this.tools.zoomed();
@@ -105,13 +107,13 @@
 
     select(point) {
       const address = this.address(point);
-      MergeScope.bus.select(address, this);
+      MergeScope.bus.select(address);
       this.trigger("select", this.event(point, address));
     }
 
     hover(point) {
       const address = this.address(point);
-      MergeScope.bus.mark(address, this);
+      MergeScope.bus.mark(address);
       clearTimeout(this.hovering);
       this.hovering = setTimeout(() => this.trigger("hover", this.event(point, address)), 150);
     }

@@ -10,8 +10,8 @@
         empty: find(".ms-empty"), data: find(".ms-data"), table: find(".ms-table"), live: find(".ms-live") };
       this.reset = button("Reset zoom", "Show everything again", () => this.unzoom());
       this.reset.hidden = true;
-      this.csv = button("CSV", "Copy the numbers as CSV", () => this.copy());
-      this.png = button("PNG", "Download this figure as a picture", () => this.picture());
+      this.csv = button("Copy CSV", "Copy the numbers as CSV", () => this.copy());
+      this.png = button("Save PNG", "Download this figure as a picture", () => this.picture());
       this.parts.tools.replaceChildren(this.reset, this.csv, this.png);
       this.parts.data.addEventListener("toggle", () => this.fill());
     }
@@ -54,26 +54,20 @@
     }
 
     zoomed() {
-      const { plot, figure } = this.panel;
-      const moved = (name) => {
-        const axis = plot._fullLayout?.[name];
-        const start = axis?._rangeInitial0 === undefined ? null : [axis._rangeInitial0, axis._rangeInitial1];
-        return start && figure && !axis.fixedrange && start.some((v, i) => Math.abs(v - axis.range[i]) > 1e-9);
-      };
-      this.reset.hidden = !(moved("xaxis") || moved("yaxis"));
+      const { plot, ranges } = this.panel;
+      const moved = ([name, given]) => given?.some((end, i) => Math.abs(end - plot._fullLayout[name].range[i]) > 1e-9);
+      this.reset.hidden = !Object.entries(ranges || {}).some(moved);
     }
 
     unzoom() {
-      const { _fullLayout: layout } = this.panel.plot;
-      const change = {};
-      for (const name of ["xaxis", "yaxis"]) change[`${name}.range`] = [layout[name]._rangeInitial0, layout[name]._rangeInitial1];
-      Plotly.relayout(this.panel.plot, change);
+      const given = Object.entries(this.panel.ranges).filter(([, range]) => range);
+      Plotly.relayout(this.panel.plot, Object.fromEntries(given.map(([name, range]) => [`${name}.range`, [...range]])));
     }
 
     async copy() {
       await write(csv(this.panel.meta.table));
       this.say("Numbers copied as CSV.");
-      flash(this.csv, "Copied");
+      flash(this.csv, "Copied ✓");
     }
 
     /* The picture carries its heading, which on the page is outside the plot. */

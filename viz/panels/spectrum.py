@@ -132,7 +132,7 @@ def _labels(models, shown: np.ndarray, low: float, high: float, log: bool, color
     spots = theme.spread(ends, 14 * (high - low) / PLOT, low, high)
     return [
         theme.label(f"<b>{m}</b>" if m == "merged" else theme.short(m, 12), 1, spot, xref="paper", color=colors[m],
-                    xanchor="left", xshift=8, size=12)
+                    xanchor="left", xshift=8, size=12, name=m)
         for m, spot in zip(models, spots, strict=True)
     ]  # fmt: skip
 
