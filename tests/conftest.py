@@ -91,3 +91,26 @@ def toy_folder(tmp_path_factory) -> Path:
 def toy(toy_folder) -> Suite:
     """The toy suite, loaded."""
     return Suite(toy_folder)
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory) -> Path:
+    """A cache of this worker's own, so that nothing is read from or left in the user's."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def command(capsys, monkeypatch, toy_folder, cache_folder):
+    """Run the command line in this process: arguments to (exit code, stdout, stderr); knows the suite `toy`."""
+    from merge_engine.__main__ import main
+
+    monkeypatch.setenv("MERGESCOPE_CACHE", str(cache_folder))
+    monkeypatch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(a) for a in arguments])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
