@@ -174,7 +174,15 @@ class Cell:
     def factors(self) -> tuple[Factors, ...]:
         """Singular components of all models; the experts' come from the store."""
         found = tuple(self.ctx.svd(delta) for delta in self.deltas[: self.tasks])
-        return found if self.count == self.tasks else (*found, decompose(self.merged_delta))
+        return found if self.count == self.tasks else (*found, self.merged_factors)
+
+    @cached_property
+    def merged_factors(self) -> Factors:
+        """Singular components of the merged task vector."""
+        assert self.merged is not None
+        known = self.group.name in self.merged.direction
+        found = self.merged.factors(self.group.name, self.ctx.svd) if known else decompose(self.merged_delta)
+        return Factors(*(part.to(self.group.pretrained) for part in found))
 
     @cached_property
     def spectra(self) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..hp import hp
-from ..svd import Factors, decompose
+from ..svd import Factors
 from ._measured import Measured, quantity
 from ._metric import Cell, Swept, WeightMetric, numerical
 
@@ -63,7 +63,7 @@ class MeasureAlignment(WeightMetric):
     pairs: bool = hp(True, "Also measure every expert in every other one.")
 
     def cell(self, cell: Cell) -> Mapping[str, Any]:
-        found = self._inside(cell, decompose(cell.merged_delta)) if cell.merged is not None else self._missing(cell)
+        found = self._inside(cell, cell.merged_factors) if cell.merged is not None else self._missing(cell)
         others = [self._inside(cell, f) if self.pairs else self._missing(cell) for f in cell.factors]
         shares, chances = zip(*others, strict=True)
         return {

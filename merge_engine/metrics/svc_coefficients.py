@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from ..hp import hp
-from ..svd import decompose
 from ._measured import Measured, quantity
 from ._metric import Cell, Swept, WeightMetric, numerical, ratio
 
@@ -59,7 +58,7 @@ class MeasureSvcCoefficients(WeightMetric):
     floor: float = hp(0.1, "Smallest coefficient that enters γ.", low=1e-6, high=10, soft=(0.05, 1), symbol="α")
 
     def cell(self, cell: Cell) -> Mapping[str, Any]:
-        factors = decompose(cell.merged_delta)
+        factors = cell.merged_factors
         there = numerical(factors.s) > 0
         U = factors.U.double().T[there]
         merged, experts = U @ cell.merged_delta.double(), U @ cell.deltas.double()
