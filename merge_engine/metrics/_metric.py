@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,14 +12,12 @@ import torch
 from torch import Tensor
 
 from .. import hp as declarations
-from ..contract import MATRIX_KINDS, Context, Place, Problem, Step, TensorGroup, drive
+from ..contract import MATRIX_KINDS, Context, Place, Problem, Step, drive
 from ..errors import RecipeError, no_such
 from ..merged import Merged, StaticMerged
-from ..svd import FLOOR, Factors, decompose
-from ._measured import LEVELS, MERGED, Measured, Row
-
-PARTS = {"q": "attention", "k": "attention", "v": "attention", "out": "attention", "fc1": "mlp", "fc2": "mlp"}
-CHUNK = 1 << 22
+from ._cell import Cell
+from ._measured import LEVELS, MERGED, Measured
+from ._swept import Swept
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,8 @@ class WeightMetric(Metric):
                 found.append((group.name, group.place, {k: _numpy(v) for k, v in statistics.items()}))
             yield Step(done, len(groups), group.name)
         if not found:
-            raise RecipeError(f"{self.title} is measured on matrices and none was selected; choose one, such as fc1.")
+            what = "matrix" if self.matrices else "tensor of numbers"
+            raise RecipeError(f"{self.title} found no {what} among the chosen tensors; choose one, such as fc1.")
         return self.collect(Swept(models, len(problem.tasks), found))
 
     def _merge(self, merged: Merged | None) -> StaticMerged | None:
@@ -128,142 +126,6 @@ class WeightMetric(Metric):
             if name not in problem.pretrained:
                 raise RecipeError(no_such("tensor", name, problem.pretrained))
         return set(chosen)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One tensor: the pretrained one, the task vectors of the experts and, where `merged` is one of `count` models,
-    the merged task vector after them."""
-
-    group: TensorGroup
-    ctx: Context
-    merged: StaticMerged | None = None
-    count: int = 0
-
-    @property
-    def tasks(self) -> int:
-        """Number of experts T."""
-        return len(self.group.tasks)
-
-    @cached_property
-    def deltas(self) -> Tensor:
-        """Task vectors of all models, (M, *S) float32."""
-        vectors = self.group.task_vectors
-        return vectors if self.count == self.tasks else torch.cat([vectors, self.merged_delta.unsqueeze(0)])
-
-    @cached_property
-    def merged_delta(self) -> Tensor:
-        """Merged task vector, S; zero for a tensor the merge left alone."""
-        assert self.merged is not None
-        known = self.group.name in self.merged.direction
-        blank = torch.zeros_like(self.group.pretrained)
-        return self.merged.task_vector(self.group.name).to(blank) if known else blank
-
-    @cached_property
-    def flat(self) -> Tensor:
-        """Task vectors as rows, (M, entries)."""
-        return self.deltas.flatten(1)
-
-    @cached_property
-    def gram(self) -> Tensor:
-        """Inner products of the task vectors, (M, M), accumulated in float64."""
-        pieces = (piece.double() for piece in self.flat.split(CHUNK, 1))
-        return torch.stack([piece @ piece.T for piece in pieces]).sum(0)
-
-    @cached_property
-    def factors(self) -> tuple[Factors, ...]:
-        """Singular components of all models; the experts' come from the store."""
-        found = tuple(self.ctx.svd(delta) for delta in self.deltas[: self.tasks])
-        return found if self.count == self.tasks else (*found, self.merged_factors)
-
-    @cached_property
-    def merged_factors(self) -> Factors:
-        """Singular components of the merged task vector."""
-        assert self.merged is not None
-        known = self.group.name in self.merged.direction
-        found = self.merged.factors(self.group.name, self.ctx.svd) if known else decompose(self.merged_delta)
-        return Factors(*(part.to(self.group.pretrained) for part in found))
-
-    @cached_property
-    def spectra(self) -> Tensor:
-        """Singular values, (M, r) float64, with what is only rounding set to zero."""
-        return torch.stack([numerical(f.s) for f in self.factors])
-
-
-@dataclass(frozen=True)
-class Swept:
-    """The statistics of all tensors, and the rows they add up to."""
-
-    models: tuple[str, ...]
-    tasks: int
-    found: Sequence[tuple[str, Place, Mapping[str, np.ndarray]]]
-
-    @cached_property
-    def rows(self) -> tuple[Row, ...]:
-        places = [place for _, place, _ in self.found]
-        blocks = sorted({p.block for p in places if p.block is not None})
-        kinds = dict.fromkeys(p.kind for p in places)
-        parts = dict.fromkeys(PARTS[k] for k in kinds if k in PARTS)
-        return (
-            Row("all"),
-            *(Row("part", kind=part) for part in parts),
-            *(Row("block", block=block) for block in blocks),
-            *(Row("kind", kind=kind) for kind in kinds),
-            *(Row("tensor", name, place.block, place.kind) for name, place, _ in self.found),
-        )
-
-    @cached_property
-    def members(self) -> np.ndarray:
-        """Which tensors a row holds, (rows, tensors)."""
-        return np.array([[_holds(row, name, place) for name, place, _ in self.found] for row in self.rows], float)
-
-    def each(self, name: str, fill: float = 0.0) -> np.ndarray:
-        """Return a statistic of every tensor, (tensors, ...), shorter arrays filled up at the end."""
-        values = [statistics[name] for _, _, statistics in self.found]
-        shape = tuple(max(sizes) for sizes in zip(*(v.shape for v in values), strict=True))
-        stacked = np.full((len(values), *shape), fill)
-        for tensor, value in enumerate(values):
-            stacked[(tensor, *(slice(size) for size in value.shape))] = value
-        return stacked
-
-    def total(self, name: str) -> np.ndarray:
-        """Return the sum of a statistic over the tensors of every row, (rows, ...)."""
-        return np.tensordot(self.members, self.each(name), 1)
-
-    def mean(self, name: str) -> np.ndarray:
-        """Return the mean of a statistic over the tensors of every row where it is defined, (rows, ...)."""
-        values = self.each(name, np.nan)
-        there = np.isfinite(values)
-        count = np.tensordot(self.members, there.astype(float), 1)
-        return ratio(np.tensordot(self.members, np.where(there, values, 0.0), 1), count)
-
-
-def _holds(row: Row, name: str, place: Place) -> bool:
-    return {
-        "all": True,
-        "part": PARTS.get(place.kind) == row.kind,
-        "block": place.block is not None and place.block == row.block,
-        "kind": place.kind == row.kind,
-        "tensor": name == row.tensor,
-    }[row.level]
-
-
-def ratio(above: Any, below: Any) -> np.ndarray:
-    """Return above / below, missing where below is zero."""
-    above, below = np.broadcast_arrays(np.asarray(above, float), np.asarray(below, float))
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-
-
-def numerical(s: Tensor) -> Tensor:
-    """Return singular values in float64 with those below 1e-7 of the largest set to zero."""
-    s = s.double()
-    return torch.where(s > FLOOR * s[:1], s, torch.zeros_like(s))
-
-
-def sharpened(U: Tensor) -> Tensor:
-    """Return float32 orthonormal columns in float64, their rounding removed by one Newton–Schulz step."""
-    U = U.double()
-    return U @ (1.5 * torch.eye(U.shape[1], dtype=U.dtype, device=U.device) - 0.5 * U.T @ U)
 
 
 def _numpy(value: Any) -> np.ndarray:

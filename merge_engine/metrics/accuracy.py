@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ._measured import Measured, Row, quantity
-from ._metric import Metric, ratio
+from ._metric import Metric
+from ._swept import ratio
 
 Array = Any  # a numpy array, or a tensor on the CPU
 

@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ._cell import Cell
 from ._measured import Measured, quantity
-from ._metric import Cell, Swept, WeightMetric, ratio
+from ._metric import WeightMetric
+from ._swept import Swept, ratio
 
 
 @dataclass(frozen=True, eq=False)

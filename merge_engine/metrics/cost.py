@@ -10,7 +10,8 @@ import numpy as np
 from ..contract import Problem
 from ..merged import Merged, PerTaskMerged
 from ._measured import Measured, quantity
-from ._metric import Metric, Swept, ratio
+from ._metric import Metric
+from ._swept import Swept, ratio
 
 FLOAT_BYTES = 4
 

@@ -13,8 +13,10 @@ from torch import Tensor
 from .. import ops
 from ..errors import RecipeError
 from ..hp import hp
+from ._cell import Cell
 from ._measured import Measured, quantity
-from ._metric import Cell, Swept, WeightMetric, ratio
+from ._metric import WeightMetric
+from ._swept import Swept, ratio
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from ..hp import hp
+from ._cell import Cell
 from ._measured import Measured, quantity
-from ._metric import Cell, Swept, WeightMetric, ratio
+from ._metric import WeightMetric
+from ._swept import Swept, ratio
 
 
 @dataclass(frozen=True, eq=False)

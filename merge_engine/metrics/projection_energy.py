@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..hp import hp
+from ._cell import Cell, numerical, sharpened
 from ._measured import Measured, quantity
-from ._metric import Cell, Swept, WeightMetric, numerical, ratio, sharpened
+from ._metric import WeightMetric
+from ._swept import Swept, ratio
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..hp import hp
 from ._measured import Measured, quantity
-from ._metric import Metric, ratio
+from ._metric import Metric
+from ._swept import ratio
 from .cka import depth_rows, linear_cka
 
 Array = Any  # a numpy array, or a tensor on the CPU

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ..hp import hp
 from ..svd import Factors
+from ._cell import Cell, numerical
 from ._measured import Measured, quantity
-from ._metric import Cell, Swept, WeightMetric, numerical
+from ._metric import WeightMetric
+from ._swept import Swept
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +86,10 @@ class MeasureAlignment(WeightMetric):
             return self._missing(cell)
         span = factors.U[:, :k]
         shares = [share_inside(span, expert.U, s) for expert, s in zip(cell.factors, cell.spectra, strict=True)]
-        return torch.stack(shares), torch.tensor(k / len(span), dtype=torch.float64).sqrt()
+        return torch.stack(shares), cell.spectra.new_tensor(k / len(span)).sqrt()
 
     def _missing(self, cell: Cell) -> tuple[Tensor, Tensor]:
-        missing = torch.full((cell.tasks + 1,), torch.nan, dtype=torch.float64)
+        missing = cell.spectra.new_full((cell.tasks + 1,), torch.nan)
         return missing[1:], missing[0]
 
 

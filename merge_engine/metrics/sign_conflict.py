@@ -12,8 +12,10 @@ from torch import Tensor
 
 from .. import ops
 from ..hp import hp
+from ._cell import CHUNK, Cell
 from ._measured import Measured, quantity
-from ._metric import CHUNK, Cell, Swept, WeightMetric, ratio
+from ._metric import WeightMetric
+from ._swept import Swept, ratio
 
 BINS = 20
 

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from ..hp import hp
+from ._cell import Cell
 from ._measured import Measured, quantity
-from ._metric import Cell, Swept, WeightMetric, ratio
+from ._metric import WeightMetric
+from ._swept import Swept, ratio
 
 SLACK = 1e-12
 

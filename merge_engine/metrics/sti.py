@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from ..hp import hp
+from ._cell import Cell, sharpened
 from ._measured import Measured, quantity
-from ._metric import Cell, Swept, WeightMetric, ratio, sharpened
+from ._metric import WeightMetric
+from ._swept import Swept, ratio
 
 FLOOR = 1e-12  # of the largest eigenvalue of UᵀU: singular values of U below 1e-6 of the largest are dropped
 

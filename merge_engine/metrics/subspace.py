@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from ..hp import hp
+from ._cell import Cell, sharpened
 from ._measured import Measured, quantity
-from ._metric import Cell, Swept, WeightMetric, ratio, sharpened
+from ._metric import WeightMetric
+from ._swept import Swept, ratio
 from .norms import effective_rank
 
 BINS = 18
@@ -98,7 +100,7 @@ class MeasureSubspaces(WeightMetric):
     def _ranks(self, cell: Cell) -> list[int]:
         s = cell.spectra
         if self.rule == "fixed":
-            wanted = torch.full((len(s),), self.components or max(1, s.shape[1] // cell.tasks))
+            wanted = s.new_full((len(s),), self.components or max(1, s.shape[1] // cell.tasks))
         elif self.rule == "effective_rank":
             wanted = effective_rank(s).nan_to_num(0).round()
         else:

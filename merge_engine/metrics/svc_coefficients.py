@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from ..hp import hp
+from ._cell import Cell, numerical
 from ._measured import Measured, quantity
-from ._metric import Cell, Swept, WeightMetric, numerical, ratio
+from ._metric import WeightMetric
+from ._swept import Swept, ratio
 
 NOISE = 1e-6  # of |D_t|: what is left of D_t along a float32 direction it does not have
 
