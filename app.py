@@ -1,0 +1,53 @@
+"""MergeScope in the browser: `python app.py`, then open the address it prints."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import gradio as gr
+from gradio.themes.utils.fonts import LocalFont
+
+from viz.page.events import Events
+from viz.page.layout import build_page
+from viz.page.plotly_panel import STATIC
+from viz.page.warm import warm_up
+from viz.page.workbench import Workbench
+
+HERE = Path(__file__).resolve().parent
+TEXT = [LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "-apple-system", "Segoe UI", "sans-serif"]
+CODE = ["ui-monospace", "Menlo", "Consolas", "monospace"]
+
+
+def build_demo(bench: Workbench | None = None) -> gr.Blocks:
+    """Build the page on a workbench."""
+    gr.set_static_paths([HERE / path for path in STATIC])
+    with gr.Blocks(title="MergeScope", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
+        Events(build_page(), bench or Workbench()).wire(demo)
+    return demo.queue(max_size=32)
+
+
+def launch_settings() -> dict[str, Any]:
+    """Return how the page is served: nothing external, nothing recorded, little kept."""
+    return {
+        "theme": gr.themes.Base(font=TEXT, font_mono=CODE),
+        "css_paths": [HERE / "assets/css/tokens.css", HERE / "assets/css/page.css"],
+        "ssr_mode": False,
+        "run_history": False,
+        "enable_monitoring": False,
+        "footer_links": ["api", "settings"],
+        "max_file_size": "1mb",
+        "state_session_capacity": 50,
+        "show_error": False,
+    }
+
+
+if __name__ == "__main__":
+    Thread(target=warm_up, daemon=True).start()
+    build_demo().launch(**launch_settings())

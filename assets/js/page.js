@@ -1,0 +1,136 @@
+// The page's own widgets: HTML made by Python reports what the visitor does, and the address bar follows the session.
+(() => {
+  "use strict";
+  if (window.MergePage) return;
+
+  const PAUSE = 90; // milliseconds between reports of a slider that is being dragged
+
+  // What an element says: its act, the words in its data attributes, its value, and its group's values.
+  const said = (target) => {
+    const { emit, ...words } = target.dataset;
+    const group = target.closest("[data-group]");
+    const fields = group ? [...group.querySelectorAll("input")] : [];
+    const checks = fields.filter((f) => f.type === "checkbox");
+    return {
+      ...words,
+      act: emit,
+      value: target.type === "checkbox" && !group ? target.checked : target.value ?? null,
+      values: (checks.length ? checks.filter((f) => f.checked) : fields).map((f) => f.value),
+    };
+  };
+
+  // A slider and its box show the same number; the filled part of the track follows.
+  const pair = (target) => {
+    const holder = target.closest(".mp-hp");
+    if (!holder || holder.matches("details")) return;
+    for (const other of holder.querySelectorAll("input[type=range], input[type=number]")) {
+      if (other !== target) other.value = target.value;
+      if (other.type === "range") {
+        const share = (Number(other.value) - other.min) / (other.max - other.min || 1);
+        other.style.setProperty("--at", `${Math.min(1, Math.max(0, share)) * 100}%`);
+      }
+    }
+  };
+
+  const mount = (element, trigger) => {
+    let timer = 0;
+    let last = null;
+    const report = (target) => {
+      clearTimeout(timer);
+      timer = 0;
+      const now = said(target);
+      const words = JSON.stringify(now);
+      if (target.type !== "checkbox" && target.tagName !== "BUTTON" && words === last) return;
+      last = words;
+      trigger("act", now);
+      if ("live" in now) trigger("live", now);
+    };
+    element.addEventListener("input", (event) => {
+      const target = event.target.closest("[data-emit]");
+      if (!target) return;
+      pair(target);
+      if (target.type === "range" && !timer) timer = setTimeout(() => report(target), PAUSE);
+    });
+    element.addEventListener("change", (event) => {
+      const target = event.target.closest("[data-emit]");
+      if (target) report(target);
+    });
+    element.addEventListener("click", (event) => {
+      const target = event.target.closest("button[data-emit]") ?? event.target.closest("tr[data-emit]");
+      if (target && !event.target.closest("a")) report(target);
+      const check = event.target.closest("button[data-check]");
+      if (check) checkAll(check, report);
+      const step = event.target.closest("button[data-step]");
+      if (step) stepMenu(element.querySelector("select"), Number(step.dataset.step));
+      const copy = event.target.closest("button[data-copy]");
+      if (copy) copyLink(copy);
+    });
+  };
+
+  const checkAll = (button, report) => {
+    const boxes = [...button.closest("[data-group]").querySelectorAll("input[type=checkbox]")];
+    for (const box of boxes) box.checked = button.dataset.check === "all";
+    if (boxes.length) report(boxes[0]);
+  };
+
+  const stepMenu = (menu, step) => {
+    menu.selectedIndex = (menu.selectedIndex + step + menu.options.length) % menu.options.length;
+    menu.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+
+  // The session's link: `data-query` of the link widget goes to the address bar, so copying it shares everything.
+  const follow = (element, watch) => {
+    const write = () => {
+      const query = element.querySelector("[data-query]")?.dataset.query;
+      if (query) history.replaceState(null, "", `${location.pathname}?${query}`);
+    };
+    watch(["value"], write);
+    write();
+  };
+
+  const copyLink = async (button) => {
+    const told = button.querySelector("[aria-live]") ?? button;
+    const words = told.textContent;
+    try {
+      await navigator.clipboard.writeText(location.href);
+      told.textContent = "Link copied";
+    } catch {
+      told.textContent = "Copy it from the address bar";
+    }
+    setTimeout(() => (told.textContent = words), 2000);
+  };
+
+  // The status line changes in place; what is said aloud waits until the words have settled.
+  const status = (element, props, watch) => {
+    const [words, bar, aloud] = [".mp-said", ".mp-bar", "[aria-live]"].map((s) => element.querySelector(s));
+    let spoken = 0;
+    let later = 0;
+    const speak = () => {
+      spoken = Date.now();
+      aloud.textContent = words.textContent;
+    };
+    const write = () => {
+      const { text, done, total, tone } = JSON.parse(props.value || '{"text":""}');
+      words.textContent = text;
+      element.firstElementChild.dataset.tone = tone || "";
+      bar.hidden = !total;
+      if (total) Object.assign(bar, { max: total, value: done });
+      clearTimeout(later);
+      later = setTimeout(speak, tone === "busy" ? Math.max(0, spoken + 3000 - Date.now()) : 300);
+    };
+    watch(["value"], write);
+    write();
+  };
+
+  const signal = (props, trigger, watch) => {
+    let last = props.value || "";
+    watch(["value"], () => {
+      if (props.value === last) return;
+      last = props.value;
+      trigger("turn", {});
+    });
+    if (last) trigger("turn", {});
+  };
+
+  window.MergePage = { mount, follow, status, signal };
+})();

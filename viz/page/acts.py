@@ -1,0 +1,115 @@
+"""What visitors do, as pure functions: an act that arrived from the browser makes a new session or a MergeError."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from merge_engine.errors import RecipeError, SuiteError, no_such
+from merge_engine.metrics import registry
+from merge_engine.recipe import Recipe
+from merge_engine.suite import Suite, load_suite, suite_folders
+
+from . import session as state
+from .measure import depth
+from .session import Session
+
+Said = Mapping[str, Any]
+
+
+def perform(session: Session, said: Said) -> Session:
+    """Return the session after an act; raises MergeError for anything that does not exist or is out of range."""
+    act = said.get("act")
+    if not isinstance(act, str) or act not in ACTS:
+        raise RecipeError("The page sent something it cannot do; reload it.")
+    return ACTS[act](session, said)
+
+
+def redrawn(act: str) -> str:
+    """Return how much of the left column an act changes: all of it, the form, or only the live lines."""
+    return {"suite": "all", "load": "all", "method": "form", "post": "form", "reset": "form"}.get(act, "live")
+
+
+def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Session, str]:
+    """Return the session that a link describes and, where the link cannot be followed, a sentence that says why."""
+    wanted = given.get("suite", "")
+    name = wanted if wanted in suites else "pictures" if "pictures" in suites else next(iter(suites), "")
+    if not name:
+        raise SuiteError("There is no suite; put a folder with a suite.toml into assets/suites.")
+    suite = load_suite(name)
+    fresh = state.choose_suite(Session(), name, suite.experts)
+    fresh = dataclasses.replace(fresh, block=depth(suite) // 2)
+    try:
+        if given.get("metric") in registry():
+            fresh = dataclasses.replace(fresh, metric=given["metric"])
+        return state.opened(fresh, given, suite.experts, depth(suite)), ""
+    except (RecipeError, SuiteError) as error:
+        return fresh, str(error)
+
+
+def _suite(session: Session) -> Suite:
+    return load_suite(session.suite)
+
+
+def _choose_suite(session: Session, said: Said) -> Session:
+    name = str(said.get("value"))
+    if name not in suite_folders():
+        raise SuiteError(no_such("suite", name, suite_folders()))
+    return state.choose_suite(session, name, load_suite(name).experts)
+
+
+def _choose_experts(session: Session, said: Said) -> Session:
+    return state.choose_experts(session, said.get("values"), _suite(session).experts)
+
+
+def _choose_method(session: Session, said: Said) -> Session:
+    return state.choose_method(session, said.get("value"))
+
+
+def _choose_post(session: Session, said: Said) -> Session:
+    return state.choose_post(session, said.get("value"))
+
+
+def _set(session: Session, said: Said) -> Session:
+    values, value = said.get("values"), said.get("value")
+    return state.set_parameter(session, said.get("owner"), said.get("name"), values if values else value)
+
+
+def _reset(session: Session, said: Said) -> Session:
+    return state.reset_parameters(session, said.get("owner"))
+
+
+def _look(session: Session, said: Said) -> Session:
+    block, kind = said.get("block"), said.get("kind")
+    if said.get("act") == "block":
+        block = int(str(said.get("value"))) if str(said.get("value")).isdecimal() else None
+    if said.get("act") == "kind":
+        kind = said.get("value")
+    return state.look_at(session, block=block, kind=kind, depth=depth(_suite(session)))
+
+
+def _measure(session: Session, said: Said) -> Session:
+    if said.get("value") not in registry():
+        raise RecipeError(no_such("metric", str(said.get("value")), registry()))
+    return dataclasses.replace(session, metric=str(said["value"]))
+
+
+def _load(session: Session, said: Said) -> Session:
+    recipe = Recipe.from_link(str(said.get("recipe", "")))
+    return state.load(session, recipe, load_suite(recipe.suite or session.suite).experts)
+
+
+ACTS: dict[str, Callable[[Session, Said], Session]] = {
+    "suite": _choose_suite,
+    "experts": _choose_experts,
+    "method": _choose_method,
+    "post": _choose_post,
+    "set": _set,
+    "reset": _reset,
+    "block": _look,
+    "kind": _look,
+    "cell": _look,
+    "metric": _measure,
+    "load": _load,
+}

@@ -1,0 +1,115 @@
+"""Words about methods: the menu by family, what a method does, its formula with the current numbers, what it needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from html import escape
+from typing import Any
+
+from merge_engine.contract import MergeMethod, PostStep
+from merge_engine.hp import declared
+from merge_engine.methods import method_class, registry
+
+from .controls import shown, words
+
+FAMILIES = (
+    "Averaging", "Task vectors", "Sign and sparsity", "Spectral", "Uses inputs", "Masks (task known)", "Post-steps",
+)  # fmt: skip
+NEEDS = {
+    "support": ("uses inputs", "It looks at a few unlabelled pictures of every task before it merges."),
+    "stream": ("uses inputs", "It looks at unlabelled pictures of every task before it merges."),
+    "labels": ("uses labels", "It looks at labelled pictures of every task before it merges."),
+    "task id": ("ceiling: task known", "It keeps something per expert and is told which task a picture is from."),
+}
+ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
+
+
+@cache
+def families(post: bool = False) -> dict[str, list[tuple[str, type[MergeMethod]]]]:
+    """Return the merge methods (or the post-steps) by family, in the order in which they are taught."""
+    found: dict[str, list[tuple[str, type[MergeMethod]]]] = {}
+    wanted = [(key, cls) for key, cls in registry().items() if issubclass(cls, PostStep) == post]
+    for family in dict.fromkeys((*FAMILIES, *(cls.family for _, cls in wanted))):
+        members = sorted(((key, cls) for key, cls in wanted if cls.family == family), key=lambda m: m[1].title.lower())
+        if members:
+            found[family] = members
+    return found
+
+
+def method_menu(chosen: str) -> str:
+    """Return the menu of methods, grouped by family."""
+    options = {f: "".join(_option(key, cls.title, chosen) for key, cls in m) for f, m in families().items()}
+    groups = "".join(f'<optgroup label="{escape(family)}">{inside}</optgroup>' for family, inside in options.items())
+    return (
+        '<div class="mp-pick"><label class="mp-heading" for="mp-method">Method</label>'
+        '<span class="mp-steps"><button type="button" data-step="-1" aria-label="Previous method">‹</button>'
+        '<button type="button" data-step="1" aria-label="Next method">›</button></span></div>'
+        f'<select id="mp-method" class="mp-select" data-emit="method">{groups}</select>'
+    )
+
+
+def post_menu(chosen: str) -> str:
+    """Return the menu of post-steps; empty when there are none."""
+    members = [member for group in families(post=True).values() for member in group]
+    if not members:
+        return ""
+    options = _option("", "none", chosen) + "".join(_option(key, cls.title, chosen) for key, cls in members)
+    return (
+        '<div class="mp-pick"><label class="mp-heading" for="mp-post">Afterwards</label>'
+        f'<select id="mp-post" class="mp-select" data-emit="post">{options}</select></div>'
+    )
+
+
+def method_card(key: str, values: Mapping[str, Any], experts: int) -> str:
+    """Return the card of a method or post-step: idea, formula with numbers, needs and paper."""
+    cls = method_class(key)
+    return (
+        f'<div class="mp-card"><p class="mp-idea">{escape(cls.idea)}</p>'
+        f'<div class="mp-formula"><span>{escape(cls.formula)}</span>{filled(cls, values, experts)}</div>'
+        f"{_badges(cls)}<p class=\"mp-paper\">{_paper(cls.paper)}</p></div>"
+    )
+
+
+def filled(cls: type[MergeMethod], values: Mapping[str, Any], experts: int) -> str:
+    """Return the line that puts the current numbers beside the formula."""
+    pairs = [
+        (hp.symbol or words(name), shown(values[name]))
+        for name, hp in declared(cls).items()
+        if name in values and (hp.symbol or not hp.choices)
+    ]
+    pairs.append(("T", str(experts)))
+    return '<span class="mp-numbers">' + "".join(
+        f"<span><i>{escape(symbol)}</i> = <b>{escape(value)}</b></span>" for symbol, value in pairs
+    ) + "</span>"
+
+
+def badges(cls: type[MergeMethod]) -> list[tuple[str, str]]:
+    """Return what a method asks for, as (badge, sentence)."""
+    found = [NEEDS.get(need, (need, f"It needs: {need}.")) for need in sorted(cls.needs)]
+    low, high = cls.experts_allowed
+    if high == low:
+        found.append((f"exactly {_count(low)} experts", f"It merges {_count(low)} experts, no more and no fewer."))
+    elif low > 1:
+        found.append((f"at least {_count(low)} experts", f"It is defined for {_count(low)} experts or more."))
+    return list(dict.fromkeys(found))
+
+
+def _badges(cls: type[MergeMethod]) -> str:
+    spans = "".join(f'<span title="{escape(why, quote=True)}">{escape(what)}</span>' for what, why in badges(cls))
+    return f'<p class="mp-badges">{spans}</p>' if spans else ""
+
+
+def _count(number: int) -> str:
+    return {1: "one", 2: "two", 3: "three", 4: "four"}.get(number, str(number))
+
+
+def _option(key: str, title: str, chosen: str) -> str:
+    return f'<option value="{escape(key, quote=True)}"{" selected" if key == chosen else ""}>{escape(title)}</option>'
+
+
+def _paper(paper: str) -> str:
+    """Return the reference with its arXiv number as a link."""
+    link = r'<a href="https://arxiv.org/abs/\1" target="_blank" rel="noopener noreferrer">arXiv:\1</a>'
+    return ARXIV.sub(link, escape(paper))

@@ -1,0 +1,139 @@
+"""The answer in numbers: how good the merge is, beside what it started from and what it could be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from .record import Pairs, Run
+
+NORMAL = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Means over the tasks of the merged experts, in percent; None where something is not known."""
+
+    average: float | None = None
+    half_width: float | None = None
+    normalised: float | None = None
+    pretrained: float | None = None
+    expert: float | None = None
+    tasks: int = 0
+    pictures: int = 0
+    total: int = 0
+
+
+def answer(run: Run | None, own: Sequence[str], baselines: Pairs) -> Answer:
+    """Return the means of a run; baselines are taken on the same pictures as the scores, all of them without a run."""
+    scores = {t: run.scores[t] for t in own if run and t in run.scores}
+    counts = {t: s.n for t, s in scores.items()}
+    before, alone = (
+        {t: pair[i].accuracy(counts.get(t)) for t in own if (pair := baselines.get(t, (None, None)))[i] is not None}
+        for i in (0, 1)
+    )
+    ratios = [100 * s.accuracy / alone[t] for t, s in scores.items() if alone.get(t)]
+    whole = len(scores) == len(own)
+    return Answer(
+        average=_mean([s.accuracy for s in scores.values()]) if whole else None,
+        half_width=_half_width(list(scores.values())) if whole and scores else None,
+        normalised=_mean(ratios) if len(ratios) == len(own) else None,
+        pretrained=_mean(list(before.values())) if len(before) == len(own) else None,
+        expert=_mean(list(alone.values())) if len(alone) == len(own) else None,
+        tasks=len(own),
+        pictures=sum(s.n for s in scores.values()),
+        total=sum(s.total for s in scores.values()),
+    )
+
+
+def headline(run: Run | None, found: Answer, over_average: float | None, parameters: float) -> str:
+    """Return the row of numbers; `parameters` is the size of one model, `over_average` the gain over averaging."""
+    tiles = [_merged_tile(run, found), *_compared_tiles(found, over_average)]
+    if run is not None and run.scores:
+        tiles += [_cost_tile(run), _size_tile(run.stored_parameters, parameters)]
+    stale = ' data-partial="yes"' if run is not None and run.partial else ""
+    return f'<dl class="mp-headline"{stale}>{"".join(tiles)}</dl>'
+
+
+def tile(label: str, value: str, below: str = "", *, kind: str = "", why: str = "") -> str:
+    """Return one number with its name above and its unit or context below; `value` and `below` are plain text."""
+    title = f' title="{escape(why, quote=True)}"' if why else ""
+    return (
+        f'<div class="mp-tile {kind}"{title}><dt>{escape(label)}</dt><dd><b>{escape(value)}</b>'
+        f"<small>{escape(below)}</small></dd></div>"
+    )
+
+
+def size(parameters: float) -> str:
+    """Return a count of parameters in words: 22.1 M."""
+    if not math.isfinite(parameters):
+        return "–"
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if parameters >= factor:
+            return f"{parameters / factor:.3g} {unit}"
+    return f"{parameters:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: 0.4 s, 12 s, 3 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 99.5 else f"{seconds / 60:.0f} min"
+
+
+def _merged_tile(run: Run | None, found: Answer) -> str:
+    if found.average is None:
+        waiting = "scoring …" if run is not None and run.phase == "scoring" else "not merged yet"
+        return tile("merged model", "–", waiting, kind="mp-main")
+    about = "≈ " if run is not None and run.partial else ""
+    below = f"± {found.half_width:.1f} · {found.tasks} task{'s' if found.tasks != 1 else ''}"
+    why = f"Average accuracy on {found.pictures} of {found.total} test pictures, with its 95 % interval."
+    return tile("merged model", f"{about}{found.average:.1f} %", below, kind="mp-main", why=why)
+
+
+def _compared_tiles(found: Answer, over_average: float | None) -> list[str]:
+    average = found.average
+    before, alone = found.pretrained, found.expert
+    gain = None if average is None or before is None else average - before
+    gap = None if average is None or alone is None else average - alone
+    return [
+        tile("of the experts", _percent(found.normalised), "normalised",
+             why="Mean over tasks of merged accuracy divided by the expert's own."),
+        tile("over pretrained", _points(gain), f"from {_percent(before)}" if before is not None else "",
+             why="Points gained over the model that nobody fine-tuned."),
+        tile("over plain average", _points(over_average), "points",
+             why="Points gained over the average of the same experts' weights; merge 'Weight average' to measure it."),
+        tile("to the experts", _points(gap), f"experts {_percent(alone)}" if alone is not None else "",
+             why="Points lost against using every task's own expert."),
+    ]  # fmt: skip
+
+
+def _cost_tile(run: Run) -> str:
+    score = f"score {duration(run.score_seconds)}" if run.score_seconds else ""
+    return tile("merge time", duration(run.merge_seconds) if run.merged_now else "kept", score,
+                why="Seconds to merge and to score. 'kept': only the scaling changed, so nothing was merged again.")
+
+
+def _size_tile(stored: float, parameters: float) -> str:
+    times = f"{stored / parameters:.2g} × one model" if parameters and math.isfinite(stored) else ""
+    return tile("to store", size(stored), times, why="Parameters to keep, masks counted as one bit an entry.")
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f} %"
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.1f}".replace("-", "−")
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _half_width(scores: list) -> float:
+    """Half of the 95 % interval of a mean of independent shares, with two successes and failures added to each."""
+    spread = sum(p * (1 - p) / (s.n + 4) for s in scores for p in [(s.correct + 2) / (s.n + 4)])
+    return 100 * NORMAL * math.sqrt(spread) / len(scores)

@@ -1,0 +1,125 @@
+"""Where everything is on the page. No event is wired here, and nothing heavy is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from types import ModuleType
+from typing import Any
+
+import gradio as gr
+
+from viz.panels import accuracy, interference, method_table, overlap, overlap_depth, spectrum
+
+from .plotly_panel import PlotlyPanel
+from .session import Session
+from .widget import Link, Signal, Status, Widget
+
+BRAND = (
+    '<div class="mp-brand"><h1>MergeScope</h1>'
+    "<p>See what happens when fine-tuned models are merged.</p></div>"
+)
+INTRO = (
+    '<dl class="mp-headline"><div class="mp-tile mp-main"><dt>merged model</dt>'
+    "<dd><b>–</b><small>opening the suite …</small></dd></div></dl>"
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """The components of the page by name."""
+
+    session: gr.State
+    shown: gr.State
+    focus: Signal
+    tabs: gr.Tabs
+    suites: Widget
+    link: Link
+    experts: Widget
+    method: Widget
+    card: Widget
+    form: Widget
+    post: Widget
+    post_card: Widget
+    post_form: Widget
+    cost: Widget
+    merge: gr.Button
+    cancel: gr.Button
+    status: Status
+    headline: Widget
+    accuracy: PlotlyPanel
+    where: Widget
+    measuring: Status
+    metrics: Widget
+    interference: PlotlyPanel
+    spectrum: PlotlyPanel
+    overlap: PlotlyPanel
+    depths: PlotlyPanel
+    scatter: PlotlyPanel
+    table: Widget
+    about: Widget
+
+    def fill(self, parts: dict[str, Any]) -> dict[Any, Any]:
+        """Return the update of some components from their parts by name."""
+        return {getattr(self, name): value for name, value in parts.items()}
+
+    def some(self, *names: str) -> list[Any]:
+        """Return components by name."""
+        return [getattr(self, name) for name in names]
+
+    def everything(self) -> list[Any]:
+        """Return all components."""
+        return [getattr(self, f.name) for f in fields(self)]
+
+
+def build_page() -> Page:
+    """Create all components inside the current Blocks."""
+    parts: dict[str, Any] = {"session": gr.State(Session()), "shown": gr.State(""), "focus": Signal(elem_id="mp-focus")}
+    with gr.Row(elem_id="mp-header"):
+        gr.HTML(BRAND, apply_default_css=False, elem_id="mp-brand")
+        parts["suites"] = Widget(elem_id="mp-suites")
+        parts["link"] = Link(elem_id="mp-link")
+    with gr.Tabs(elem_id="mp-tabs", overflow_behavior="wrap") as parts["tabs"]:
+        with gr.Tab("Merge", id="merge"), gr.Row(elem_id="mp-desk", equal_height=False):
+            with gr.Column(elem_id="mp-controls", min_width=300):
+                parts |= _controls()
+            with gr.Column(elem_id="mp-answer", min_width=300):
+                parts |= _answer()
+        with gr.Tab("All methods", id="methods"):
+            parts["scatter"] = _panel(method_table)
+            parts["table"] = Widget(elem_id="mp-table")
+        with gr.Tab("About", id="about"):
+            parts["about"] = Widget(elem_id="mp-about")
+    return Page(**parts)
+
+
+def _controls() -> dict[str, Any]:
+    parts: dict[str, Any] = {"experts": Widget(elem_id="mp-experts")}
+    with gr.Column(elem_id="mp-recipe"):
+        for name in ("method", "card", "form", "post", "post_card", "post_form"):
+            parts[name] = Widget(elem_id=f"mp-{name.replace('_', '-')}-box")
+    with gr.Column(elem_id="mp-go"):
+        parts["cost"] = Widget(elem_id="mp-cost")
+        with gr.Row(elem_id="mp-buttons"):
+            parts["merge"] = gr.Button("Merge", variant="primary", elem_id="mp-merge")
+            parts["cancel"] = gr.Button("Cancel", interactive=False, elem_id="mp-cancel")
+    return parts
+
+
+def _answer() -> dict[str, Any]:
+    parts: dict[str, Any] = {"headline": Widget(INTRO, elem_id="mp-headline"), "status": Status(elem_id="mp-status")}
+    with gr.Row(elem_id="mp-place"):
+        parts["where"] = Widget(elem_id="mp-where")
+        parts["measuring"] = Status(elem_id="mp-measuring")
+    with gr.Row(elem_classes="mp-panels"):
+        with gr.Column(elem_classes="mp-stack"):
+            parts |= {name: _panel(module) for name, module in (("accuracy", accuracy), ("spectrum", spectrum))}
+        with gr.Column(elem_classes="mp-stack"):
+            with gr.Column(elem_classes="mp-panel", elem_id="mp-interference"):
+                parts["metrics"] = Widget(elem_id="mp-metrics")
+                parts["interference"] = _panel(interference)
+            parts |= {name: _panel(module) for name, module in (("overlap", overlap), ("depths", overlap_depth))}
+    return parts
+
+
+def _panel(module: ModuleType) -> PlotlyPanel:
+    return PlotlyPanel.of(module, height=300, elem_id=f"panel-{module.__name__.rpartition('.')[2].replace('_', '-')}")

@@ -1,0 +1,128 @@
+"""The panels that look into the weights, drawn as they are measured: spectrum, overlap and interference."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator
+from typing import Any
+
+from merge_engine.contract import Step
+from merge_engine.errors import MergeError
+from merge_engine.merged import Merged
+from merge_engine.metrics import Measured, registry
+from merge_engine.recipe import Recipe
+from merge_engine.suite import load_suite
+from viz import theme
+from viz.panel import Drawing, draw
+from viz.panels import interference, overlap, overlap_depth, spectrum
+
+from .measure import FIRST_METRIC, Ask, beside, metrics
+from .session import Session
+from .view import Parts, menu, status
+from .workbench import Workbench
+
+LENSES = {"spectrum": spectrum, "overlap": overlap, "depths": overlap_depth, "interference": interference}
+
+
+@dataclasses.dataclass(frozen=True)
+class Focus:
+    """Everything the lenses depend on; `recipe` is the merge shown beside the experts, if it is kept."""
+
+    suite: str = ""
+    experts: tuple[str, ...] = ()
+    metric: str = ""
+    block: int = 0
+    kind: str = "fc1"
+    recipe: Recipe | None = None
+
+    @property
+    def key(self) -> str:
+        """A word that differs whenever something else would be drawn."""
+        digest = self.recipe.digest if self.recipe else ""
+        return "|".join((self.suite, *self.experts, self.metric, str(self.block), self.kind, digest))
+
+
+def focus_of(session: Session, recipe: Recipe | None) -> Focus:
+    """Return what the lenses should look at."""
+    beside = recipe if recipe and recipe.suite == session.suite and recipe.experts == session.experts else None
+    metric = session.metric or FIRST_METRIC
+    return Focus(session.suite, session.experts, metric, session.block, session.kind, beside)
+
+
+def lens_steps(bench: Workbench, focus: Focus, going: Callable[[], bool]) -> Generator[Parts, None, None]:
+    """Yield parts as they are measured: the chosen matrix first, then everything by depth."""
+    merged = bench.merged(focus.recipe) if focus.recipe else None
+    yield {"metrics": metric_menu(focus, merged), "measuring": status("")}
+    if not focus.experts:
+        yield {name: draw(module, None) for name, module in LENSES.items()}
+        return
+    here = Ask(focus.suite, focus.experts, "spectrum", focus.block, focus.kind)
+    for name, ask, drawn in (
+        ("spectrum", here, _spectrum),
+        ("interference", dataclasses.replace(here, metric=focus.metric, kind=None), _interference),
+        ("overlap", dataclasses.replace(here, metric="subspace"), _overlap),
+        ("interference", dataclasses.replace(here, metric=focus.metric, block=None, kind=None), _interference),
+        ("depths", dataclasses.replace(here, metric="subspace", block=None, kind=None), _depths),
+    ):
+        ask, model = beside(ask, focus.recipe.digest if focus.recipe else "", merged)
+        try:
+            measured = yield from _measured(bench, ask, model, going)
+        except MergeError as error:
+            yield {name: Drawing({"": _sentence(str(error))}, {}, "")}
+            continue
+        if measured is None:
+            return
+        yield {name: drawn(focus, measured), "measuring": status("")}
+
+
+def metric_menu(focus: Focus, merged: Merged | None) -> str:
+    """Return the menu of measurements for the interference panel."""
+    words = {key: cls.title for key, cls in metrics(merged).items()}
+    words = dict(sorted(words.items(), key=lambda item: item[1]))
+    return f'<span class="mp-metric">Interference {menu("metric", "Measurement", words, focus.metric)}</span>'
+
+
+def _measured(
+    bench: Workbench, ask: Ask, model: Merged | None, going: Callable[[], bool]
+) -> Generator[Parts, None, Measured | None]:
+    """Measure, telling now and then how far it is."""
+    steps = bench.measures.steps(ask, model, going)
+    try:
+        while True:
+            step: Step = next(steps)
+            if step.total > 8 and step.done % 6 == 0:
+                yield {"measuring": status(f"measuring {registry()[ask.metric].title.lower()}", done=step.done,
+                                           total=step.total, tone="busy")}  # fmt: skip
+    except StopIteration as end:
+        return end.value
+
+
+def _spectrum(focus: Focus, measured: Measured) -> Drawing:
+    return draw(spectrum, measured, block=focus.block, kind=focus.kind, colors=_colors(focus), selected=_place(focus))
+
+
+def _interference(focus: Focus, measured: Measured) -> Drawing:
+    data = interference.Interference(measured, registry()[focus.metric])
+    return draw(interference, data, block=focus.block, kind=focus.kind, selected=_place(focus))
+
+
+def _overlap(focus: Focus, measured: Measured) -> Drawing:
+    return draw(overlap, measured, block=focus.block, kind=focus.kind, selected=_place(focus))
+
+
+def _depths(focus: Focus, measured: Measured) -> Drawing:
+    return draw(overlap_depth, measured, selected=_place(focus))
+
+
+def _place(focus: Focus) -> dict[str, Any]:
+    return {"block": focus.block, "kind": focus.kind}
+
+
+def _colors(focus: Focus) -> dict[str, str]:
+    return theme.colors(load_suite(focus.suite).task_of)
+
+
+def _sentence(text: str) -> Any:
+    from viz.panel import empty
+
+    return empty(text)

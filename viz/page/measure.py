@@ -1,0 +1,105 @@
+"""Measurements for the panels: taken once per experts, metric and place, then remembered. Knows no Gradio."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Generator
+from dataclasses import dataclass
+
+from merge_engine.contract import MATRIX_KINDS, Context, Step
+from merge_engine.merged import Merged, StaticMerged
+from merge_engine.metrics import Measured, Metric, WeightMetric, build, registry
+from merge_engine.suite import Suite, load_suite
+from merge_engine.svd import SvdStore
+
+LIMIT = 96
+FIRST_METRIC = "cosine"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What to measure: a metric of some experts in one matrix, in the matrices of a block or a kind, or in all.
+
+    `merged` is the digest of the recipe measured beside the experts, or empty.
+    """
+
+    suite: str
+    experts: tuple[str, ...]
+    metric: str
+    block: int | None = None
+    kind: str | None = None
+    merged: str = ""
+
+
+class Measures:
+    """The measurements of one process, shared by all visitors."""
+
+    def __init__(self, svd: SvdStore) -> None:
+        self.svd = svd
+        self._kept: OrderedDict[Ask, Measured] = OrderedDict()
+
+    def get(self, ask: Ask) -> Measured | None:
+        """Return a measurement that was taken before, or None."""
+        return self._kept.get(ask)
+
+    def steps(
+        self, ask: Ask, merged: Merged | None = None, going: Callable[[], bool] = lambda: True
+    ) -> Generator[Step, None, Measured | None]:
+        """Measure unless remembered, yielding a Step after each tensor; None when `going()` turned false."""
+        if ask in self._kept:
+            return self._kept[ask]
+        suite, metric = load_suite(ask.suite), build(ask.metric)
+        assert isinstance(metric, WeightMetric)
+        steps = metric.steps(
+            suite.problem(ask.experts), Context(svd=self.svd), names=names(suite, ask.block, ask.kind), merged=merged
+        )
+        try:
+            while going():
+                yield next(steps)
+        except StopIteration as end:
+            return self._keep(ask, end.value)
+        finally:
+            steps.close()
+        return None
+
+    def _keep(self, ask: Ask, measured: Measured) -> Measured:
+        self._kept[ask] = measured
+        while len(self._kept) > LIMIT:
+            self._kept.popitem(last=False)
+        return measured
+
+
+def names(suite: Suite, block: int | None = None, kind: str | None = None) -> Collection[str]:
+    """Return the names of the block matrices, of one block, of one kind, or of both."""
+    found = []
+    for name in suite.pretrained:
+        place = suite.backbone.place(name)
+        if place.kind in MATRIX_KINDS and block in (None, place.block) and kind in (None, place.kind):
+            found.append(name)
+    return found
+
+
+def depth(suite: Suite) -> int:
+    """Return the number of blocks."""
+    blocks = (suite.backbone.place(name).block for name in suite.pretrained)
+    return 1 + max((b for b in blocks if b is not None), default=-1)
+
+
+def metrics(merged: Merged | None) -> dict[str, type[Metric]]:
+    """Return the metrics that the interference panel can show now, by key."""
+    return {key: cls for key, cls in registry().items() if _fits(cls, merged)}
+
+
+def _fits(cls: type[Metric], merged: Merged | None) -> bool:
+    if not issubclass(cls, WeightMetric) or (cls.merge == "needed" and not isinstance(merged, StaticMerged)):
+        return False
+    return any("row" in q.axes and "index" not in q.axes for q in cls.produces.quantities().values())
+
+
+def beside(ask: Ask, digest: str, merged: Merged | None) -> tuple[Ask, Merged | None]:
+    """Return the same question with the merged model beside the experts, where the metric and the merge allow it."""
+    cls = registry()[ask.metric]
+    if not isinstance(merged, StaticMerged) or not issubclass(cls, WeightMetric) or cls.merge == "unused":
+        return ask, None
+    return dataclasses.replace(ask, merged=digest), merged

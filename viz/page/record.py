@@ -1,0 +1,142 @@
+"""What is known about merges without computing: scores measured here, stored results, and baselines."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+from merge_engine.baselines import Baseline, Baselines
+from merge_engine.content import suite_digest
+from merge_engine.contract import Step
+from merge_engine.evaluate import Score
+from merge_engine.recipe import Recipe
+from merge_engine.results import Result, Results, TaskAccuracy, averages
+from merge_engine.suite import Suite, load_suite
+
+Phase = Literal["merging", "scoring", "done", "stopped"]
+Pairs = Mapping[str, tuple[Baseline | None, Baseline | None]]
+LIMIT = 256
+
+
+@dataclass(frozen=True)
+class Run:
+    """One moment of a merge on the page: how far it is and what it scored so far."""
+
+    recipe: Recipe
+    phase: Phase
+    step: Step = field(default_factory=lambda: Step(0, 0))
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    merge_seconds: float = 0.0
+    score_seconds: float = 0.0
+    stored_parameters: float = float("nan")
+    notes: tuple[str, ...] = ()
+    merged_now: bool = True
+    stored: bool = False
+
+    @property
+    def partial(self) -> bool:
+        """True while some score is an estimate from a part of the pictures."""
+        return self.phase != "done"
+
+
+class Record:
+    """Runs of this process, and the stored results and baselines of every suite."""
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._baselines: dict[str, Baselines] = {}
+
+    def keep(self, run: Run) -> Run:
+        """Remember a run that scored something; a finished one is never replaced by a partial one."""
+        known = self._runs.get(run.recipe.digest)
+        if run.scores and not (run.partial and known and not known.partial):
+            self._runs[run.recipe.digest] = run
+            self._runs.move_to_end(run.recipe.digest)
+            while len(self._runs) > LIMIT:
+                self._runs.popitem(last=False)
+        return run
+
+    def known(self, recipe: Recipe) -> Run | None:
+        """Return what a recipe scored, here or in the stored results, or None."""
+        if recipe.digest in self._runs:
+            return self._runs[recipe.digest]
+        found = Results(recipe.suite).find(recipe, suite_digest(load_suite(recipe.suite), recipe.experts, "score"))
+        return None if found is None else stored_run(recipe, found)
+
+    def average(self, recipe: Recipe) -> Run | None:
+        """Return what the weight average of the same experts scored, if it is known."""
+        return self.known(Recipe(recipe.suite, recipe.experts, "average"))
+
+    def save(self, run: Run, own: Sequence[str]) -> None:
+        """Put a finished run among the stored results, where the command line finds it too."""
+        suite, baselines = load_suite(run.recipe.suite), self.baselines(run.recipe.suite)
+        if run.partial or any(baselines[task][0] is None for task in run.scores):
+            return
+        accuracy = {t: _beside(score, *baselines[t]) for t, score in run.scores.items()}
+        plain = run.recipe.to_dict()
+        Results(suite.name).save(
+            Result(
+                **{key: plain[key] for key in ("suite", "method", "parameters", "seed")},
+                experts=run.recipe.experts, post=tuple(plain["post"]), accuracy=accuracy,
+                protocol="Top-1 accuracy in percent on the score half of the test split, measured on the page.",
+                **averages(accuracy, tuple(own)), stored_parameters=run.stored_parameters,
+                seconds={"merge": run.merge_seconds, "score": run.score_seconds}, warnings=run.notes,
+                recipe=run.recipe.digest, split="score", content=suite_digest(suite, run.recipe.experts, "score"),
+            )
+        )  # fmt: skip
+
+    def baselines(self, suite: str) -> Pairs:
+        """Return what is known of (pretrained model, own expert) on every task, computing nothing."""
+        store, loaded = self._store(suite), load_suite(suite)
+        own = {task: expert for expert, task in loaded.task_of.items() if expert in loaded.experts}
+        return {
+            task: (store.find((None, task)), store.find((own[task], task)) if task in own else None)
+            for task in loaded.tasks
+        }
+
+    def baseline_steps(self, suite: str, limit: int | None, going: Callable[[], bool]) -> Iterator[Step]:
+        """Compute missing baselines on `limit` pictures of every task, yielding a Step after each."""
+        loaded = load_suite(suite)
+        pairs = [(None, task) for task in loaded.tasks]
+        pairs += [(expert, loaded.task_of[expert]) for expert in loaded.experts]
+        for step in self._store(suite).steps(pairs, limit):
+            yield step
+            if not going():
+                return
+
+    def _store(self, suite: str) -> Baselines:
+        if suite not in self._baselines:
+            self._baselines[suite] = Baselines(load_suite(suite))
+        return self._baselines[suite]
+
+
+def stored_run(recipe: Recipe, found: Result) -> Run:
+    """Return a stored result as a finished run."""
+    nan = float("nan")
+    scores = {t: Score(t, round(a.merged * a.n / 100), a.n, a.n, nan, nan) for t, a in found.accuracy.items()}
+    return Run(
+        recipe, "done", scores=scores, merge_seconds=found.seconds.get("merge", 0.0), stored=True,
+        score_seconds=found.seconds.get("score", 0.0), stored_parameters=found.stored_parameters, notes=found.warnings,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def model_size(suite: Suite) -> float:
+    """Return the parameters of one model, from the headers of its files."""
+    infos = (suite.pretrained.info(name) for name in suite.pretrained)  # type: ignore[attr-defined]
+    return float(sum(_product(info.shape) for info in infos))
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def _beside(score: Score, before: Baseline | None, alone: Baseline | None) -> TaskAccuracy:
+    expert = alone.accuracy(score.n) if alone else None
+    return TaskAccuracy(score.accuracy, expert, before.accuracy(score.n) if before else float("nan"), score.n)

@@ -1,0 +1,177 @@
+"""What one visitor is looking at, as names and numbers; every event is a pure function from session to session."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from merge_engine.contract import MATRIX_KINDS, PostStep
+from merge_engine.errors import MergeError, RecipeError, no_such
+from merge_engine.hp import HP, check_names, declared
+from merge_engine.methods import method_class
+from merge_engine.recipe import Recipe
+
+FIRST_METHOD = "task_arithmetic"
+PLACE = re.compile(r"(\d{1,3})\.([a-z0-9]{1,8})")
+
+
+@dataclass(frozen=True)
+class Session:
+    """The recipe being composed and the cell being looked at.
+
+    `edits` holds, for every method and post-step, the parameters that differ from the published default, so that
+    going back to a method finds its values again. `post` is the key of a post-step or empty.
+    """
+
+    suite: str = ""
+    experts: tuple[str, ...] = ()
+    method: str = FIRST_METHOD
+    edits: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
+    post: str = ""
+    seed: int = 0
+    block: int = 0
+    kind: str = "fc1"
+    metric: str = ""
+    overlap: str = ""
+
+
+def parameters(session: Session, owner: str) -> dict[str, Any]:
+    """Return all hyper-parameters of a method or post-step: the edited ones over the published defaults."""
+    defaults = {name: hp.default for name, hp in declared(method_class(owner)).items()}
+    return defaults | dict(dict(session.edits).get(owner, ()))
+
+
+def recipe(session: Session) -> Recipe:
+    """Return the recipe of a session; raises RecipeError when it cannot be merged as it stands."""
+    if not session.experts:
+        raise RecipeError("No expert is chosen; choose at least one.")
+    post = ((session.post, parameters(session, session.post)),) if session.post else ()
+    made = Recipe(
+        session.suite,
+        session.experts,
+        session.method,
+        parameters(session, session.method),
+        post,
+        session.seed,
+    )
+    made.build()[0].check(session.experts)
+    return made
+
+
+def choose_suite(session: Session, suite: str, experts: Iterable[str]) -> Session:
+    """Start afresh in another suite, with all its experts; method and values stay."""
+    fresh = dataclasses.replace(session, suite=suite, experts=tuple(experts), block=0)
+    return _without_per_expert(fresh)
+
+
+def choose_experts(session: Session, names: Any, known: Iterable[str]) -> Session:
+    """Choose experts by name, in the order of the suite; unknown names are left out."""
+    wanted = {n for n in names if isinstance(n, str)} if isinstance(names, list | tuple) else set()
+    chosen = tuple(n for n in known if n in wanted)
+    return (
+        session
+        if chosen == session.experts
+        else _without_per_expert(dataclasses.replace(session, experts=chosen))
+    )
+
+
+def choose_method(session: Session, key: Any) -> Session:
+    """Choose a merge method; raises RecipeError for an unknown key or a post-step."""
+    if issubclass(method_class(str(key)), PostStep):
+        raise RecipeError(f"'{key}' is a post-step; choose a merge method and add this one after it.")
+    return dataclasses.replace(session, method=str(key))
+
+
+def choose_post(session: Session, key: Any) -> Session:
+    """Choose a post-step, or none with an empty key."""
+    if key and not issubclass(method_class(str(key)), PostStep):
+        raise RecipeError(f"'{key}' is a merge method, not a post-step.")
+    return dataclasses.replace(session, post=str(key or ""))
+
+
+def set_parameter(session: Session, owner: Any, name: Any, value: Any) -> Session:
+    """Set one hyper-parameter; raises RecipeError with the legal range when the value is out of it."""
+    cls = method_class(str(owner))
+    check_names([str(name)], cls)
+    hp = declared(cls)[str(name)]
+    checked = hp.check(_given(hp, value), cls.__name__)
+    kept = {n: v for n, v in parameters(session, str(owner)).items() if n != hp.name} | {hp.name: checked}
+    changed = {n: v for n, v in kept.items() if v != declared(cls)[n].default}
+    return _with_edits(session, str(owner), changed)
+
+
+def reset_parameters(session: Session, owner: Any) -> Session:
+    """Go back to the published defaults of a method or post-step."""
+    return _with_edits(session, str(owner), {})
+
+
+def look_at(session: Session, *, block: Any = None, kind: Any = None, depth: int) -> Session:
+    """Choose the block and the matrix to look at; whatever does not exist is left as it was."""
+    if isinstance(block, int) and not isinstance(block, bool) and 0 <= block < depth:
+        session = dataclasses.replace(session, block=block)
+    if kind in MATRIX_KINDS:
+        session = dataclasses.replace(session, kind=kind)
+    return session
+
+
+def load(session: Session, given: Recipe, known: Iterable[str]) -> Session:
+    """Compose the given recipe; raises RecipeError when the suite lacks one of its experts."""
+    known = tuple(known)
+    for name in given.experts:
+        if name not in known:
+            raise RecipeError(no_such(f"expert in suite {given.suite}", name, known))
+    session = dataclasses.replace(
+        session, suite=given.suite, experts=given.experts, method=given.method, seed=given.seed,
+        post=given.post[0][0] if given.post else "",
+    )  # fmt: skip
+    for owner, values in ((given.method, given.parameters), *given.post[:1]):
+        session = _with_edits(session, owner, _changed(owner, dict(values)))
+    return session
+
+
+def query(session: Session) -> str:
+    """Return the session as a URL query, without the leading question mark."""
+    pairs = {"suite": session.suite, "at": f"{session.block}.{session.kind}", "metric": session.metric}
+    with contextlib.suppress(MergeError):
+        pairs["recipe"] = recipe(session).to_link()
+    return urlencode({k: v for k, v in pairs.items() if v})
+
+
+def opened(session: Session, given: Mapping[str, str], known: Iterable[str], depth: int) -> Session:
+    """Return the session that a URL query describes; raises RecipeError when its recipe cannot be read."""
+    if link := given.get("recipe"):
+        session = load(session, Recipe.from_link(link), known)
+    if place := PLACE.fullmatch(given.get("at", "")):
+        session = look_at(session, block=int(place[1]), kind=place[2], depth=depth)
+    return session
+
+
+def _changed(owner: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: v for n, v in values.items() if v != declared(method_class(owner))[n].default}
+
+
+def _with_edits(session: Session, owner: str, changed: Mapping[str, Any]) -> Session:
+    edits = {key: pairs for key, pairs in session.edits if key != owner}
+    if changed:
+        edits[owner] = tuple(changed.items())
+    return dataclasses.replace(session, edits=tuple(edits.items()))
+
+
+def _without_per_expert(session: Session) -> Session:
+    """Numbers given one per expert lose their meaning with the selection."""
+    for owner, pairs in session.edits:
+        hps = declared(method_class(owner))
+        session = _with_edits(session, owner, {n: v for n, v in pairs if not hps[n].per_expert})
+    return session
+
+
+def _given(hp: HP, value: Any) -> Any:
+    """A row of number boxes left blank means that all experts are equal."""
+    if hp.per_expert and isinstance(value, list | tuple):
+        return () if all(v in ("", None) for v in value) else value
+    return value

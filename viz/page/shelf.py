@@ -1,0 +1,92 @@
+"""What the page keeps in memory between clicks: merges within a bound of bytes, and who may still compute."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from merge_engine.merged import Merged, PerTaskMerged, StaticMerged
+
+SESSIONS = 1000
+
+
+def kept_bytes(merged: Merged) -> int:
+    """Return what a merge adds to the pretrained model in memory."""
+    if isinstance(merged, StaticMerged):
+        tensors = (*merged.direction.values(), *merged.offset.values())
+        return sum(t.numel() * t.element_size() for t in tensors)
+    if isinstance(merged, PerTaskMerged):
+        return int(4 * sum(part.stored_parameters for part in merged.parts.values()))
+    return int(4 * merged.stored_parameters)
+
+
+class Shelf:
+    """Merges by key, the least recently used one leaving first; the newest always stays."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._kept: OrderedDict[str, tuple[Merged, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: str) -> Merged | None:
+        """Return a merge and mark it as used, or None."""
+        with self._lock:
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
+
+    def put(self, key: str, merged: Merged) -> None:
+        """Keep a merge, letting go of older ones until the bound holds."""
+        with self._lock:
+            self._kept[key] = (merged, kept_bytes(merged))
+            self._kept.move_to_end(key)
+            while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > self.limit:
+                self._kept.popitem(last=False)
+
+
+@dataclass
+class Ticket:
+    """Leave to compute `what`; ended by a newer wish of the same visitor, or cancelled by a button."""
+
+    what: str
+    ended: bool = False
+    cancelled: bool = False
+
+    def going(self) -> bool:
+        """Return whether the work should go on."""
+        return not self.ended
+
+
+class Tickets:
+    """One running computation per visitor and purpose."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, Ticket] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, visitor: str, what: str) -> Ticket:
+        """Return a ticket; the one that the visitor held ends."""
+        self.want(visitor, "")
+        with self._lock:
+            ticket = self._held[visitor] = Ticket(what)
+            self._held.move_to_end(visitor)
+            while len(self._held) > SESSIONS:
+                self._held.popitem(last=False)[1].ended = True
+            return ticket
+
+    def want(self, visitor: str, what: str) -> None:
+        """End the visitor's computation unless it is this one."""
+        held = self._held.get(visitor)
+        if held is not None and held.what != what:
+            held.ended = True
+
+    def cancel(self, visitor: str) -> None:
+        """End the visitor's computation because the visitor said so."""
+        held = self._held.get(visitor)
+        if held is not None:
+            held.cancelled = held.ended = True

@@ -1,0 +1,123 @@
+"""The stored results of every method: a table of accuracies with one column per task, and points for the scatter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from merge_engine.errors import MergeError
+from merge_engine.publish import table_folder
+from merge_engine.recipe import Recipe
+from merge_engine.results import Result, read_json
+from merge_engine.suite import Suite
+from merge_engine.table import CHOSEN
+from viz.panels.method_table import MethodPoint
+
+from .controls import shown, words
+from .headline import duration, size
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method at its best setting, and what it scored at its published default."""
+
+    name: str
+    title: str
+    family: str
+    best: Result
+    default: float | None
+    changes: str
+    task_known: bool
+
+
+def lines(suite: Suite) -> list[Line]:
+    """Return the stored table of a suite, best first, methods that know the task last."""
+    table = read_json(table_folder(suite) / "table.json") or {}
+    pairs: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in table.get("rows", []):
+        pairs.setdefault(row["name"], {})[row["setting"]] = row
+    found = [_line(pair) for pair in pairs.values() if "default" in pair]
+    return sorted(found, key=lambda line: (line.task_known, -(line.best.average or 0)))
+
+
+def methods_table(suite: Suite, found: Sequence[Line]) -> str:
+    """Return the table as HTML; every row has a button that composes its recipe."""
+    if not found:
+        return (
+            '<p class="mp-notice">No results are stored for this suite yet. Measure every method with '
+            f"<code>python -m merge_engine table --suite {escape(suite.name)}</code>.</p>"
+        )
+    tasks = [task for task in suite.tasks if any(task in line.best.accuracy for line in found)]
+    heads = ("method", "average", "at default", *tasks, "of experts", "to store", "merge time", "chosen setting", "")
+    head = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
+    body = "".join(_row(line, tasks) for line in found)
+    return (
+        '<div class="mp-table-box" tabindex="0" role="region" aria-label="Results of every method">'
+        f'<table class="mp-table"><caption>{CAPTION}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+CAPTION = (
+    "Accuracy in percent on the score half of the test pictures, at the setting chosen on validation. "
+    "Methods marked ◇ are told which task a picture is from: a ceiling, not one merged model."
+)
+
+
+def points(found: Sequence[Line], method: str) -> list[MethodPoint]:
+    """Return the dots of the scatter; the one of the session's method stands out."""
+    return [
+        MethodPoint(
+            line.name, line.title, line.family, line.best.average, line.best.stored_parameters,
+            line.best.seconds.get("merge", 0.0), line.changes, line.task_known, line.best.method == method,
+        )
+        for line in found
+        if line.best.average is not None
+    ]
+
+
+def link_of(result: Result) -> str:
+    """Return the link of a stored result's recipe, or nothing when it cannot be merged any more."""
+    given = {"suite": result.suite, "experts": list(result.experts), "method": result.method, "seed": result.seed}
+    try:
+        return Recipe.from_dict(given | {"parameters": dict(result.parameters), "post": list(result.post)}).to_link()
+    except MergeError:
+        return ""
+
+
+def _line(pair: dict[str, dict[str, Any]]) -> Line:
+    default, best = pair["default"], pair.get(CHOSEN, pair["default"])
+    steps = [(best["parameters"], default["parameters"])]
+    steps += [(b["parameters"], d["parameters"]) for b, d in zip(best["post"], default["post"], strict=False)]
+    changed = [f"{words(n)} {shown(v)}" for b, d in steps for n, v in b.items() if v != d.get(n)]
+    return Line(
+        best["name"], best["title"], best["family"], Result.from_dict(best), default["average"],
+        ", ".join(changed) or "published default", "task id" in best["needs"],
+    )  # fmt: skip
+
+
+def _row(line: Line, tasks: Sequence[str]) -> str:
+    best = line.best
+    cells = [f'<td class="mp-strong">{_number(best.average)}</td>', f"<td>{_number(line.default)}</td>"]
+    cells += [_cell(best.accuracy[task].merged if task in best.accuracy else None) for task in tasks]
+    merge = duration(best.seconds.get("merge", 0.0))
+    cells += [f"<td>{escape(c)}</td>" for c in (_number(best.normalised_average), size(best.stored_parameters), merge)]
+    button = f'<button type="button" data-emit="load" data-recipe="{link_of(best)}">load</button>'
+    mark = " ◇" if line.task_known else ""
+    return (
+        f'<tr><th scope="row" title="{escape(line.family, quote=True)}">{escape(line.title)}{mark}</th>{"".join(cells)}'
+        f"<td>{escape(line.changes)}</td><td>{button}</td></tr>"
+    )
+
+
+def _cell(accuracy: float | None) -> str:
+    """A task's accuracy on a ground that is darker the better it is."""
+    if accuracy is None:
+        return "<td>–</td>"
+    return f'<td class="mp-shade" style="--share:{max(0.0, min(100.0, accuracy)):.0f}%">{accuracy:.1f}</td>'
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"

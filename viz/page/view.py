@@ -1,0 +1,202 @@
+"""What every part of the page shows for a session and a run, by the name of the part. Knows no Gradio."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from merge_engine.contract import MATRIX_KINDS
+from merge_engine.errors import MergeError
+from merge_engine.suite import Suite, load_suite, suite_folders
+from viz import theme
+from viz.panel import draw
+from viz.panels import accuracy
+
+from . import cards, controls, strip
+from .headline import answer, duration, headline, size
+from .record import Pairs, Run, model_size
+from .session import Session, parameters, query, recipe
+from .workbench import Workbench, can_rescale
+
+Parts = dict[str, Any]
+
+
+def controls_parts(bench: Workbench, session: Session) -> Parts:
+    """Return the whole left column."""
+    suite = load_suite(session.suite)
+    known = bench.record.baselines(suite.name)
+    alone = {expert: own.accuracy() for expert, task in suite.task_of.items() if (own := known[task][1])}
+    return {
+        "suites": suite_menu(session.suite),
+        "experts": strip.missing(suite) + strip.strip(strip.expert_cards(suite, alone), session.experts),
+        "method": cards.method_menu(session.method),
+        "post": cards.post_menu(session.post),
+        **form_parts(session),
+        **live_parts(bench, session),
+    }
+
+
+def form_parts(session: Session) -> Parts:
+    """Return the controls of the method and of the post-step."""
+    after = post_form(session) if session.post else ""
+    return {"form": method_form(session, session.method), "post_form": after}
+
+
+def live_parts(bench: Workbench, session: Session) -> Parts:
+    """Return what changes with every number: cards, cost and link."""
+    after = session.post and cards.method_card(session.post, parameters(session, session.post), len(session.experts))
+    return {
+        "card": cards.method_card(session.method, parameters(session, session.method), len(session.experts)),
+        "post_card": after,
+        "cost": cost_line(bench, session),
+        "link": link(session),
+    }
+
+
+def method_form(session: Session, owner: str) -> str:
+    """Return the controls of a method or post-step with a button back to the published defaults."""
+    edited = bool(dict(session.edits).get(owner))
+    body = controls.form(owner, parameters(session, owner), session.experts)
+    reset = f'<button type="button" data-emit="reset" data-owner="{escape(owner)}">published defaults</button>'
+    return f'<div class="mp-form" data-edited="{str(edited).lower()}">{body}<div class="mp-tools">{reset}</div></div>'
+
+
+def post_form(session: Session) -> str:
+    """Return the controls of the chosen post-step."""
+    return method_form(session, session.post)
+
+
+def suite_menu(chosen: str) -> str:
+    """Return the menu of suites."""
+    return f'<span class="mp-suite">Suite {menu("suite", "Suite", {n: n for n in suite_folders()}, chosen)}</span>'
+
+
+def menu(act: str, label: str, words: Mapping[str, str], chosen: str) -> str:
+    """Return a menu that reports an act."""
+    options = "".join(
+        f'<option value="{escape(key, quote=True)}"{" selected" if key == chosen else ""}>{escape(text)}</option>'
+        for key, text in words.items()
+    )
+    return f'<select class="mp-select" data-emit="{act}" aria-label="{escape(label, quote=True)}">{options}</select>'
+
+
+def link(session: Session) -> str:
+    """Return the button that copies the address of what is on the page."""
+    return (
+        f'<button type="button" class="mp-copy" data-copy data-query="{escape(query(session), quote=True)}">'
+        "<span aria-live=polite>Copy link</span></button>"
+    )
+
+
+def cost_line(bench: Workbench, session: Session) -> str:
+    """Return what a merge will read, take and leave, or why it cannot start."""
+    try:
+        wanted = recipe(session)
+    except MergeError as error:
+        return f'<p class="mp-cost mp-bad">{escape(str(error))}</p>'
+    one = model_size(load_suite(session.suite))
+    seconds = bench.estimate(wanted)
+    takes = "nothing to merge again" if seconds == 0 else f"about {duration(seconds)}" if seconds else "not timed yet"
+    return (
+        f'<p class="mp-cost"><span title="Parameters of the pretrained model and of every expert">reads '
+        f"{size(one * (1 + len(session.experts)))} parameters</span><span title=\"Merging, without scoring\">{takes}"
+        f'</span><span title="Parameters to keep afterwards">stores {stored_before(bench, wanted, one)}</span></p>'
+    )
+
+
+def stored_before(bench: Workbench, wanted: Any, one: float) -> str:
+    """Return what a merge will leave, before it runs: measured where it ran once, else what its kind implies."""
+    known = bench.record.known(wanted)
+    if known is not None:
+        return size(known.stored_parameters)
+    task_known = "task id" in wanted.build()[0].needs
+    return f"up to {size(one * (1 + len(wanted.experts)))}" if task_known else size(one)
+
+
+def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
+    """Return the headline and the accuracy panel of a run, or of the baselines alone."""
+    suite = load_suite(session.suite)
+    experts = run.recipe.experts if run else session.experts
+    own = list(dict.fromkeys(suite.task_of[e] for e in experts if e in suite.task_of))
+    baselines = bench.record.baselines(session.suite)
+    found = answer(run, own, baselines)
+    plain = bench.record.average(run.recipe) if run else None
+    reference = answer(plain, own, {}).average if plain else None
+    gain = None if reference is None or found.average is None else found.average - reference
+    return {
+        "headline": headline(run, found, gain, model_size(suite)),
+        "accuracy": draw(accuracy, accuracy_data(suite, run, own, baselines), colors=task_colors(suite)),
+    }
+
+
+def accuracy_data(suite: Suite, run: Run | None, own: list[str], baselines: Pairs) -> list[accuracy.TaskAccuracy]:
+    """Return the lines of the accuracy panel: the merged experts' tasks, then those that no expert has seen."""
+    lines = []
+    for task in (*own, *suite.unseen):
+        score = run.scores.get(task) if run else None
+        before, alone = baselines.get(task, (None, None))
+        count = score.n if score else None
+        lines.append(
+            accuracy.TaskAccuracy(
+                task=task,
+                merged=score.accuracy if score else None,
+                expert=alone.accuracy(count) if alone else None,
+                pretrained=before.accuracy(count) if before else None,
+                interval=score.interval if score else None,
+                done=score.n if score else 0,
+                total=score.total if score else 0,
+                seen=task in own,
+                title=task,
+            )
+        )
+    return lines if any(v.merged is not None or v.pretrained is not None for v in lines) else []
+
+
+def status(text: str, *, done: int = 0, total: int = 0, tone: str = "") -> str:
+    """Return the value of the status line: words, a bar while `total` is not zero, and a tone (busy, bad, stale)."""
+    return json.dumps({"text": text, "done": done, "total": total, "tone": tone})
+
+
+def run_status(run: Run, found_average: float | None) -> str:
+    """Return the status line of a run."""
+    if run.phase == "merging":
+        words = f"Merging: {run.step.label}" if run.step.label else "Merging"
+        return status(words, done=run.step.done, total=max(run.step.total, 1), tone="busy")
+    pictures, total = (sum(getattr(s, k) for s in run.scores.values()) for k in ("n", "total"))
+    if run.phase == "scoring":
+        return status(f"Scoring: {pictures} of {total} pictures" if total else "Scoring", done=pictures,
+                      total=max(total, 1), tone="busy")  # fmt: skip
+    if run.phase == "stopped":
+        kept = f"partial result from {pictures} of {total} pictures is kept" if total else "nothing was changed"
+        return status(f"Cancelled; {kept}.", tone="stale")
+    score = "" if found_average is None else f": {found_average:.1f} % on average, from {pictures} test pictures"
+    return status(" ".join((f"{'Stored result' if run.stored else 'Done'}{score}.", *run.notes)))
+
+
+def stale_status(bench: Workbench, session: Session) -> str:
+    """Return the status line when the recipe has no result yet."""
+    try:
+        wanted = recipe(session)
+    except MergeError as error:
+        return status(str(error), tone="bad")
+    if bench.merged(wanted) is not None and can_rescale(wanted):
+        return status("Merged at another scaling; scoring this one.", tone="busy")
+    return status("The recipe changed: press Merge.", tone="stale")
+
+
+def where(session: Session, depth: int) -> str:
+    """Return the line that says which matrix the panels look at, and lets it be chosen without a mouse."""
+    blocks = menu("block", "Block", {str(b): f"block {b}" for b in range(depth)}, str(session.block))
+    kinds = menu("kind", "Matrix", {k: k for k in MATRIX_KINDS}, session.kind)
+    return (
+        f'<div class="mp-where"><span>Looking at</span>{blocks}<span>›</span>{kinds}'
+        "<span>Click any cell to look elsewhere; every panel follows.</span></div>"
+    )
+
+
+def task_colors(suite: Suite) -> dict[str, str]:
+    """Return the colour of every expert's task."""
+    colors = theme.colors(suite.task_of)
+    return {task: colors[expert] for expert, task in suite.task_of.items()}

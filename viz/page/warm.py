@@ -1,0 +1,23 @@
+"""Read what the first visitor will need while the page is already being served."""
+
+from __future__ import annotations
+
+import logging
+
+from merge_engine.errors import MergeError
+from merge_engine.suite import load_suite, suite_folders
+
+LOG = logging.getLogger("mergescope")
+
+
+def warm_up() -> None:
+    """Open the default suite: its backbone, its pretrained weights and its pictures."""
+    for name in sorted(suite_folders(), key=lambda n: n != "pictures")[:1]:
+        try:
+            suite = load_suite(name)
+            suite.problem(suite.experts[:1] or None)
+            for task in suite.tasks:
+                suite.prepared(task, "score")
+            suite.features(suite.pretrained_in_memory, suite.prepared(next(iter(suite.tasks)), "score")[:1])
+        except MergeError as error:
+            LOG.warning("%s", error)

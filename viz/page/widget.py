@@ -1,0 +1,81 @@
+"""A piece of the page whose HTML is made here and whose inputs report back.
+
+Inside the HTML, an element with `data-emit="act"` fires the event `act` with {act, value, values, …data attributes}
+when it changes or is pressed; one that also has `data-live` fires `live` too. Nothing arriving is trusted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+HEAD = '<script src="gradio_api/file=assets/js/page.js"></script>'
+STATUS = (
+    '<div class="mp-status"><span class="mp-said"></span>'
+    '<progress class="mp-bar" aria-label="Progress" hidden></progress>'
+    '<span class="mp-hidden" role="status" aria-live="polite"></span></div>'
+)
+
+
+class Widget(gr.HTML):
+    """HTML with reporting inputs; the events are `act` and `live`."""
+
+    def __init__(self, value: str = "", **settings: Any) -> None:
+        super().__init__(
+            value=value,
+            js_on_load="MergePage.mount(element, trigger); /* 'act' 'live' */",
+            head=HEAD,
+            apply_default_css=False,
+            **settings,
+        )
+
+
+class Link(gr.HTML):
+    """Keeps the address bar in step with the session and copies it."""
+
+    def __init__(self, value: str = "", **settings: Any) -> None:
+        super().__init__(
+            value=value,
+            js_on_load="MergePage.mount(element, trigger); MergePage.follow(element, watch);",
+            head=HEAD,
+            apply_default_css=False,
+            **settings,
+        )
+
+
+def said(event: gr.EventData) -> dict[str, Any]:
+    """Return the data of an event as a dictionary, whatever came."""
+    data = getattr(event, "_data", None)
+    return dict(data) if isinstance(data, dict) else {}
+
+
+class Signal(gr.HTML):
+    """A hidden word; when it changes, wherever the change came from, the event `turn` fires.
+
+    The `change` event of a State is only sent by listeners that wait in the queue, so it cannot do this.
+    """
+
+    def __init__(self, value: str = "", **settings: Any) -> None:
+        super().__init__(
+            value=value,
+            html_template="<span hidden></span>",
+            js_on_load="MergePage.signal(props, trigger, watch); /* 'turn' */",
+            head=HEAD,
+            apply_default_css=False,
+            **settings,
+        )
+
+
+class Status(gr.HTML):
+    """The line that says what happens: words, a bar, and an announcement for screen readers at most every 3 s."""
+
+    def __init__(self, value: str = "", **settings: Any) -> None:
+        super().__init__(
+            value=value,
+            html_template=STATUS,
+            js_on_load="MergePage.status(element, props, watch);",
+            head=HEAD,
+            apply_default_css=False,
+            **settings,
+        )

@@ -1,0 +1,140 @@
+"""The page's hands on the engine: merge, score while it streams, rescale, remember. Knows no Gradio.
+
+Everything long is a generator of `Run`s. It ends early, with a last `Run` whose phase is "stopped", when its
+`going()` turns false; closing it stops the work at the next step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Generator
+
+from merge_engine.contract import Context, merge_steps
+from merge_engine.evaluate import score_steps
+from merge_engine.hp import declared
+from merge_engine.merged import Merged, PerTaskMerged, StaticMerged
+from merge_engine.methods import method_class
+from merge_engine.recipe import Recipe
+from merge_engine.run import own_tasks
+from merge_engine.suite import load_suite
+from merge_engine.svd import SvdStore
+
+from .measure import Measures
+from .record import Record, Run
+from .shelf import Shelf
+
+MEMORY = 1 << 30
+FIRST = 16  # pictures of every task in the first estimate
+PAUSE = 0.2  # seconds between two runs shown
+
+Runs = Generator[Run, None, Run]
+Going = Callable[[], bool]
+
+
+class Workbench:
+    """Merges and scores of one process, shared by all visitors."""
+
+    def __init__(self, memory: int = MEMORY, svd: SvdStore | None = None) -> None:
+        self.shelf, self.svd, self.record = Shelf(memory), svd or SvdStore(), Record()
+        self.measures = Measures(self.svd)
+        self._rates: dict[tuple[str, str], float] = {}
+
+    def run(self, recipe: Recipe, going: Going = lambda: True) -> Runs:
+        """Merge unless the same merge is kept at any scaling, then score; remembers what it measured."""
+        started = time.perf_counter()
+        merged = kept = self.merged(recipe)
+        if merged is None:
+            merged = yield from self._merge(recipe, going)
+        seconds = time.perf_counter() - started
+        if merged is None:
+            return Run(recipe, "stopped", merge_seconds=seconds)
+        if kept is None:
+            self.shelf.put(direction_key(recipe), merged)
+            self._rates[recipe.suite, recipe.method] = seconds / len(recipe.experts)
+        begun = Run(
+            recipe, "scoring", merge_seconds=seconds, stored_parameters=merged.stored_parameters,
+            notes=getattr(merged, "notes", ()), merged_now=kept is None,
+        )  # fmt: skip
+        return (yield from self._score(begun, merged, going))
+
+    def merged(self, recipe: Recipe) -> Merged | None:
+        """Return the merge of a recipe, at its scaling, if it is still kept."""
+        kept = self.shelf.get(direction_key(recipe))
+        if isinstance(kept, StaticMerged) and can_rescale(recipe):
+            return kept.rescaled(dict(recipe.parameters)["scaling"])
+        return kept
+
+    def estimate(self, recipe: Recipe) -> float | None:
+        """Return the seconds a merge should take: 0 when it is kept, None before anything was measured."""
+        if self.merged(recipe) is not None:
+            return 0.0
+        rate = self._rates.get((recipe.suite, recipe.method))
+        if rate is not None:
+            return rate * len(recipe.experts)
+        known = self.record.known(recipe)
+        return known.merge_seconds if known else None
+
+    def _merge(self, recipe: Recipe, going: Going) -> Generator[Run, None, Merged | None]:
+        method, post = recipe.build()
+        problem = load_suite(recipe.suite).problem(recipe.experts)
+        steps = merge_steps(problem, method, post, Context(seed=recipe.seed, svd=self.svd))
+        started = time.perf_counter()
+        yield Run(recipe, "merging")
+        try:
+            while going():
+                step = next(steps)
+                yield Run(recipe, "merging", step, merge_seconds=time.perf_counter() - started)
+        except StopIteration as end:
+            return end.value
+        finally:
+            steps.close()
+        return None
+
+    def _score(self, begun: Run, merged: Merged, going: Going) -> Runs:
+        suite, run, started = load_suite(begun.recipe.suite), begun, time.perf_counter()
+        own = own_tasks(suite, begun.recipe)
+        others = () if isinstance(merged, PerTaskMerged) else suite.unseen
+        yield run
+        steps = score_steps(suite, merged, dict.fromkeys((*own, *others)), first=FIRST)
+        try:
+            for scores in steps:
+                run = dataclasses.replace(begun, scores=scores, score_seconds=time.perf_counter() - started)
+                yield self.record.keep(run)
+                if not going():
+                    return self.record.keep(dataclasses.replace(run, phase="stopped"))
+        finally:
+            steps.close()
+            self.record.keep(dataclasses.replace(run, phase="stopped"))
+        run = self.record.keep(dataclasses.replace(run, phase="done"))
+        self.record.save(run, own)
+        return run
+
+
+def can_rescale(recipe: Recipe) -> bool:
+    """True when moving the scaling coefficient needs no new merge."""
+    return not recipe.post and "scaling" in dict(recipe.parameters)
+
+
+def direction_key(recipe: Recipe) -> str:
+    """Return the digest of everything but the scaling coefficient, where the engine can apply it afterwards."""
+    if not can_rescale(recipe):
+        return recipe.digest
+    published = declared(method_class(recipe.method))["scaling"].default
+    return dataclasses.replace(recipe, parameters={**dict(recipe.parameters), "scaling": published}).digest
+
+
+def paced(runs: Runs, pause: float = PAUSE, clock: Callable[[], float] = time.perf_counter) -> Runs:
+    """Yield at most one run per `pause` seconds, and always the first of a phase and the last."""
+    last, phase = clock() - pause, ""
+    try:
+        while True:
+            run = next(runs)
+            if run.phase != phase or clock() - last >= pause:
+                last, phase = clock(), run.phase
+                yield run
+    except StopIteration as end:
+        yield end.value
+        return end.value
+    finally:
+        runs.close()
