@@ -24,22 +24,21 @@ def order_statistics(
     `ranks` gets the number of entries of the model. Exact: one pass counts the upper 16 bits of the float32
     pattern, a second one the lower 16 bits within the bins that hold the wanted ranks.
     """
-    steps = 2 * len(groups)
-    coarse: Tensor | None = None
+    steps, experts = 2 * len(groups), len(groups.problem.tasks)
+    coarse = torch.zeros(experts, BINS, dtype=torch.int64, device=groups.device)
     for done, group in enumerate(groups, 1):
-        counts = torch.stack([_count((_keys(row) >> 16) + BINS // 2) for row in flat(values(group))])
-        coarse = counts if coarse is None else coarse + counts
+        for row, histogram in zip(flat(values(group)), coarse, strict=True):
+            _count(histogram, (_keys(row) >> 16) + BINS // 2)
         yield Step(done, steps, label)
-    assert coarse is not None
     wanted = torch.tensor(list(ranks(int(coarse[0].sum()))), device=coarse.device)
-    bins, rest = _locate(coarse.unsqueeze(1), wanted.expand(len(coarse), -1))
+    bins, rest = _locate(coarse.unsqueeze(1), wanted.expand(experts, -1))
     fine = coarse.new_zeros(*bins.shape, BINS)
     for done, group in enumerate(groups, len(groups) + 1):
-        for row, places, into in zip(flat(values(group)), bins.tolist(), fine, strict=True):
+        for row, places, histograms in zip(flat(values(group)), bins.tolist(), fine, strict=True):
             keys = _keys(row)
             upper, lower = (keys >> 16) + BINS // 2, keys & (BINS - 1)
-            for place, histogram in zip(places, into, strict=True):
-                histogram += _count(lower[upper == place])
+            for place, histogram in zip(places, histograms, strict=True):
+                _count(histogram, lower[upper == place])
         yield Step(done, steps, label)
     low, _ = _locate(fine, rest)
     return _from_keys(((bins - BINS // 2) << 16) + low)
@@ -56,8 +55,8 @@ def _from_keys(keys: Tensor) -> Tensor:
     return (keys ^ ((keys >> 31) & 0x7FFFFFFF)).view(torch.float32)
 
 
-def _count(bins: Tensor) -> Tensor:
-    return torch.bincount(bins, minlength=BINS)
+def _count(histogram: Tensor, bins: Tensor) -> None:
+    histogram.index_add_(0, bins, histogram.new_ones(()).expand(len(bins)))
 
 
 def _locate(counts: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:

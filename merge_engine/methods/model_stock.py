@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
-from ..contract import Context, TensorGroup, TensorMerge
+from ..contract import Context, Groups, Problem, TensorGroup, TensorMerge
 from ..hp import hp
 from ..ops import as_rows, flat, pairwise_cosines
 
@@ -43,7 +44,10 @@ class ModelStock(TensorMerge):
     mean: str = hp("cosine", "Average the cosines, or the angles.", choices=("cosine", "angle"))
     per: str = hp("tensor", "One ratio per tensor, or per row of a tensor.", choices=("tensor", "rows"))
 
-    def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
+    def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> list[float]:
+        return []
+
+    def merge(self, group: TensorGroup, ctx: Context, state: list[float]) -> Tensor:
         vectors = group.task_vectors
         rows = as_rows(vectors) if self.per == "rows" else flat(vectors).unsqueeze(1)
         cosines = pairwise_cosines(rows)
@@ -52,4 +56,8 @@ class ModelStock(TensorMerge):
             ctx.note(CLAMPED)
         agreement = agreement.clamp(0, 1).unsqueeze(1)
         ratio = len(vectors) * agreement / (1 + (len(vectors) - 1) * agreement)
+        state.append(float(ratio.mean()))
         return (ratio * rows.mean(0)).view_as(group.pretrained).float()
+
+    def live(self, state: list[float]) -> Mapping[str, float]:
+        return {"mean t": sum(state) / len(state)}
