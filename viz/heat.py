@@ -141,7 +141,7 @@ def picture(traces: Sequence[Any], scale: Scale, values: np.ndarray, *, xaxis: M
 def pairs(values: np.ndarray, names: Sequence[str], scale: Scale, hover: str) -> go.Figure:
     """Return expert against expert, (T, T), first expert on top; missing values stay blank."""
     trace = cells(names, names, values, scale, hover=hover, text=len(names) <= 12, gap=1.5)
-    at, shown, narrow = list(range(len(names))), [theme.short(n, 12) for n in names], [theme.short(n, 7) for n in names]
+    at, shown, narrow = list(range(len(names))), theme.shorts(names, 12), theme.shorts(names, 7)
     ticks = {"type": "category", "tickvals": at, "ticktext": shown}
     return picture(
         [trace], scale, values, rows=len(names), row_height=max(24, min(40, 320 // len(names))), top=34,
@@ -188,11 +188,11 @@ def experts_by_depth(values: np.ndarray, blocks: Sequence[int], kinds: Sequence[
         [trace], scale, z, rows=len(names), row_height=26, top=44,
         xaxis={**ticks, "title": _top_title(f"{title} ({', '.join(kinds)} in each)"),
                "range": [-0.5, len(columns) - 1.5]},
-        yaxis={"type": "category", "tickvals": list(range(len(names))), "ticktext": [theme.short(n, 12) for n in names],
+        yaxis={"type": "category", "tickvals": list(range(len(names))), "ticktext": theme.shorts(names, 12),
                "range": [len(names) - 0.5, -0.5]},
         meta={
             "axes": {"x": places, "y": [[n, {"expert": n}] for n in names]},
-            "narrow": {"layout.xaxis.title.text": title, "layout.yaxis.ticktext": [theme.short(n, 9) for n in names]},
+            "narrow": {"layout.xaxis.title.text": title, "layout.yaxis.ticktext": theme.shorts(names, 9)},
         },
     )  # fmt: skip
 

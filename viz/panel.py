@@ -59,10 +59,9 @@ def draw(
     `selected` is the address that every panel outlines, such as {"block": 3, "kind": "q"}.
     """
     name = panel.__name__.rpartition(".")[2]
-    labels = views(panel, data)
     if data is None or (hasattr(data, "__len__") and len(data) == 0):
         return Drawing({"": empty(panel.EMPTY, panel=name)}, {}, "")
-    figures = {}
+    figures, labels = {}, views(panel, data)
     for key in labels or {"": panel.TITLE}:
         chosen = {**options, **({"view": key} if key else {})}
         figure = panel.figure(data, **chosen)
@@ -76,13 +75,7 @@ def draw(
 def views(panel: ModuleType, data: Any) -> dict[str, str]:
     """Return the views of a panel by key: its VIEWS, which may depend on the data."""
     declared = getattr(panel, "VIEWS", {})
-    return dict(
-        declared(data)
-        if callable(declared) and data is not None
-        else declared
-        if isinstance(declared, dict)
-        else {}
-    )
+    return dict(declared(data) if callable(declared) else declared)
 
 
 def empty(sentence: str, *, panel: str = "", height: int = 180) -> go.Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -31,6 +31,12 @@ def colors(names: Iterable[str]) -> dict[str, str]:
 def short(name: str, limit: int = 14) -> str:
     """Return a name that fits, cut with an ellipsis."""
     return name if len(name) <= limit else name[: limit - 1].rstrip(" _-") + "…"
+
+
+def shorts(names: Sequence[str], limit: int = 14) -> list[str]:
+    """Return names that fit and differ: those that would be cut to the same word end in their number."""
+    cut = [short(name, limit) for name in names]
+    return [c if cut.count(c) == 1 else f"{c[: limit - 3].rstrip()}…{i}" for i, c in enumerate(cut, 1)]
 
 
 def axis(title: str = "", **changes: Any) -> dict[str, Any]:

@@ -133,7 +133,8 @@ def _names(data, cost, accuracy, front, span) -> list[dict]:
             strong = i in front or data[i].chosen
             text = f"<b>{data[i].title}</b>" if strong else data[i].title
             color = theme.EXPERTS[1] if data[i].chosen else theme.INK if strong else theme.MUTED
-            labels.append(theme.label(text, float(np.log10(cost[i])), y, xanchor="left", xshift=10, color=color))
+            labels.append(theme.label(text, float(np.log10(cost[i])), y, xanchor="left", xshift=10, color=color,
+                                      bgcolor=theme.SURFACE, borderpad=1))  # fmt: skip
     return labels
 
 

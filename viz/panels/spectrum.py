@@ -127,13 +127,13 @@ def _labels(models, shown: np.ndarray, low: float, high: float, log: bool, color
     ends = []
     for line in shown:
         known = line[np.isfinite(line)]
-        value = known[-1] if log and known.size else np.nanmean(line[: max(1, len(line) // 6)]) if known.size else low
-        ends.append(float(np.clip(np.log10(value) if log else value, low, high)))
+        end = low if not known.size else np.log10(known[-1]) if log else known[: max(1, len(known) // 6)].mean()
+        ends.append(float(np.clip(end, low, high)))
     spots = theme.spread(ends, 14 * (high - low) / PLOT, low, high)
     return [
-        theme.label(f"<b>{m}</b>" if m == "merged" else theme.short(m, 12), 1, spot, xref="paper", color=colors[m],
+        theme.label(f"<b>{m}</b>" if m == "merged" else text, 1, spot, xref="paper", color=colors[m],
                     xanchor="left", xshift=8, size=12, name=m)
-        for m, spot in zip(models, spots, strict=True)
+        for m, text, spot in zip(models, theme.shorts(models, 12), spots, strict=True)
     ]  # fmt: skip
 
 

@@ -1,0 +1,86 @@
+"""How the entries of the task vectors are shared out: by agreement of signs, or by how many masks keep them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+
+from viz import places, theme
+
+if TYPE_CHECKING:
+    from merge_engine.metrics.mask_counts import MaskCounts
+    from merge_engine.metrics.sign_conflict import SignConflict
+
+TITLE = "How experts share the entries"
+ABOUT = "Every entry of the weights falls into one bar; the bars add up to 100 %."
+EMPTY = "Nothing counted yet. Choose two or more experts."
+WORDS = {
+    "signs": "Left, experts cancel each other; right, they pull the same way.",
+    "masks": "Left, entries that no expert needs; then those of one expert; then those that several share.",
+}
+
+
+def figure(data: SignConflict | MaskCounts, *, block: int | None = None, kind: str | None = None) -> go.Figure:
+    """Return bars of shares in one place; for signs with the mean and what random signs would give."""
+    row, signs = places.row(data, block, kind), hasattr(data, "strength")
+    shares, x, width = 100 * data.histogram[row], *_bins(data, signs)
+    what = "agreement |Σ τ| / Σ |τ|, 0 to 1" if signs else "number of experts whose mask keeps the entry"
+    title, about = f"{TITLE}, {places.words(data, row)}", f"{WORDS['signs' if signs else 'masks']} {ABOUT}"
+    result = theme.figure(height=280, margin={"t": 40, "r": 16, "b": 44})
+    result.add_bar(
+        x=x,
+        y=shares.astype(np.float32),
+        width=width,
+        marker={"color": "var(--ms-seq-5)", "line": {"width": 0}},
+        hovertemplate="%{y:.1f} % of the entries, "
+        + ("agreement around %{x:.3f}" if signs else "kept by %{x} masks")
+        + "<extra></extra>",
+    )
+    result.update_layout(
+        xaxis=theme.axis(what, showgrid=False, showline=True, fixedrange=True, **({} if signs else {"dtick": 1})),
+        yaxis=theme.axis("entries, %", rangemode="tozero", automargin=True, fixedrange=True),
+        meta={"title": title, "about": about},
+    )
+    if signs:
+        _line(result, float(data.strength[row]), "weighted mean", theme.INK, 4)
+        _line(result, float(data.strength_chance[row]), "random", theme.CHANCE, 20)
+    return result
+
+
+def rows(data: SignConflict | MaskCounts, *, block: int | None = None, kind: str | None = None):
+    """Return the share of every bar."""
+    signs = hasattr(data, "strength")
+    shares, (x, width) = data.histogram[places.row(data, block, kind)], _bins(data, signs)
+    if signs:
+        return ["from", "to", "entries %"], [
+            [a - width / 2, a + width / 2, 100 * s] for a, s in zip(x, shares, strict=True)
+        ]
+    return ["masks", "entries %"], [[str(n), 100 * s] for n, s in zip(x, shares, strict=True)]
+
+
+def _bins(data: SignConflict | MaskCounts, signs: bool) -> tuple[np.ndarray, float]:
+    """Return the centres of the bars and their width."""
+    count = data.histogram.shape[-1]
+    return ((np.arange(count) + 0.5) / count, 0.94 / count) if signs else (np.arange(count), 0.8)
+
+
+def _line(result: go.Figure, x: float, text: str, color: str, above: int) -> None:
+    if np.isfinite(x):
+        result.add_vline(x=x, line={"color": color, "width": 1.5})
+        side = "left" if x < 0.7 else "right"
+        result.add_annotation(theme.label(f"{text} {x:.2f}", x, 1, yref="paper", yanchor="bottom", yshift=above - 4,
+                                          color=color, xanchor=side))  # fmt: skip
+
+
+def demo() -> SignConflict:
+    from viz.examples import sign_conflict
+
+    return sign_conflict()
+
+
+if __name__ == "__main__":
+    from viz.demo import show
+
+    show("histogram")
