@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
+from viz.page.api import Api
 from viz.page.events import Events
 from viz.page.layout import build_page
 from viz.page.plotly_panel import STATIC
@@ -29,7 +30,9 @@ def build_demo(bench: Workbench | None = None) -> gr.Blocks:
     """Build the page on a workbench."""
     gr.set_static_paths([HERE / path for path in STATIC])
     with gr.Blocks(title="MergeScope", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
-        Events(build_page(), bench or Workbench()).wire(demo)
+        bench = bench or Workbench()
+        Events(build_page(), bench).wire(demo)
+        Api(bench).publish()
     return demo.queue(max_size=32)
 
 
@@ -49,5 +52,6 @@ def launch_settings() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    Thread(target=warm_up, daemon=True).start()
-    build_demo().launch(**launch_settings())
+    bench = Workbench()
+    Thread(target=warm_up, args=(bench,), daemon=True).start()
+    build_demo(bench).launch(**launch_settings())

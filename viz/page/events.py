@@ -37,6 +37,7 @@ COMPUTE = {"concurrency_id": "compute", "concurrency_limit": 1, "show_progress":
 LIGHT = {"queue": False, "show_progress": "hidden"}
 HIDDEN = {"api_visibility": "private"}
 WIDGETS = ("suites", "experts", "method", "form", "post", "post_form", "where", "metrics", "table")
+FIRST_LOOK = 32  # pictures of every task in the first estimate of the models alone
 ON, OFF = gr.update(interactive=True), gr.update(interactive=False)
 
 
@@ -50,7 +51,7 @@ class Events:
         """Attach every listener."""
         page, everything = self.page, self.page.some("session", *COLUMN, *ANSWER, *REST)
         demo.load(self.open, None, everything, **LIGHT, **HIDDEN).then(
-            self.prepare, page.some("session", "shown"), page.some(*COLUMN, *ANSWER), **COMPUTE, **HIDDEN
+            self.prepare, page.some("session", "shown"), page.some("experts", *ANSWER), **COMPUTE, **HIDDEN
         )
         for widget in page.some(*WIDGETS):
             widget.act(self.act, page.some("session", "shown"), everything, **LIGHT, **HIDDEN)
@@ -59,7 +60,7 @@ class Events:
             form.live(self.rescale, page.some("session"), streamed, trigger_mode="always_last", **COMPUTE, **HIDDEN)
         page.merge.click(self.start, None, page.some("status", *BUTTONS), **LIGHT, **HIDDEN).then(
             self.merge, page.some("session"), streamed, **COMPUTE, **HIDDEN
-        )
+        ).then(self.prepare, page.some("session", "shown"), page.some("experts", *ANSWER), **COMPUTE, **HIDDEN)
         page.cancel.click(self.cancel, None, page.some("cancel"), **LIGHT, **HIDDEN)
         for panel in page.some("accuracy", "interference", "spectrum", "overlap", "depths"):
             panel.select(self.select, page.some("session", "shown"), page.some("session", "focus", "where", "link"),
@@ -82,16 +83,18 @@ class Events:
 
     def prepare(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Compute the baselines that are not stored yet, on a few pictures first, then on all."""
-        if not session.suite or not session.experts:
+        if not session.suite or not load_suite(session.suite).experts:
             return
-        ticket = self.tickets.take(f"prepare {visitor(request)}", session.suite)
-        for limit in (32, None):
+        ticket, changed = self.tickets.take("prepare", session.suite), False
+        for limit in (FIRST_LOOK, None):
             for step in self.bench.record.baseline_steps(session.suite, limit, ticket.going):
+                changed = True
                 words = f"Scoring the models alone: {step.label}"
-                yield self.page.fill({"status": view.status(words, done=step.done, total=step.total, tone="busy")})
-                if step.done == step.total or step.done % 6 == 0:
-                    yield self.page.fill(self._known(session))
-        yield self.page.fill({**view.controls_parts(self.bench, session), **self._known(session)})
+                said_now = view.status(words, done=step.done, total=step.total, tone="busy")
+                drawn = self._known(session) if step.done % 6 == 0 or step.done == step.total else {}
+                yield self.page.fill(drawn | {"status": said_now})
+        if changed and ticket.going():
+            yield self.page.fill(self._known(session) | {"experts": view.expert_strip(self.bench, session)})
 
     def act(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Do what the visitor did, and redraw only what it changes."""
@@ -109,7 +112,8 @@ class Events:
         return self.page.fill({"session": after, **parts, **self._after(after, shown, words, request)})
 
     def start(self) -> tuple[str, Any, Any]:
-        """Answer the button at once; the merge follows in the queue."""
+        """Answer the button at once; the merge follows in the queue, ahead of what was only being prepared."""
+        self.tickets.want("prepare", "")
         return view.status("Waiting for a free place …", tone="busy"), OFF, ON
 
     def merge(self, session: Session, request: gr.Request) -> Iterator[dict[Any, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from merge_engine.contract import Step
 from merge_engine.errors import MergeError
-from merge_engine.merged import Merged
+from merge_engine.merged import Merged, StaticMerged
 from merge_engine.metrics import Measured, registry
 from merge_engine.recipe import Recipe
 from merge_engine.suite import load_suite
@@ -16,7 +16,7 @@ from viz import theme
 from viz.panel import Drawing, draw
 from viz.panels import interference, overlap, overlap_depth, spectrum
 
-from .measure import FIRST_METRIC, Ask, beside, metrics
+from .measure import FIRST_METRIC, Ask, metrics, uses_merge
 from .session import Session
 from .view import Parts, menu, status
 from .workbench import Workbench
@@ -59,14 +59,15 @@ def lens_steps(bench: Workbench, focus: Focus, going: Callable[[], bool]) -> Gen
     here = Ask(focus.suite, focus.experts, "spectrum", focus.block, focus.kind)
     for name, ask, drawn in (
         ("spectrum", here, _spectrum),
-        ("interference", dataclasses.replace(here, metric=focus.metric, kind=None), _interference),
+        ("interference", dataclasses.replace(here, metric=focus.metric, kind=None), draw_interference),
         ("overlap", dataclasses.replace(here, metric="subspace"), _overlap),
-        ("interference", dataclasses.replace(here, metric=focus.metric, block=None, kind=None), _interference),
+        ("interference", dataclasses.replace(here, metric=focus.metric, block=None, kind=None), draw_interference),
         ("depths", dataclasses.replace(here, metric="subspace", block=None, kind=None), _depths),
     ):
-        ask, model = beside(ask, focus.recipe.digest if focus.recipe else "", merged)
+        if isinstance(merged, StaticMerged) and (ask.metric == "spectrum" or uses_merge(ask.metric)):
+            ask = dataclasses.replace(ask, merged=focus.recipe.digest)
         try:
-            measured = yield from _measured(bench, ask, model, going)
+            measured = yield from _measured(bench, ask, merged if ask.merged else None, going)
         except MergeError as error:
             yield {name: Drawing({"": _sentence(str(error))}, {}, "")}
             continue
@@ -101,7 +102,8 @@ def _spectrum(focus: Focus, measured: Measured) -> Drawing:
     return draw(spectrum, measured, block=focus.block, kind=focus.kind, colors=_colors(focus), selected=_place(focus))
 
 
-def _interference(focus: Focus, measured: Measured) -> Drawing:
+def draw_interference(focus: Focus, measured: Measured) -> Drawing:
+    """Return the interference panel of the chosen metric, all of its quantities as views."""
     data = interference.Interference(measured, registry()[focus.metric])
     return draw(interference, data, block=focus.block, kind=focus.kind, selected=_place(focus))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from merge_engine.metrics import Measured, Metric, WeightMetric, build, registry
 from merge_engine.suite import Suite, load_suite
 from merge_engine.svd import SvdStore
 
-LIMIT = 96
+LIMIT, PAUSED = 96, 4
 FIRST_METRIC = "cosine"
 
 
@@ -38,6 +37,7 @@ class Measures:
     def __init__(self, svd: SvdStore) -> None:
         self.svd = svd
         self._kept: OrderedDict[Ask, Measured] = OrderedDict()
+        self._paused: OrderedDict[Ask, Generator[Step, None, Measured]] = OrderedDict()
 
     def get(self, ask: Ask) -> Measured | None:
         """Return a measurement that was taken before, or None."""
@@ -46,28 +46,36 @@ class Measures:
     def steps(
         self, ask: Ask, merged: Merged | None = None, going: Callable[[], bool] = lambda: True
     ) -> Generator[Step, None, Measured | None]:
-        """Measure unless remembered, yielding a Step after each tensor; None when `going()` turned false."""
+        """Measure unless remembered, yielding a Step after each tensor; None when `going()` turned false.
+
+        A measurement that was left is kept as it stands and goes on from there the next time.
+        """
         if ask in self._kept:
             return self._kept[ask]
-        suite, metric = load_suite(ask.suite), build(ask.metric)
-        assert isinstance(metric, WeightMetric)
-        steps = metric.steps(
-            suite.problem(ask.experts), Context(svd=self.svd), names=names(suite, ask.block, ask.kind), merged=merged
-        )
+        steps = self._paused.pop(ask, None) or self._begun(ask, merged)
         try:
             while going():
                 yield next(steps)
         except StopIteration as end:
-            return self._keep(ask, end.value)
+            self._kept[ask] = end.value
+            _bound(self._kept, LIMIT)
+            return end.value
         finally:
-            steps.close()
+            if ask not in self._kept:
+                self._paused[ask] = steps
+                _bound(self._paused, PAUSED)
         return None
 
-    def _keep(self, ask: Ask, measured: Measured) -> Measured:
-        self._kept[ask] = measured
-        while len(self._kept) > LIMIT:
-            self._kept.popitem(last=False)
-        return measured
+    def _begun(self, ask: Ask, merged: Merged | None) -> Generator[Step, None, Measured]:
+        suite, metric = load_suite(ask.suite), build(ask.metric)
+        assert isinstance(metric, WeightMetric)
+        wanted = names(suite, ask.block, ask.kind)
+        return metric.steps(suite.problem(ask.experts), Context(svd=self.svd), names=wanted, merged=merged)
+
+
+def _bound(kept: OrderedDict, limit: int) -> None:
+    while len(kept) > limit:
+        kept.popitem(last=False)
 
 
 def names(suite: Suite, block: int | None = None, kind: str | None = None) -> Collection[str]:
@@ -97,9 +105,6 @@ def _fits(cls: type[Metric], merged: Merged | None) -> bool:
     return any("row" in q.axes and "index" not in q.axes for q in cls.produces.quantities().values())
 
 
-def beside(ask: Ask, digest: str, merged: Merged | None) -> tuple[Ask, Merged | None]:
-    """Return the same question with the merged model beside the experts, where the metric and the merge allow it."""
-    cls = registry()[ask.metric]
-    if not isinstance(merged, StaticMerged) or not issubclass(cls, WeightMetric) or cls.merge == "unused":
-        return ask, None
-    return dataclasses.replace(ask, merged=digest), merged
+def uses_merge(key: str) -> bool:
+    """True for a metric whose numbers are about the merged model, not only about the experts."""
+    return getattr(registry()[key], "merge", "unused") in ("needed", "optional")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,10 +103,10 @@ class Record:
         loaded = load_suite(suite)
         pairs = [(None, task) for task in loaded.tasks]
         pairs += [(expert, loaded.task_of[expert]) for expert in loaded.experts]
-        for step in self._store(suite).steps(pairs, limit):
-            yield step
-            if not going():
-                return
+        steps = self._store(suite).steps(pairs, limit)
+        with contextlib.suppress(StopIteration):
+            while going():
+                yield next(steps)
 
     def _store(self, suite: str) -> Baselines:
         if suite not in self._baselines:

@@ -25,17 +25,21 @@ Parts = dict[str, Any]
 
 def controls_parts(bench: Workbench, session: Session) -> Parts:
     """Return the whole left column."""
-    suite = load_suite(session.suite)
-    known = bench.record.baselines(suite.name)
-    alone = {expert: own.accuracy() for expert, task in suite.task_of.items() if (own := known[task][1])}
     return {
         "suites": suite_menu(session.suite),
-        "experts": strip.missing(suite) + strip.strip(strip.expert_cards(suite, alone), session.experts),
+        "experts": expert_strip(bench, session),
         "method": cards.method_menu(session.method),
         "post": cards.post_menu(session.post),
         **form_parts(session),
         **live_parts(bench, session),
     }
+
+
+def expert_strip(bench: Workbench, session: Session) -> str:
+    """Return the toggles of the experts, and what to do about missing ones."""
+    suite, known = load_suite(session.suite), bench.record.baselines(session.suite)
+    alone = {expert: own.accuracy() for expert, task in suite.task_of.items() if (own := known[task][1])}
+    return strip.missing(suite) + strip.strip(strip.expert_cards(suite, alone), session.experts)
 
 
 def form_parts(session: Session) -> Parts:

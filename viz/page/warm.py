@@ -7,14 +7,17 @@ import logging
 from merge_engine.errors import MergeError
 from merge_engine.suite import load_suite, suite_folders
 
+from .workbench import Workbench
+
 LOG = logging.getLogger("mergescope")
 
 
-def warm_up() -> None:
-    """Open the default suite: its backbone, its pretrained weights and its pictures."""
+def warm_up(bench: Workbench) -> None:
+    """Open the default suite: its hashes, its backbone, its pretrained weights and its pictures."""
     for name in sorted(suite_folders(), key=lambda n: n != "pictures")[:1]:
         try:
             suite = load_suite(name)
+            bench.record.baselines(name)
             suite.problem(suite.experts[:1] or None)
             for task in suite.tasks:
                 suite.prepared(task, "score")

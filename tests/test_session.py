@@ -1,0 +1,167 @@
+"""The page without a browser: sessions, acts, controls and words are pure."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+
+from merge_engine.errors import MergeError, RecipeError
+from merge_engine.hp import HP, declared
+from merge_engine.methods import method_class, registry
+from merge_engine.recipe import Recipe
+from viz.page import cards, controls
+from viz.page import session as state
+from viz.page.headline import Answer, duration, headline, size
+from viz.page.session import Session
+from viz.page.view import menu, status
+
+KNOWN = ("stripes", "blob", "colour", "grain")
+START = Session("toy", KNOWN)
+PLAIN = [key for key, cls in registry().items() if cls.kind != "post"]
+
+
+def test_experts_keep_the_order_of_the_suite_and_drop_strangers():
+    chosen = state.choose_experts(START, ["grain", "nobody", 3, "stripes"], KNOWN)
+    assert chosen.experts == ("stripes", "grain")
+
+
+@pytest.mark.parametrize("arrived", [None, "stripes", 7, {"a": 1}])
+def test_whatever_is_not_a_list_chooses_nobody(arrived):
+    assert state.choose_experts(START, arrived, KNOWN).experts == ()
+
+
+def test_a_method_finds_its_values_again():
+    edited = state.set_parameter(state.choose_method(START, "ties"), "ties", "density", "0.35")
+    back = state.choose_method(state.choose_method(edited, "average"), "ties")
+    assert state.parameters(back, "ties")["density"] == 0.35
+    assert state.reset_parameters(back, "ties").edits == ()
+
+
+def test_the_published_value_is_no_edit():
+    edited = state.set_parameter(START, "task_arithmetic", "scaling", 0.7)
+    assert state.set_parameter(edited, "task_arithmetic", "scaling", 0.3).edits == ()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "value"),
+    [("task_arithmetic", "scaling", "much"), ("task_arithmetic", "scaling", None), ("ties", "density", 2),
+     ("ties", "scope", "moon"), ("ties", "nothing", 1), ("nothing", "scaling", 1), (None, None, None)],
+)  # fmt: skip
+def test_bad_values_are_refused_in_a_sentence(owner, name, value):
+    with pytest.raises(RecipeError):
+        state.set_parameter(START, owner, name, value)
+
+
+def test_numbers_per_expert_end_with_the_selection():
+    edited = state.set_parameter(START, "linear", "weights", ["1", "2", "3", "4"])
+    assert state.parameters(edited, "linear")["weights"] == (1, 2, 3, 4)
+    fewer = state.choose_experts(edited, ["blob", "grain"], KNOWN)
+    assert state.parameters(fewer, "linear")["weights"] == ()
+
+
+def test_blank_rows_mean_equal():
+    edited = state.set_parameter(START, "linear", "weights", ["1", "2", "3", "4"])
+    assert state.parameters(state.set_parameter(edited, "linear", "weights", ["", "", "", ""]), "linear")["weights"] == ()
+
+
+@pytest.mark.parametrize("key", PLAIN)
+def test_a_link_brings_everything_back(key):
+    experts = KNOWN[: method_class(key).experts_allowed[1]]
+    session = state.choose_experts(state.choose_method(START, key), list(experts), KNOWN)
+    session = state.look_at(session, block=2, kind="out", depth=3)
+    asked = dict(pair.split("=") for pair in state.query(session).split("&"))
+    opened = state.opened(Session("toy", KNOWN), {k: unescape(v) for k, v in asked.items()}, KNOWN, 3)
+    assert state.recipe(opened) == state.recipe(session)
+    assert (opened.block, opened.kind) == (2, "out")
+
+
+def test_a_post_step_travels_too():
+    session = state.set_parameter(state.choose_post(START, "lines"), "lines", "beta", 2.0) if "lines" in registry() else START
+    assert state.recipe(state.load(Session("toy", KNOWN), state.recipe(session), KNOWN)) == state.recipe(session)
+
+
+@pytest.mark.parametrize("link", ["", "1", "1AAAA", "2abc", "1" + "x" * 9000, "<script>"])
+def test_broken_links_say_so(link):
+    asked = {"recipe": link, "at": "99.fc1"}
+    if not link:
+        assert state.opened(START, asked, KNOWN, 3) == START
+        return
+    with pytest.raises(MergeError):
+        state.opened(START, asked, KNOWN, 3)
+
+
+def test_a_link_to_missing_experts_is_refused():
+    with pytest.raises(RecipeError, match="moon"):
+        state.load(START, Recipe("toy", ("moon",), "average"), KNOWN)
+
+
+@pytest.mark.parametrize(("block", "kind"), [(-1, "fc1"), (3, "fc1"), (True, "fc1"), ("1", None), (None, "<b>")])
+def test_places_that_do_not_exist_change_nothing(block, kind):
+    here = state.look_at(START, block=1, kind="fc1", depth=3)
+    assert state.look_at(here, block=block, kind=kind, depth=3) == here
+
+
+def test_nothing_chosen_is_no_recipe():
+    with pytest.raises(RecipeError, match="choose at least one"):
+        state.recipe(state.choose_experts(START, [], KNOWN))
+
+
+@pytest.mark.parametrize("key", list(registry()))
+def test_every_declared_parameter_has_one_labelled_control(key):
+    html = controls.form(key, {}, KNOWN)
+    for name, hp in declared(method_class(key)).items():
+        assert f'data-owner="{key}" data-name="{name}"' in html
+        if not hp.per_expert:
+            assert f'for="hp-{key}-{name}"' in html
+            assert f'id="hp-{key}-{name}"' in html
+    assert len(re.findall(r"<label", html)) == len(re.findall(r"</label>", html))
+
+
+def test_the_box_takes_the_legal_range_and_the_slider_the_useful_one():
+    hp = HP("scaling", float, 0.3, "Scaling.", low=-10, high=10, soft=(0, 2), step=0.05, symbol="λ")
+    html = controls.control("task_arithmetic", hp, 0.3, ())
+    assert 'min="-10" max="10"' in html
+    assert 'type="range" min="0" max="2" step="0.05" value="0.3"' in html
+    assert "data-live" in html
+    assert 'type="range" min="0" max="5"' in controls.control("task_arithmetic", hp, 5.0, ())
+
+
+def test_words_from_outside_are_escaped():
+    hp = HP("a<b", str, "x", "<script>", choices=("x", '"><img>'))
+    html = controls.control("<i>", hp, "x", ()) + menu("go", "<b>", {'"': "<u>"}, "")
+    assert "<script>" not in html
+    assert "<img>" not in html
+    assert "<u>" not in html
+    assert "<i>" not in html
+    assert "<b>" not in html
+
+
+@pytest.mark.parametrize("key", list(registry()))
+def test_every_method_has_a_card(key):
+    cls = method_class(key)
+    card = cards.method_card(key, state.parameters(START, key), 4)
+    assert "<b>4</b>" in card
+    assert ("mp-badges" in card) == bool(cls.needs or cls.experts_allowed != (1, None))
+
+
+def test_the_menu_holds_every_method_once_under_its_family():
+    html = cards.method_menu("ties")
+    assert sorted(re.findall(r'<option value="(\w+)"', html)) == sorted(PLAIN)
+    assert html.count(" selected") == 1
+
+
+def test_numbers_read_as_people_write_them():
+    assert (size(22_056_576), size(float("nan")), size(950)) == ("22.1 M", "–", "950")
+    assert (duration(0.42), duration(12.3), duration(200)) == ("0.4 s", "12 s", "3 min")
+
+
+def test_the_headline_without_a_merge_says_so():
+    html = headline(None, Answer(pretrained=40.0, expert=90.0, tasks=4), None, 1e6)
+    assert "not merged yet" in html
+    assert "from 40.0 %" in html
+
+
+def test_the_status_is_json():
+    assert status('"<b>', done=1, total=2) == '{"text": "\\"<b>", "done": 1, "total": 2, "tone": ""}'

@@ -1,0 +1,232 @@
+"""The engine-facing half of the page on the toy suite: merging, scoring, stopping, rescaling, remembering."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from merge_engine.errors import MergeError
+from merge_engine.recipe import Recipe
+from merge_engine.suite import load_suite
+from merge_engine.svd import SvdStore
+from viz.page import acts, lenses, view
+from viz.page.measure import Ask, depth, metrics
+from viz.page.record import Run
+from viz.page.session import Session
+from viz.page.shelf import Shelf, Tickets
+from viz.page.workbench import Workbench, can_rescale, direction_key, paced
+
+
+@pytest.fixture(autouse=True)
+def here(toy_folder, tmp_path, monkeypatch):
+    """The toy suite by its name, and a cache of its own."""
+    monkeypatch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
+    monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path))
+
+
+@pytest.fixture
+def bench() -> Workbench:
+    return Workbench(svd=SvdStore(folder=None))
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return Recipe("toy", load_suite("toy").experts, "task_arithmetic")
+
+
+def at(recipe: Recipe, scaling: float) -> Recipe:
+    return dataclasses.replace(recipe, parameters={"scaling": scaling})
+
+
+def finished(steps) -> Run:
+    *_, last = paced(steps, pause=0)
+    return last
+
+
+def test_a_run_merges_then_scores_until_every_picture_is_done(bench, recipe):
+    runs = list(paced(bench.run(recipe), pause=0))
+    phases = [run.phase for run in runs]
+    assert phases == sorted(phases, key=("merging", "scoring", "done").index)
+    assert {task: s.n for task, s in runs[-1].scores.items()} == {task: 80 for task in load_suite("toy").tasks}
+    counts = [sum(s.n for s in run.scores.values()) for run in runs]
+    assert counts == sorted(counts)
+    widths = [s.interval[1] - s.interval[0] for run in runs if "blob" in run.scores for s in [run.scores["blob"]]]
+    assert widths[0] > widths[-1]
+
+
+def test_rescaling_merges_nothing_and_equals_merging_again(bench, recipe):
+    finished(bench.run(recipe))
+    moved = list(paced(bench.run(at(recipe, 0.9)), pause=0))
+    assert "merging" not in {run.phase for run in moved}
+    again = finished(Workbench(svd=SvdStore(folder=None)).run(at(recipe, 0.9)))
+    assert {t: s.correct for t, s in moved[-1].scores.items()} == {t: s.correct for t, s in again.scores.items()}
+    kept, fresh = bench.merged(at(recipe, 0.9)), bench.merged(recipe)
+    name = next(iter(kept.direction))
+    torch.testing.assert_close(kept.task_vector(name), 3 * fresh.task_vector(name))
+
+
+def test_closing_the_generator_stops_and_keeps_what_was_scored(bench, recipe):
+    runs = bench.run(recipe)
+    for run in runs:
+        if len(run.scores) >= 2:
+            runs.close()
+            break
+    known = bench.record.known(recipe)
+    assert known.phase == "stopped"
+    assert known.partial
+    assert len(known.scores) >= 2
+    assert finished(bench.run(recipe)).phase == "done"
+    assert bench.record.known(recipe).phase == "done"
+
+
+def test_stopping_while_merging_keeps_nothing(bench, recipe):
+    asked = iter([True, True, False])
+    last = finished(bench.run(recipe, lambda: next(asked)))
+    assert last.phase == "stopped"
+    assert not last.scores
+    assert bench.merged(recipe) is None
+
+
+def test_a_finished_run_is_found_by_another_process(bench, recipe):
+    for _ in bench.record.baseline_steps("toy", None, lambda: True):
+        pass
+    done = finished(bench.run(recipe))
+    stored = Workbench(svd=SvdStore(folder=None)).record.known(recipe)
+    assert stored.stored
+    assert {t: s.correct for t, s in stored.scores.items()} == {t: s.correct for t, s in done.scores.items()}
+
+
+def test_a_method_that_knows_the_task_is_scored_on_its_own_tasks_only(bench):
+    recipe = Recipe("toy", load_suite("toy").experts, "tsv_c")
+    done = finished(bench.run(recipe))
+    assert set(done.scores) == set(load_suite("toy").seen)
+    assert not can_rescale(recipe) or direction_key(recipe) != recipe.digest
+
+
+def test_only_the_scaling_is_left_out_of_the_key(recipe):
+    assert direction_key(recipe) == direction_key(at(recipe, 1.1))
+    after = dataclasses.replace(recipe, post=(("lines", ()),))
+    assert direction_key(after) == after.digest
+
+
+def test_the_shelf_lets_the_oldest_go_and_keeps_the_newest(bench, recipe):
+    finished(bench.run(recipe))
+    merged = bench.merged(recipe)
+    shelf = Shelf(limit=1)
+    for key in "ab":
+        shelf.put(key, merged)
+    assert len(shelf) == 1
+    assert shelf.get("a") is None
+    assert shelf.get("b") is merged
+
+
+def test_tickets_end_when_replaced_and_when_cancelled():
+    tickets = Tickets()
+    first = tickets.take("me", "a")
+    tickets.want("me", "a")
+    assert first.going()
+    second = tickets.take("me", "b")
+    assert not first.going()
+    assert not first.cancelled
+    tickets.cancel("me")
+    assert second.cancelled
+    assert not second.going()
+    tickets.cancel("somebody else")
+
+
+def test_paced_runs_skip_but_never_the_last(recipe):
+    def runs():
+        for i in range(10):
+            yield Run(recipe, "scoring", merge_seconds=i)
+        return Run(recipe, "done", merge_seconds=10)
+
+    clock = iter(range(100))
+    shown = [run.merge_seconds for run in paced(runs(), pause=3, clock=lambda: next(clock))]
+    assert shown[0] == 0
+    assert shown[-1] == 10
+    assert len(shown) < 8
+
+
+def test_measurements_are_taken_once_and_resumed(bench):
+    ask = Ask("toy", load_suite("toy").experts, "cosine")
+    asked = iter([True, True, False])
+    assert list(bench.measures.steps(ask, going=lambda: next(asked)))
+    assert bench.measures.get(ask) is None
+    rest = list(bench.measures.steps(ask))
+    assert rest[0].done == 3
+    assert bench.measures.get(ask).cosine.shape[1:] == (4, 4)
+    assert list(bench.measures.steps(ask)) == []
+
+
+def test_the_lenses_fill_every_panel(bench, recipe):
+    session, _ = acts.first_session(("toy",), {})
+    finished(bench.run(recipe))
+    parts: dict = {}
+    for part in lenses.lens_steps(bench, lenses.focus_of(session, recipe), lambda: True):
+        parts |= part
+    assert set(lenses.LENSES) <= set(parts)
+    for name in lenses.LENSES:
+        assert '"empty"' not in parts[name].to_json(), name
+    assert "merged" in parts["spectrum"].to_json()
+
+
+@pytest.mark.parametrize("metric", list(metrics(None)))
+def test_every_measurement_of_the_menu_can_be_drawn(bench, metric):
+    focus = dataclasses.replace(lenses.focus_of(acts.first_session(("toy",), {})[0], None), metric=metric)
+    ask = Ask("toy", focus.experts, metric, block=1)
+    assert list(bench.measures.steps(ask))
+    drawn = lenses.draw_interference(focus, bench.measures.get(ask)).to_json()
+    assert '"empty"' not in drawn
+    assert len(drawn) < 400_000
+
+
+def test_every_part_of_the_page_has_something_to_show(bench, recipe):
+    session, sorry = acts.first_session(("toy",), {})
+    assert not sorry
+    assert session.experts == load_suite("toy").experts
+    parts = view.controls_parts(bench, session) | view.answer_parts(bench, session, None)
+    assert "python -m merge_engine" not in parts["experts"]
+    assert parts["experts"].count("data:image/png;base64,") == 4
+    parts = view.answer_parts(bench, session, finished(bench.run(recipe)))
+    assert "%" in parts["headline"]
+
+
+def test_a_suite_without_experts_says_how_to_make_them(bench, toy_folder, tmp_path, monkeypatch):
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    for item in toy_folder.iterdir():
+        if item.name not in ("experts", "suite.toml"):
+            (folder / item.name).symlink_to(item)
+    text = (toy_folder / "suite.toml").read_text().replace('name = "toy"', 'name = "bare"', 1)
+    (folder / "suite.toml").write_text(text)
+    monkeypatch.setenv("MERGESCOPE_SUITES", str(tmp_path))
+    session, _ = acts.first_session(("bare",), {})
+    parts = view.controls_parts(bench, session)
+    assert "python -m merge_engine train bare" in parts["experts"]
+    assert "No expert is chosen" in parts["cost"]
+    assert view.answer_parts(bench, session, None)["headline"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{}, {"act": "fly"}, {"act": None}, {"act": ["set"]}, {"act": "suite", "value": "../.."}, {"act": "load"},
+     {"act": "metric", "value": None}, {"act": "method", "value": {"a": 1}}, {"act": "set", "owner": []},
+     {"act": "post", "value": 3}],
+)  # fmt: skip
+def test_acts_that_make_no_sense_are_refused(said):
+    session, _ = acts.first_session(("toy",), {})
+    with pytest.raises(MergeError):
+        acts.perform(session, said)
+
+
+@pytest.mark.parametrize("said", [{"act": "block", "value": "99"}, {"act": "cell", "block": "x"}, {"act": "kind"}])
+def test_acts_that_point_nowhere_change_nothing(said):
+    session, _ = acts.first_session(("toy",), {})
+    assert acts.perform(session, said) == session
+
+
+def test_the_first_look_is_at_the_middle_of_the_network():
+    session, _ = acts.first_session(("toy",), {})
+    assert session == Session("toy", load_suite("toy").experts, block=depth(load_suite("toy")) // 2)
