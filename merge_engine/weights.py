@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -35,15 +36,17 @@ class SafetensorsWeights(Mapping[str, Tensor]):
         self.path = Path(path)
         self.files = _files(self.path)
         self._where: dict[str, Path] = {}
+        self._open: dict[Path, Any] = {}  # opening costs more than reading a tensor, so handles stay open
         for file in self.files:
-            with _open(file) as handle:
-                for name in handle.keys():  # noqa: SIM118  (a handle is not a mapping)
-                    self._where[name] = file
+            for name in self._handle(file).keys():  # noqa: SIM118  (a handle is not a mapping)
+                self._where[name] = file
         self.metadata = _metadata(self.files[0])
 
     def __getitem__(self, name: str) -> Tensor:
-        with _open(self._where[name]) as handle:
-            return handle.get_tensor(name)
+        return self._handle(self._where[name]).get_tensor(name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": {}}
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._where))
@@ -53,9 +56,13 @@ class SafetensorsWeights(Mapping[str, Tensor]):
 
     def info(self, name: str) -> TensorInfo:
         """Return shape and dtype without reading the tensor."""
-        with _open(self._where[name]) as handle:
-            piece = handle.get_slice(name)
-            return TensorInfo(tuple(piece.get_shape()), piece.get_dtype())
+        piece = self._handle(self._where[name]).get_slice(name)
+        return TensorInfo(tuple(piece.get_shape()), piece.get_dtype())
+
+    def _handle(self, file: Path) -> Any:
+        if file not in self._open:
+            self._open[file] = _open(file)
+        return self._open[file]
 
     @property
     def bytes(self) -> int:
