@@ -89,7 +89,7 @@ def sample_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def margins(logits: Array, labels: Array) -> np.ndarray:
     """Return the logit of the true class minus the best other one, (N, C) to (N,)."""
-    logits, labels = np.array(logits, float), np.asarray(labels, int)
+    logits, labels = np.asarray(logits, float).copy(), np.asarray(labels, int)
     rows = np.arange(len(labels))
     true = logits[rows, labels]
     logits[rows, labels] = -np.inf

@@ -59,8 +59,8 @@ class MeasureSubspaces(WeightMetric):
 
     Notes
     -----
-    Several matrices are joined as a direct sum of their subspaces: squared overlaps, ranks, squared angles and chance
-    levels add up before the division or the root. Components of singular value zero do not count, so k can be smaller
+    Several matrices count as one product of subspaces: squared overlaps, k, squared angles and chance levels add up
+    before the division or the root. Components of singular value zero do not count, so k can be smaller
     than asked; with unlike k the overlap divides by the smaller one and the projection distance is
     √((k_i + k_j)/2 − |U_iᵀ U_j|²). Missing where one of the two models did not move.
     """
