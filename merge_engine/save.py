@@ -70,6 +70,12 @@ def writable(folder: str | Path) -> Path:
     return folder
 
 
+def check_free(base: SafetensorsWeights, folder: str | Path) -> None:
+    """Raise WeightsError when a file of another origin lies where a shard would go."""
+    for file in base.files:
+        _refuse_foreign(Path(folder) / file.name)
+
+
 def _stamp(recipe: Recipe, source: str, task: str | None) -> dict[str, str]:
     served = {} if task is None else {"mergescope_task": task}
     return {"format": "pt", "mergescope_recipe": json.dumps(recipe.to_dict()), "mergescope_source": source, **served}
@@ -79,8 +85,7 @@ def _write_shard(
     weights: Weights, base: SafetensorsWeights, shard: Path, target: Path, stamp: Mapping[str, str]
 ) -> bool:
     """Write the tensors of one shard of the base; False when the same shard is already there."""
-    if target.is_file() and "mergescope_recipe" not in _metadata(target):
-        raise WeightsError(f"{target} is there and is not a merge of this program; choose another folder.")
+    _refuse_foreign(target)
     if _metadata(target) == dict(stamp):
         return False
     tensors = {name: _cast(name, weights[name], base[name]) for name in SafetensorsWeights(shard)}
@@ -103,6 +108,11 @@ def _cast(name: str, merged: Tensor, base: Tensor) -> Tensor:
     if not torch.isfinite(stored).all():
         raise WeightsError(f"{name} of the merge does not fit {base.dtype}; lower the scaling coefficient.")
     return stored
+
+
+def _refuse_foreign(file: Path) -> None:
+    if file.exists() and "mergescope_recipe" not in _metadata(file):
+        raise WeightsError(f"{file} is there and is not a merge of this program; choose another folder.")
 
 
 def _metadata(file: Path) -> dict[str, str]:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from .backbones import Backbone, get_backbone
@@ -96,7 +95,11 @@ class Suite:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The backbone's configuration, as `transformers` writes it."""
-        return json.loads((self.folder / "backbone" / "config.json").read_text())
+        file = self.folder / "backbone" / "config.json"
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise SuiteError(f"{file} cannot be read as JSON; copy it again.") from None
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -150,7 +153,7 @@ class Suite:
 
     @lru_cache(maxsize=64)  # noqa: B019
     def _labels(self, task: str) -> dict[str, Tensor]:
-        return load_file(self.task(task).folder / "labels.safetensors")
+        return dict(SafetensorsWeights(self.task(task).folder / "labels.safetensors"))
 
     def indices(self, task: str, split: str) -> np.ndarray:
         """Return positions of a split within the train or the test pictures, int64 (N,)."""
@@ -196,7 +199,7 @@ class Suite:
 
     @cached_property
     def _heads(self) -> dict[str, Tensor]:
-        return load_file(self.folder / "heads.safetensors")
+        return dict(SafetensorsWeights(self.folder / "heads.safetensors"))
 
     def features(self, weights: Weights, inputs: Tensor) -> Tensor:
         """Return features (N, D) of prepared inputs under some weights."""

@@ -17,7 +17,7 @@ from ..merged import StaticMerged
 from ..recipe import Recipe, read_recipe
 from ..results import Result, Results
 from ..run import Protocol, describe, run_steps
-from ..save import finished, save_steps, writable
+from ..save import check_free, finished, save_steps, writable
 from ..suite import Suite, load_suite
 from ..weights import SafetensorsWeights
 from . import options
@@ -106,7 +106,7 @@ def _merge_suite(
     if out is not None and protocol is None and _already(suite.pretrained, out, recipe, source):
         return _nothing_done(suite.pretrained, out, recipe, source)
     if out is not None:
-        writable(out)
+        check_free(suite.pretrained, writable(out))
     run = followed(run_steps(suite, recipe, protocol, Context(device=place, seed=recipe.seed)), "merging")
     if protocol is not None:
         Results(suite.name).save(run.result)
@@ -133,10 +133,11 @@ def _merge_files(
     source = checkpoint_digest([pretrained, *experts.values()])
     if out is not None and _already(base, out, recipe, source):
         return _nothing_done(base, out, recipe, source)
-    for sentence in require_fit(problem):
-        note(sentence)
+    fits = require_fit(problem)
     if out is not None:
-        writable(out)
+        check_free(base, writable(out))
+    for sentence in fits:
+        note(sentence)
     method, post = recipe.build()
     start = time.perf_counter()
     ctx = Context(device=place, seed=recipe.seed)

@@ -1,0 +1,203 @@
+"""Runs, baselines and the stores they are kept in."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from merge_engine import baselines as baselines_module
+from merge_engine.baselines import Baselines
+from merge_engine.content import suite_digest
+from merge_engine.contract import drive
+from merge_engine.errors import MergeError, RecipeError
+from merge_engine.evaluate import Fixed, score
+from merge_engine.measuring import measure_steps
+from merge_engine.metrics import build as build_metric
+from merge_engine.recipe import Recipe
+from merge_engine.results import Result, Results, TaskAccuracy, averages, cached_folder
+from merge_engine.run import Protocol, recipe_for, run_steps
+from merge_engine.table import TableRun, entries
+from merge_engine.tuning import Merges, choose_steps, swept
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, cache_folder):
+    monkeypatch.setenv("MERGESCOPE_CACHE", str(cache_folder))
+
+
+def scores_computed(monkeypatch) -> list[str]:
+    """Return a list that grows by the task of every baseline that is computed."""
+    seen: list[str] = []
+    real = baselines_module.logits
+
+    def spying(suite, weights, task, split, limit=None):
+        seen.append(task)
+        return real(suite, weights, task, split, limit)
+
+    monkeypatch.setattr(baselines_module, "logits", spying)
+    return seen
+
+
+def test_averages_leave_out_what_is_undefined():
+    accuracy = {
+        "a": TaskAccuracy(merged=60, expert=80, pretrained=40, n=10),
+        "b": TaskAccuracy(merged=50, expert=50, pretrained=60, n=10),
+        "c": TaskAccuracy(merged=30, expert=None, pretrained=20, n=10),
+        "new": TaskAccuracy(merged=10, expert=None, pretrained=5, n=10),
+    }
+    found = averages(accuracy, ("a", "b", "c"), ("new",))
+    assert found["average"] == pytest.approx(140 / 3)
+    assert found["normalised_average"] == pytest.approx((75 + 100) / 2)
+    assert found["nai"] == pytest.approx(0.5)
+    assert found["unseen_average"] == 10
+    assert set(averages({}, ("a",)).values()) == {None}
+
+
+def test_baselines_are_the_scores_of_fixed_models(toy):
+    expert = toy.experts[0]
+    pairs = [(None, "blob"), (expert, toy.task_of[expert])]
+    found = drive(Baselines(toy).steps(pairs))
+    for (model, task), baseline in found.items():
+        weights = toy.pretrained_in_memory if model is None else toy.expert(model)
+        full, part = (score(toy, Fixed(weights), [task], limit=limit)[task] for limit in (None, 13))
+        assert baseline.accuracy() == pytest.approx(full.accuracy)
+        assert baseline.accuracy(13) == pytest.approx(part.accuracy)
+
+
+def test_baselines_are_computed_once(toy, monkeypatch):
+    seen = scores_computed(monkeypatch)
+    pairs = [(None, task) for task in toy.tasks]
+    monkeypatch.setenv("MERGESCOPE_CACHE", str(cached_folder("x").parent / "elsewhere"))
+    first = drive(Baselines(toy).steps(pairs, 10))
+    assert len(seen) == len(pairs)
+    assert drive(Baselines(toy).steps(pairs, 5)) == first
+    assert len(seen) == len(pairs)
+    assert all(b.n == b.total for b in drive(Baselines(toy).steps(pairs)).values())
+    assert len(seen) == 2 * len(pairs)
+    drive(Baselines(toy).steps(pairs, 10))
+    assert len(seen) == 2 * len(pairs)
+
+
+def test_a_damaged_baseline_is_computed_again(toy, monkeypatch):
+    drive(Baselines(toy).steps([(None, "blob")]))
+    file = Baselines(toy).folder / f"{Baselines(toy).key((None, 'blob'))}.json"
+    good = file.read_text()
+    for broken in ("{", "[]", "{}"):
+        file.write_text(broken)
+        drive(Baselines(toy).steps([(None, "blob")]))
+        assert file.read_text() == good
+
+
+def test_a_run_is_found_by_its_recipe(toy):
+    recipe = recipe_for(toy, "task_arithmetic", {"scaling": 0.7})
+    run = drive(run_steps(toy, recipe, Protocol(limit=9)))
+    content = suite_digest(toy, recipe.experts, "score")
+    store = Results(toy.name)
+    assert store.find(recipe, content, limit=9) is None
+    store.save(run.result)
+    found = store.find(recipe, content, limit=9)
+    assert found is not None
+    assert found.to_dict() == json.loads(json.dumps(run.result.to_dict()))
+    assert store.find(recipe, content) is None
+    assert store.find(recipe, "other content", limit=9) is None
+    assert store.find(recipe_for(toy, "task_arithmetic"), content, limit=9) is None
+
+
+def test_a_run_scores_merged_models_beside_their_baselines(toy):
+    recipe = recipe_for(toy, "average")
+    run = drive(run_steps(toy, recipe, Protocol(tasks=tuple(toy.tasks))))
+    direct = score(toy, run.merged)
+    for task, accuracy in run.result.accuracy.items():
+        assert accuracy.merged == direct[task].accuracy
+        assert (accuracy.expert is None) == (task in toy.unseen)
+    own = [direct[task].accuracy for task in toy.seen]
+    assert run.result.average == pytest.approx(sum(own) / len(own))
+    assert run.result.unseen_average == direct["shape"].accuracy
+    assert "320 pictures" not in run.result.protocol
+    assert "400 pictures" in run.result.protocol
+
+
+def test_a_smaller_run_does_not_replace_a_larger_one(toy):
+    recipe = recipe_for(toy, "average", experts=("blob", "grain"))
+    content = suite_digest(toy, recipe.experts, "score")
+    store = Results(toy.name)
+    for tasks in (("blob", "grain"), ("blob",)):
+        store.save(drive(run_steps(toy, recipe, Protocol(limit=5, tasks=tasks))).result)
+    found = store.find(recipe, content, limit=5)
+    assert found is not None
+    assert set(found.accuracy) == {"blob", "grain"}
+
+
+def test_a_result_ignores_keys_it_does_not_know(toy):
+    result = drive(run_steps(toy, recipe_for(toy, "average"), None)).result
+    assert Result.from_dict({**result.to_dict(), "added later": 1}).to_dict() == result.to_dict()
+
+
+@pytest.mark.parametrize("protocol", [{"split": "scor"}, {"split": "test"}, {"limit": 0}, {"limit": -3}])
+def test_a_wrong_protocol_is_refused(protocol):
+    with pytest.raises(RecipeError):
+        Protocol(**protocol)
+
+
+def test_another_scaling_merges_nothing_again(toy):
+    merges = Merges(toy)
+    first, seconds = drive(merges.steps(recipe_for(toy, "task_arithmetic", {"scaling": 0.2})))
+    second, again = drive(merges.steps(recipe_for(toy, "task_arithmetic", {"scaling": 0.4})))
+    assert second.direction is first.direction
+    assert (second.scaling, again) == (0.4, seconds)
+    other, _ = drive(merges.steps(recipe_for(toy, "magmax")))
+    assert other.direction is not first.direction
+
+
+def test_the_choice_is_the_best_setting_tried(toy):
+    start, protocol = recipe_for(toy, "task_arithmetic", experts=toy.experts[:2]), Protocol("validation", 24)
+    choice = drive(choose_steps(Merges(toy), start, protocol))
+    tried = [recipe_for(toy, start.method, {"scaling": s}, start.experts) for s in (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)]
+    averages = [drive(run_steps(toy, recipe, protocol)).result.average for recipe in tried]
+    assert choice.tried == len(tried)
+    assert choice.average == pytest.approx(max(averages))
+    assert choice.recipe in [r for r, a in zip(tried, averages, strict=True) if a == max(averages)]
+
+
+def test_post_steps_are_swept_alone():
+    recipe = Recipe("toy", ("a", "b", "c"), "cart", post=(("svc", {}),))
+    assert {position for axis in swept(recipe) for position, _, _ in axis} == {1}
+    assert {name for axis in swept(Recipe("toy", ("a",), "cart")) for _, name, _ in axis} == {"rank"}
+
+
+def test_an_interrupted_table_goes_on_where_it_stopped(toy, monkeypatch):
+    lines = entries(["average", "task_arithmetic", "emr", "slerp"])
+    run = TableRun(toy, limit=6, validation=6)
+    steps = run.steps(lines)
+    while "task_arithmetic/default" not in run.stored:
+        next(steps)
+    steps.close()
+    later = TableRun(toy, limit=6, validation=6)
+    assert set(later.stored) >= {"average/default", "average/validation"}
+    made: list[str] = []
+    real = Merges.steps
+    monkeypatch.setattr(Merges, "steps", lambda self, recipe: made.append(recipe.method) or real(self, recipe))
+    rows = drive(later.steps(lines))
+    assert "average" not in made
+    names = [(row["name"], row["setting"]) for row in rows]
+    assert names.count(("average", "validation")) == 0
+    assert [name for name, setting in names if setting == "default"] == ["average", "emr", "slerp", "task_arithmetic"]
+    by_name = {row["name"]: row for row in rows}
+    assert by_name["slerp"]["experts"] == list(toy.experts[:2])
+    assert set(by_name["emr"]["accuracy"]) == set(toy.seen)
+    assert set(by_name["task_arithmetic"]["accuracy"]) == set(toy.tasks)
+    later.forget()
+    assert TableRun(toy, limit=6, validation=6).stored == {}
+
+
+@pytest.mark.parametrize("key", ["accuracy", "cka", "cost", "cross_task", "representation", "cosine"])
+def test_every_source_of_a_measurement(toy, key):
+    run = drive(run_steps(toy, recipe_for(toy, "average"), None))
+    found = drive(measure_steps(build_metric(key), toy.problem(), toy, run.merged, limit=6))
+    assert found.rows
+
+
+def test_a_measurement_on_features_needs_a_suite(problem):
+    with pytest.raises(MergeError, match="run it on a suite"):
+        measure_steps(build_metric("cka"), problem)
