@@ -25,7 +25,14 @@ CONFIG = {
     "layer_norm_eps": 1e-6,
 }
 TRAINING = {"head_pictures": 10, "head_ridge": 0.1, "epochs": 4, "learning_rate": 2e-3, "batch": 64}
-LOGIT_SCALE = 20.0
+DECLARATION = {
+    "name": "toy",
+    "title": "Toy: drawn pictures and a tiny transformer",
+    "backbone": "dinov2",
+    "input_size": CONFIG["image_size"],
+    "logit_scale": 20.0,
+    "feature": "CLS token and mean patch token, centred by the global mean, unit norm",
+}
 TRAIN, TEST = 640, 160
 PRETRAINING_STEPS = 60
 
@@ -39,26 +46,20 @@ def build_toy(path: str | Path, seed: int = 0) -> Path:
     from merge_engine.training.suite_training import train_suite
 
     path = Path(path)
+    for task in TOY_TASKS:
+        draws = [draw_task(task, count, seed, part) for part, count in (("train", TRAIN), ("test", TEST))]
+        pictures, labels = zip(*draws, strict=True)
+        write_task(path / "data" / task.name, "toy", task.name, pictures, labels)
+    write_backbone(path / "backbone", CONFIG, pretrain(seed))
     entries = [
         TaskEntry(
             task.name, task.title, task.seen, task.classes, f"data/{task.name}", "Apache-2.0", "drawn here"
         )
         for task in TOY_TASKS
     ]
-    for task in TOY_TASKS:
-        draws = [draw_task(task, count, seed, part) for part, count in (("train", TRAIN), ("test", TEST))]
-        pictures, labels = zip(*draws, strict=True)
-        write_task(path / "data" / task.name, "toy", task.name, pictures, labels)
-    write_backbone(path / "backbone", CONFIG, pretrain(seed))
-    top = {
-        "name": "toy",
-        "title": "Toy: drawn pictures and a tiny transformer",
-        "backbone": "dinov2",
-        "input_size": CONFIG["image_size"],
-        "logit_scale": LOGIT_SCALE,
-        "feature": "CLS token and mean patch token, centred by the global mean, unit norm",
-    }
-    write_toml(path / "suite.toml", top, entries, {t.name: t.name for t in TOY_TASKS if t.seen}, TRAINING)
+    write_toml(
+        path / "suite.toml", DECLARATION, entries, {t.name: t.name for t in TOY_TASKS if t.seen}, TRAINING
+    )
     for _ in train_suite(path, path):
         pass
     return path

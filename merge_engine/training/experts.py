@@ -24,6 +24,10 @@ class Schedule:
     warmup: float = 0.1
     weight_decay: float = 0.0
 
+    def steps(self, count: int) -> int:
+        """Number of batches for this many inputs."""
+        return self.epochs * -(-count // self.batch)
+
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of a step counted from 0."""
         rising = max(1, round(self.warmup * steps))
@@ -53,8 +57,7 @@ def finetune(
     weights = {**pretrained, **tuned}
     optimiser = torch.optim.AdamW(tuned.values(), weight_decay=schedule.weight_decay, fused=True)
     draw = torch.Generator().manual_seed(seed)
-    per_epoch = -(-len(inputs) // schedule.batch)
-    steps, done, seen = schedule.epochs * per_epoch, 0, 0.0
+    steps, done, seen = schedule.steps(len(inputs)), 0, 0.0
     for epoch in range(schedule.epochs):
         for chosen in torch.randperm(len(inputs), generator=draw).split(schedule.batch):
             for group in optimiser.param_groups:

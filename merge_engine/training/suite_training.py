@@ -118,7 +118,7 @@ def _train_experts(
             suite.backbone, suite.module, suite.pretrained_in_memory, data, head, plan.schedule(), seed
         )
         vectors = yield from _renumbered(run, expert, before, total)
-        before += plan.epochs * -(-len(data[0]) // plan.batch)
+        before += plan.schedule().steps(len(data[0]))
         save_task_vector(out / "experts" / f"{expert}.safetensors", vectors, suite=suite.name, task=task)
         accuracy[expert] = _validated(suite, task, head, vectors)
         found = {"validation_percent": accuracy[expert], "rounding_error": relative_error(vectors)}
@@ -161,4 +161,4 @@ def _task_of(suite: Suite, expert: str) -> str:
 
 def _steps(suite: Suite, plan: Plan, chosen: dict[str, str]) -> int:
     counts = [len(suite.indices(task, "train")[: plan.pictures]) for task in chosen.values()]
-    return sum(plan.epochs * -(-count // plan.batch) for count in counts)
+    return sum(plan.schedule().steps(count) for count in counts)
