@@ -238,7 +238,7 @@ def test_subspace(tasks, options):
         close(measured.components[r], [sum(k) for k in ranks])
         for side, word in enumerate(("left", "right")):
             sizes = [D.shape[side] for D in found[0]]
-            spans = [[naive.top(D, k, side) for D, k in zip(*both, strict=True)] for both in zip(found, ranks, strict=True)]
+            spans = [[naive.top(D, k, side) for D, k in zip(m, ks)] for m, ks in zip(found, ranks)]  # noqa: B905
             for i, j in itertools.combinations_with_replacement(range(len(spans)), 2):
                 tolerance = 2e-5 if i != j else 1e-3
                 for name, value in naive.subspaces(spans[i], spans[j]).items():
