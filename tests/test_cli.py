@@ -224,7 +224,7 @@ def test_the_reference_is_checked(command):
 
 def test_as_a_program(toy_folder, tmp_path):
     own = {"MERGESCOPE_SUITES": str(toy_folder.parent), "MERGESCOPE_CACHE": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    arguments = ("merge", "--suite", "toy", "--method", "average", "--evaluate", "--limit", "4", "--json", "-")
+    arguments = ("merge", "--suite", "toy", "--method", "average", "--json", "-")
     good = python("-m", "merge_engine", *arguments, **own)
     assert (good.returncode, good.stderr) == (0, "")
     assert json.loads(good.stdout)["method"] == "average"
