@@ -46,7 +46,7 @@ def order_statistics(
 
 def _keys(values: Tensor) -> Tensor:
     """Return int32 keys in the order of the float32 values: the patterns of negative numbers are flipped."""
-    bits = values.contiguous().view(torch.int32)
+    bits = values.float().contiguous().view(torch.int32)
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 

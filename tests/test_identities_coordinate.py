@@ -530,16 +530,21 @@ def test_emr_rescales_by_one_for_one_expert_and_counts_a_zero_sum_as_negative():
     assert two.parts["embed.weight"].rescale == (1.5, 1.0)
 
 
-def test_pcb_keeps_the_top_share_of_each_expert_and_does_not_overflow():
-    problem = grid_problem(20)
+@pytest.mark.parametrize("tasks", [1, 6])
+def test_pcb_keeps_the_top_share_of_each_expert(tasks):
+    problem = grid_problem(tasks)
     total = sum(w.numel() for w in problem.pretrained.values())
-    merged = merge(problem, build("pcb", ratio=0.1), ctx=context())
+    merged = merge(problem, build("pcb", ratio=0.2), ctx=context())
     kept = sum(int(merged.task_vector(n).count_nonzero()) for n in SHAPES)
-    assert total * 0.1 < kept <= 20 * (total * 0.1 + 1)
-    many = grid_problem(100, shapes={"embed.weight": (3, 4)})
-    got = merge(many, build("pcb", ratio=0.5), ctx=context()).task_vector("embed.weight")
-    assert got.isfinite().all()
-    assert got.any()
+    assert total * 0.2 - 2 < kept <= tasks * total * 0.2
+
+
+def test_the_score_of_pcb_does_not_overflow_for_many_experts():
+    vectors = torch.randn(150, 12, generator=torch.Generator().manual_seed(0))
+    low, high = vectors.abs().amin(1, keepdim=True), vectors.abs().amax(1, keepdim=True)
+    score = build("pcb").score(vectors, low, high)
+    assert score.isfinite().all()
+    assert (score.abs().amax(1) > 1e-3).all()
 
 
 # Order statistics of the whole model
@@ -558,7 +563,7 @@ special = [0.0, -0.0, 1e-45, -1e-45, 1e-38, 3.4e38, -3.4e38, 1.0, -1.0]
 numbers = st.one_of(st.sampled_from(special), st.floats(-1e3, 1e3, width=32))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     values=st.lists(st.lists(numbers, min_size=1, max_size=7), min_size=1, max_size=4),
     share=st.lists(st.floats(0, 1), min_size=1, max_size=3),

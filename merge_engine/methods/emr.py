@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..contract import Context, Groups, Problem, Step, StoreMerge, TensorGroup
 from ..hp import hp
-from ..ops import exact_sum, flat, widest
+from ..ops import Numbers, exact_sum, flat, widest
 from ..parts import MaskedPart
 
 
@@ -50,21 +50,21 @@ class Emr(StoreMerge):
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return ["EMR-Merging needs the task of every input, or a router: a ceiling, not one merged model."]
 
-    def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, tuple[float, ...]]:
+    def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, Numbers]:
         before = after = torch.zeros(len(problem.tasks), dtype=torch.float64)
         for done, group in enumerate(groups, 1):
             unified, masks = elect(group.task_vectors)
             before = before + self.size(group.task_vectors)
             after = after + self.size(masks * unified)
             yield Step(done, len(groups), "Comparing sizes")
-        return tuple((before / after.where(after > 0, before.clamp_min(1e-300))).tolist())
+        return tuple(torch.where(after > 0, before / after, 1.0).tolist())
 
     def size(self, vectors: Tensor) -> Tensor:
         """Return the mean (or sum) of magnitudes of each expert, (T, *S) to (T,)."""
         sizes = flat(vectors).abs().sum(1, dtype=widest(vectors))
         return (sizes if self.rescale == "sums" else sizes / vectors[0].numel()).cpu().double()
 
-    def part(self, group: TensorGroup, ctx: Context, state: tuple[float, ...]) -> MaskedPart:
+    def part(self, group: TensorGroup, ctx: Context, state: Numbers) -> MaskedPart:
         return MaskedPart.of(*elect(group.task_vectors), state)
 
 

@@ -56,9 +56,9 @@ class NuSlerp(TensorMerge):
 
     def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
         ends = group.experts if self.between == "weights" else group.task_vectors
+        across = self.per == "columns" and ends.ndim > 2
         vectors = flat(ends) if self.per == "tensor" else as_rows(ends)
-        if self.per == "columns" and ends.ndim > 2:
-            vectors = vectors.mT
-        merged = slerp(vectors[0], vectors[1], self.t, lambda cos: 1 - cos**2 <= COLLINEAR**2)
-        merged = (merged.mT if self.per == "columns" and ends.ndim > 2 else merged).reshape(group.pretrained.shape)
+        first, second = vectors.mT if across else vectors
+        merged = slerp(first, second, self.t, lambda cos: 1 - cos**2 <= COLLINEAR**2)
+        merged = (merged.mT if across else merged).reshape(group.pretrained.shape)
         return (merged - group.pretrained if self.between == "weights" else merged).float()
