@@ -241,13 +241,23 @@ def test_joint_overlap_adds_up_to_the_inner_product():
 
 
 @pytest.mark.parametrize(("left", "right"), [(True, True), (True, False), (False, True), (False, False)])
-def test_sti_is_zero_iff_one_side_is_orthonormal(left, right):
+def test_sti_is_zero_where_one_side_is_orthonormal(left, right):
     found = take("sti", *stacked(3, 2, 12, 12, left=left, right=right), components=2)
     if left or right:
         close(found.relative[0], 0, 1e-9 if left and right else 1e-5)
     else:
         assert found.relative[0] > 0.05
     assert (found.relative[0] > 1e-4) == (not left and not right)
+
+
+def test_sti_can_be_zero_with_both_sides_dependent():
+    """Left vectors meet in component 1 and right ones in component 2: no route leads through both."""
+    e = torch.eye(6)
+    first = 2 * torch.outer(e[0], e[0]) + torch.outer(e[1], e[1])
+    second = 2 * torch.outer(e[0], e[2]) + torch.outer(e[3], e[1])
+    close(take("sti", first, second, components=2).relative[0], 0, 1e-9)
+    crossed = 2 * torch.outer(e[0], e[1]) + torch.outer(e[3], e[2])
+    assert take("sti", first, crossed, components=2).relative[0] > 0.1
 
 
 def test_sti_blocks_add_up_and_whitening_removes_it():

@@ -465,6 +465,8 @@ def test_accuracy():
         close(found.entropy[i], naive.entropy(p))
         assert found.inputs[i] == len(right)
     close(found.improvement, [(found.merged[0] - 0.3) / 0.6, np.nan])
+    close(found.average, [(found.merged[0] + found.merged[1]) / 2])
+    close(found.normalised_average, [(found.merged[0] / 0.9 + found.merged[1] / 0.5) / 2])
 
 
 def test_bootstrap_agrees_with_resampling_inputs():

@@ -66,9 +66,9 @@ class Cell:
     def merged_factors(self) -> Factors:
         """Singular components of the merged task vector."""
         assert self.merged is not None
-        known = self.group.name in self.merged.direction
-        found = self.merged.factors(self.group.name, self.ctx.svd) if known else decompose(self.merged_delta)
-        return Factors(*(part.to(self.group.pretrained) for part in found))
+        if self.group.name not in self.merged.direction:
+            return decompose(self.merged_delta)
+        return self.merged.factors(self.group.name, lambda matrix: self.ctx.svd(matrix.to(self.group.pretrained)))
 
     @cached_property
     def spectra(self) -> Tensor:

@@ -94,7 +94,8 @@ class WeightMetric(Metric):
         """Measure, yielding a Step after each tensor; the generator's return value is the measurement."""
         ctx = ctx or Context()
         shown = self._merge(merged)
-        groups = problem.groups(device=ctx.device, names=self._names(problem, names))
+        device = "cpu" if ctx.device.type == "mps" else ctx.device  # sums are in float64, which mps lacks
+        groups = problem.groups(device=device, names=self._names(problem, names))
         models = problem.tasks + ((MERGED,) if shown is not None and self.merge == "beside" else ())
         found: list[tuple[str, Place, Mapping[str, Any]]] = []
         for done, group in enumerate(groups, 1):

@@ -102,6 +102,8 @@ class Accuracy(Measured):
     inputs: np.ndarray = field(metadata=quantity("expert", "Inputs scored."))
     calibration: np.ndarray = field(metadata=quantity("expert", "Expected calibration error, 15 bins."))
     entropy: np.ndarray = field(metadata=quantity("expert", "Mean entropy of the predictions, nats."))
+    average: np.ndarray = field(metadata=quantity("row", "Mean of the merged accuracies over tasks."))
+    normalised_average: np.ndarray = field(metadata=quantity("row", "Mean over tasks of merged over expert."))
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class MeasureAccuracy(Metric):
 
     Notes
     -----
-    Averages over tasks are means of the columns: the normalised accuracy of a merge is the mean of ratios.
+    As published, the normalised accuracy of a merge is the mean of ratios over tasks; missing if one of them is.
     """
 
     title: ClassVar[str] = "Accuracy"
@@ -145,10 +147,12 @@ class MeasureAccuracy(Metric):
         expert = np.array([experts.get(t, np.nan) for t in tasks])
         base = np.array([pretrained.get(t, np.nan) for t in tasks])
         bounds = np.array([wilson(int(right[t].sum()), len(right[t])) for t in tasks])
+        relative = normalised(merged, expert)
         return Accuracy(
-            tasks, (Row("all"),), merged, expert, base, normalised(merged, expert),
+            tasks, (Row("all"),), merged, expert, base, relative,
             accuracy_improvement(merged, expert, base), bounds[:, 0], bounds[:, 1],
             np.array([len(right[t]) for t in tasks]),
             np.array([expected_calibration_error(p[t].max(-1), right[t]) for t in tasks]),
             np.array([mean_entropy(p[t]) for t in tasks]),
+            np.array([merged.mean()]), np.array([relative.mean()]),
         )  # fmt: skip

@@ -51,6 +51,7 @@ class MeasureInterference(WeightMetric):
     -----
     |·|_1 is the sum of the absolute entries. Block (i, j) of the product is Σ_l U_iᵀU_l S_l V_lᵀV_j over l other than
     i and j: routes through third experts, not a value of the pair, which is measured on the two alone with the same k.
+    It is 0 if the columns of U or of V are orthonormal, and only then unless left and right meet in other components.
     STI and Σ s are added over matrices before the division. Components of singular value zero do not count. Missing
     where k = 0 (more experts than r) or nothing moved. At random, UᵀU and VᵀV have entries of variance 1/m and 1/n.
     """
