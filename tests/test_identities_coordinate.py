@@ -27,7 +27,7 @@ STATIC = {
     "della": [{}, {"combine": "linear"}, {"rescale": "inverse"}],
     "breadcrumbs": [{}, {"combine": "ties"}],
     "model_stock": [{}, {"mean": "angle"}, {"per": "rows"}],
-    "pcb": [{}, {"variant": "top level"}],
+    "pcb": [{}, {"variant": "top-level"}],
     "consensus": [{}, {"base": "ties"}, {"k": 1}],
     "magmax": [{}],
 }
@@ -617,7 +617,7 @@ def test_any_shape_dtype_and_number_of_experts(case, shapes, tasks, dtype, scale
         assert value.shape == models[0][n].shape
         assert value.dtype == torch.float32
         assert value.isfinite().all()
-        assert float(value.abs().max()) <= 100 * tasks * largest + 1e-30
+        assert float(value.abs().max()) <= 1000 * tasks * largest + 1e-30
     assert all(torch.equal(a[n], b[n]) for a, b in zip(models, before, strict=True) for n in a)
 
 

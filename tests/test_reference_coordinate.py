@@ -34,7 +34,7 @@ DETERMINISTIC = [
     *[("breadcrumbs", {"combine": c}) for c in ("sum", "ties")],
     *[("breadcrumbs", {"density": d, "gamma": g}) for d in (0.05, 0.4, 0.95, 1.0) for g in (0.0, 0.1, 0.7, 1.0)],
     *[("model_stock", {"mean": m, "per": p}) for m in ("cosine", "angle") for p in ("tensor", "rows")],
-    *[("pcb", {"variant": v, "ratio": r}) for v in ("vision", "top level") for r in (0.05, 0.1, 0.5, 1.0)],
+    *[("pcb", {"variant": v, "ratio": r}) for v in ("vision", "top-level") for r in (0.05, 0.1, 0.5, 1.0)],
     ("pcb", {"weights": W, "scaling": 0.8}),
     *[("consensus", {"k": k, "base": b}) for k in (0, 1, 2, 3, 4, 5) for b in ("sum", "ties")],
     ("consensus", {"threshold": 0.0, "k": 4}),

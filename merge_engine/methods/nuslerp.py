@@ -46,7 +46,7 @@ class NuSlerp(TensorMerge):
         symbol="wₜ", per_expert=True,
     )  # fmt: skip
     per: str = hp("tensor", "One arc per tensor, row or column.", choices=("tensor", "rows", "columns"))
-    between: str = hp("task vectors", "Interpolate task vectors or weights.", choices=("task vectors", "weights"))
+    between: str = hp("task-vectors", "Interpolate task vectors or weights.", choices=("task-vectors", "weights"))
 
     @property
     def t(self) -> float:

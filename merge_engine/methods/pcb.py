@@ -14,7 +14,7 @@ from ..hp import hp
 from ..ops import flat, min_max, per_expert
 from ..selection import order_statistics
 
-CLAMPED = {"vision": 0.01, "top level": 0.0001}
+CLAMPED = {"vision": 0.01, "top-level": 0.0001}
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Pcb(TensorMerge):
     """Weigh every entry by its size within its expert and its agreement with the others; keep the top share.
 
         a_t = |τ_t| clamped to its own quantiles,  n_t = minmax(a_t)
-        score_t = exp(T n_t²) · tanh(τ_t S),       S = Σ_j sign(τ_j) n_j   (vision)  or  Σ_j τ_j   (top level)
+        score_t = exp(T n_t²) · tanh(τ_t S),       S = Σ_j sign(τ_j) n_j   (vision)  or  Σ_j τ_j   (top-level)
         s_t = minmax(max(score_t, its (1 − r)-quantile))
         θ = θ_0 + λ Σ_t w_t s_t sign(τ_t) a_t / Σ_t s_t
 

@@ -108,7 +108,7 @@ def slerp(theta0: Model, experts: list[Model], t=0.5) -> Model:
     return {n: _arc(first[n], second[n], t, lambda c: abs(c) > 0.9995) for n in theta0}
 
 
-def nuslerp(theta0: Model, experts: list[Model], weights=(), per="tensor", between="task vectors") -> Model:
+def nuslerp(theta0: Model, experts: list[Model], weights=(), per="tensor", between="task-vectors") -> Model:
     weights = list(weights) or [1.0, 1.0]
     total = sum(weights)
     t = 0.5 if abs(total) < 1e-6 else weights[1] / total
@@ -146,7 +146,7 @@ def model_stock(theta0: Model, experts: list[Model], mean="cosine", per="tensor"
 def pcb(theta0: Model, experts: list[Model], variant="vision", ratio=0.05, weights=(), scaling=1.2) -> Model:
     tau = np.stack([_joined(v) for v in _task_vectors(theta0, experts)])
     T, d = tau.shape
-    edge = {"vision": 0.01, "top level": 0.0001}[variant]
+    edge = {"vision": 0.01, "top-level": 0.0001}[variant]
     a = np.empty_like(tau)
     for t in range(T):
         ascending = sorted(abs(tau[t]))
