@@ -205,8 +205,8 @@ def test_spectrum_marks_the_rank_and_the_cut():
     assert list(drawing.figures) == ["values", "energy"]
     for figure in figures(drawing):
         assert figure["layout"]["meta"]["title"] == "Spectrum of block 1, v"
-        assert [t["name"] for t in figure["data"] if t["mode"] == "lines"] == ["a", "b", "merged"]
-        rings = [t["x"][0] for t in figure["data"] if t["mode"] == "markers"]
+        assert [t["meta"]["expert"] for t in figure["data"][:-1]] == ["a", "b", "merged"]
+        rings = figure["data"][-1]["x"]
         assert rings == [int(r) for r in data.rank[places.row(data, 1, "v")]]
         assert any("rank kept, 8" in a["text"] for a in figure["layout"]["annotations"])
         assert any(s["x0"] == 8.5 for s in figure["layout"]["shapes"])

@@ -91,17 +91,21 @@
     fade() {
       const { plot, source } = this.panel;
       const { expert, other } = MergeScope.bus.marked || {};
-      const own = (i) => source.data[i]?.meta?.expert;
-      const wanted = new Set([expert, other].filter((name) => source.data.some((_, i) => own(i) === name && name)));
-      for (const trace of plot._fullData || []) {
-        const name = own(trace.index);
-        const faded = wanted.size > 0 && name !== undefined && !wanted.has(name);
-        for (const node of plot.querySelectorAll(`.trace${trace.uid}`)) node.style.opacity = faded ? 0.15 : "";
+      const experts = (meta) => (meta?.points || [meta || {}]).map((about) => about.expert);
+      const known = new Set(source.data.flatMap((trace) => experts(trace.meta)));
+      const wanted = new Set([expert, other].filter((name) => name && known.has(name)));
+      const shade = (node, name) => {
+        if (node && name) node.style.opacity = wanted.size > 0 && !wanted.has(name) ? 0.15 : "";
+      };
+      for (const { index, uid } of plot._fullData || []) {
+        const meta = source.data[index]?.meta;
+        const nodes = plot.querySelectorAll(meta?.points ? `.trace${uid} .point` : `.trace${uid}`);
+        const names = experts(meta);
+        nodes.forEach((node, i) => shade(node, meta?.points ? names[i] : names[0]));
       }
-      (plot._fullLayout.annotations || []).forEach(({ name }, i) => {
-        const words = plot.querySelector(`.annotation[data-index="${i}"]`);
-        if (words && name) words.style.opacity = wanted.size > 0 && !wanted.has(name) ? 0.3 : "";
-      });
+      (plot._fullLayout.annotations || []).forEach(({ name }, i) =>
+        shade(plot.querySelector(`.annotation[data-index="${i}"]`), name),
+      );
     }
   }
 

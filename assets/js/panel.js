@@ -126,7 +126,8 @@
     /* What a point is about: its trace's address and those of its places on the axes. */
     address(point) {
       const trace = this.source.data[point.curveNumber] || {};
-      return { ...trace.meta, ...this.at("x", point.x), ...this.at("y", point.y) };
+      const own = trace.meta?.points ? trace.meta.points[point.pointNumber] : trace.meta;
+      return { ...own, ...this.at("x", point.x), ...this.at("y", point.y) };
     }
 
     at(axis, position) {

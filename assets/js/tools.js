@@ -109,7 +109,9 @@
     setTimeout(() => (node.textContent = before), 1200);
   }
 
-  const shown = (cell) => (cell === null || cell === undefined ? "–" : String(cell));
+  /* Four digits to read; the CSV has them all. */
+  const shown = (cell) =>
+    cell === null || cell === undefined ? "–" : typeof cell === "number" && !Number.isInteger(cell) ? String(+cell.toPrecision(4)) : String(cell);
 
   function table({ columns, rows }, title) {
     const node = document.createElement("table");

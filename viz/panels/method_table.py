@@ -45,7 +45,7 @@ def figure(data: Sequence[MethodPoint], *, view: str = "parameters") -> go.Figur
     bottom, top = float(np.nanmin(accuracy)), float(np.nanmax(accuracy))
     room = max(2.0, 0.08 * (top - bottom))
     result = theme.figure(height=PLOT + 60, margin={"r": 16, "t": 16, "b": 44})
-    result.add_traces([_steps(cost[front], accuracy[front], 10 ** (high + pad)), *_dots(data, cost, front)])
+    result.add_traces([_steps(cost[front], accuracy[front], 10 ** (high + pad)), _dots(data, cost, front)])
     result.update_layout(
         xaxis=theme.axis(
             {"parameters": "stored parameters, millions", "seconds": "seconds to merge"}[view],
@@ -90,28 +90,25 @@ def _steps(cost: np.ndarray, accuracy: np.ndarray, end: float) -> go.Scatter:
     )  # fmt: skip
 
 
-def _dots(data: Sequence[MethodPoint], cost: np.ndarray, front: list[int]) -> list[go.Scatter]:
-    """One trace per method, so that a dot is found again by its address."""
-    return [
-        go.Scatter(
-            x=[x],
-            y=[point.accuracy],
-            mode="markers",
-            meta={"method": point.method},
-            hoverinfo="text",
-            hovertext=_sentence(point),
-            cliponaxis=False,
-            marker=_marker(point, theme.INK if i in front else theme.PRETRAINED),
-        )
-        for i, (point, x) in enumerate(zip(data, cost, strict=True))
+def _dots(data: Sequence[MethodPoint], cost: np.ndarray, front: list[int]) -> go.Scatter:
+    """Return a dot per method, hollow when it is told the task; the one on the page stands out."""
+    color = [
+        theme.EXPERTS[1] if p.chosen else theme.INK if i in front else theme.PRETRAINED for i, p in enumerate(data)
     ]
-
-
-def _marker(point: MethodPoint, color: str) -> dict:
-    """Return a dot, hollow when the method is told the task; the one on the page stands out."""
-    color = theme.EXPERTS[1] if point.chosen else color
-    fill = theme.SURFACE if point.task_known else color
-    return {"size": 13 if point.chosen else 9, "color": fill, "line": {"color": color, "width": 1.75}}
+    return go.Scatter(
+        x=cost,
+        y=[point.accuracy for point in data],
+        mode="markers",
+        meta={"points": [{"method": point.method} for point in data]},
+        hoverinfo="text",
+        hovertext=[_sentence(point) for point in data],
+        cliponaxis=False,
+        marker={
+            "size": [13 if point.chosen else 9 for point in data],
+            "color": [theme.SURFACE if p.task_known else c for p, c in zip(data, color, strict=True)],
+            "line": {"color": color, "width": 1.75},
+        },
+    )
 
 
 def _sentence(point: MethodPoint) -> str:

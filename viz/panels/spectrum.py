@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,8 +36,8 @@ def figure(data: Spectrum, *, view: str = "values", block: int | None = None, ki
     low, high = _range(shown, view)
     result = theme.figure(height=PLOT + 58, margin={"l": 8, "r": 88, "t": 14, "b": 44},
                           dragmode="zoom", hoverdistance=40)
-    for i, model in enumerate(data.models):
-        result.add_traces(_model(model, shown[i], curves[i], energy[i], data.rank[row, i], colors[model]))
+    result.add_traces([_line(m, shown[i], curves[i], energy[i], colors[m]) for i, m in enumerate(data.models)])
+    result.add_trace(_rings(data.models, shown, data.rank[row], colors))
     log = view == "values"
     result.update_layout(
         xaxis=theme.axis(f"singular value, 1 to {full}", range=[-0.015 * full, full * 1.015], showgrid=False,
@@ -72,24 +72,35 @@ def rows(data: Spectrum, *, block: int | None = None, kind: str | None = None) -
     return columns, table
 
 
-def _model(model: str, shown: np.ndarray, sizes: np.ndarray, energy: np.ndarray, rank: float, color: str) -> list:
-    """Return the line of one model and the ring at its 95 % rank."""
-    k = np.arange(1, len(shown) + 1, dtype=np.int16)
-    line = go.Scatter(
-        x=k, y=shown.astype(np.float32), mode="lines", name=model, meta={"expert": model},
+def _line(model: str, shown: np.ndarray, sizes: np.ndarray, energy: np.ndarray, color: str) -> go.Scatter:
+    """Return the line of one model; what it says on hover is the same in both views."""
+    return go.Scatter(
+        x=np.arange(1, len(shown) + 1, dtype=np.int16),
+        y=shown.astype(np.float32),
+        mode="lines",
+        meta={"expert": model},
         line={"color": color, "width": 2.75 if model == "merged" else 1.6},
         customdata=np.stack([sizes, 100 * energy], -1).astype(np.float32),
         hovertemplate=f"<b>{model}</b><br>singular value %{{x}} has size %{{customdata[0]:.3g}};<br>"
         "the first %{x} hold %{customdata[1]:.1f} % of the energy<extra></extra>",
-    )  # fmt: skip
-    if not np.isfinite(rank):
-        return [line]
-    ring = go.Scatter(
-        x=[int(rank)], y=[float(shown[int(rank) - 1])], mode="markers", meta={"expert": model}, name=model,
-        marker={"size": 8, "color": theme.SURFACE, "line": {"color": color, "width": 2}}, cliponaxis=False,
-        hovertemplate=f"<b>{model}</b><br>95 % of the energy lies in the first %{{x}} directions<extra></extra>",
-    )  # fmt: skip
-    return [line, ring]
+    )
+
+
+def _rings(models: Sequence[str], shown: np.ndarray, ranks: np.ndarray, colors: Mapping[str, str]) -> go.Scatter:
+    """Return a ring on every line, at the rank that holds 95 % of the energy."""
+    known = [(i, int(rank)) for i, rank in enumerate(ranks) if np.isfinite(rank)]
+    ink = [colors[models[i]] for i, _ in known]
+    text = "<b>{}</b><br>95 % of the energy lies in the first {} directions"
+    return go.Scatter(
+        x=[rank for _, rank in known],
+        y=[float(shown[i, rank - 1]) for i, rank in known],
+        mode="markers",
+        meta={"points": [{"expert": models[i]} for i, _ in known]},
+        marker={"size": 8, "color": theme.SURFACE, "line": {"color": ink, "width": 2}},
+        hoverinfo="text",
+        hovertext=[text.format(models[i], rank) for i, rank in known],
+        cliponaxis=False,
+    )
 
 
 def _range(shown: np.ndarray, view: str) -> tuple[float, float]:
