@@ -10,10 +10,13 @@ from typing import Any
 import torch
 
 from .content import suite_digest
-from .results import cached_folder, read_json, shipped_folder, write_json
+from .derive import REFERENCE, reference_page
+from .results import SHIPPED, cached_folder, read_json, shipped_folder, write_json
 from .suite import BUNDLED, Suite
 from .table import CHOSEN, DEFAULT, Row, entries
 
+README = SHIPPED.parents[1] / "README.md"
+README_SUITE = "pictures"
 MARKERS = ("<!-- results table -->", "<!-- /results table -->")
 HEAD = (
     "method", "published default", "chosen on validation", "normalised", "NAI", "unseen", "stored M", "merge s",
@@ -71,6 +74,15 @@ def into_readme(readme: str, table: str) -> str:
     before, found, rest = readme.partition(MARKERS[0])
     _, closed, after = rest.partition(MARKERS[1])
     return f"{before}{MARKERS[0]}\n{table}{MARKERS[1]}{after}" if found and closed else readme
+
+
+def generated_pages() -> dict[Path, str]:
+    """Return what every generated page must hold: the reference of the methods, and the README with its table."""
+    pages = {REFERENCE: reference_page()}
+    table = read_json(shipped_folder(README_SUITE) / "table.json")
+    if table is not None and README.is_file():
+        pages[README] = into_readme(README.read_text(encoding="utf-8"), markdown(table))
+    return pages
 
 
 def _method_line(pair: dict[str, Row]) -> str:

@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from merge_engine.contract import drive, merge
+from merge_engine.cli import train
+from merge_engine.contract import Step, drive, merge
 from merge_engine.evaluate import Fixed, score
 from merge_engine.methods import build, registry
 from merge_engine.metrics import registry as metrics
@@ -214,6 +215,17 @@ def test_help_is_printed_without_a_command(command):
     assert (code, err) == (0, "")
     assert all(name in out for name in ("merge", "inspect", "table", "train", "check"))
     assert command("merge", "--help")[0] == 0
+
+
+def test_train_follows_the_training(command, monkeypatch, toy_folder, tmp_path):
+    def training(source, target, *, quick):
+        yield Step(1, 1, f"{source.name} {quick}")
+        return {"blob": 50.0}
+
+    monkeypatch.setattr(train, "train_suite", training)
+    found = printed(command("train", toy_folder, "--quick", "--out", tmp_path / "again", "--json", "-"))
+    assert (found["suite"], found["validation"]) == ("toy", {"blob": 50.0})
+    assert "blob" in command("train", toy_folder, "--out", tmp_path / "again")[1]
 
 
 def test_the_reference_is_checked(command):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 
-from merge_engine.derive import REFERENCE, method_list, metric_list, recipe_schema, reference_page
+from merge_engine.derive import method_list, metric_list, recipe_schema, reference_page
 from merge_engine.hp import declared
 from merge_engine.methods import registry
+from merge_engine.publish import MARKERS, generated_pages, into_readme
 from merge_engine.recipe import Recipe
 
 
@@ -52,9 +53,17 @@ def test_schema_keys_are_those_of_a_recipe():
     assert set(recipe_schema()["properties"]) == set(recipe)
 
 
-def test_reference_page_is_up_to_date():
-    there = REFERENCE.read_text(encoding="utf-8") if REFERENCE.is_file() else ""
-    assert there == reference_page(), "run `python -m merge_engine reference --write`"
+def test_generated_pages_are_up_to_date():
+    for path, page in generated_pages().items():
+        assert path.read_text(encoding="utf-8") == page, "run `python -m merge_engine reference --write`"
+
+
+def test_a_table_goes_between_the_markers_of_a_readme():
+    readme = f"before\n{MARKERS[0]}\nold\n{MARKERS[1]}\nafter\n"
+    filled = into_readme(readme, "| new |\n")
+    assert filled == f"before\n{MARKERS[0]}\n| new |\n{MARKERS[1]}\nafter\n"
+    assert into_readme(filled, "| new |\n") == filled
+    assert into_readme("no markers", "| new |\n") == "no markers"
 
 
 def test_reference_page_names_every_method_once():

@@ -58,7 +58,8 @@ def inspect(
     after = [*recipe.get("post", []), *({"method": p, "parameters": {}} for p in post or ())]
     values = options.settings(given, [k for k in (key, *(s["method"] for s in after)) if k])
     measuring = metrics.build(metric, **values[""])
-    problem = problem_of(suite, experts, pretrained, expert, backbone)
+    named = experts or ",".join(recipe.get("experts", ())) or None
+    problem = problem_of(suite or recipe.get("suite") or None, named, pretrained, expert, backbone)
     ctx = Context(device=options.device(device), seed=recipe.get("seed", 0))
     merged = None
     if key:

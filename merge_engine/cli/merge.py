@@ -62,6 +62,8 @@ def merge(
         result = _merge_suite(chosen, wanted, protocol, place, out)
     if not emit(result.to_dict(), json_to):
         show(result)
+        if out is not None:
+            print(f"Written to {out}.")
 
 
 def show(result: Result) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -62,18 +63,19 @@ def write_text(text: str, target: str) -> None:
     try:
         Path(target).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise OutputError(_unwritable(target, error)) from None
+        raise OutputError(f"{target} cannot be written: {error.strerror}; choose another path.") from None
 
 
 def check_target(target: str | None) -> None:
     """Raise OutputError when a file cannot be written, before anything is computed."""
     if target is None or target == "-":
         return
-    try:
-        with Path(target).open("a", encoding="utf-8"):
-            pass
-    except OSError as error:
-        raise OutputError(_unwritable(target, error)) from None
+    path = Path(target)
+    if path.is_dir() or not path.parent.is_dir():
+        what = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
+        raise OutputError(f"{target} {what}; choose another path.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise OutputError(f"{target} cannot be written: Permission denied; choose another path.")
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], title: str = "") -> None:
@@ -106,7 +108,3 @@ def _text(cell: Cell) -> str:
     if isinstance(cell, float):
         return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.4g}"
     return str(cell)
-
-
-def _unwritable(target: str, error: OSError) -> str:
-    return f"{target} cannot be written: {error.strerror}; choose another path."

@@ -1,4 +1,4 @@
-"""`reference`: the pages that are generated from declarations and results."""
+"""`reference`: the pages that are generated from declarations and measured tables."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import Annotated
 
 import typer
 
-from ..derive import REFERENCE, reference_page
+from ..derive import reference_page
 from ..errors import RecipeError
+from ..publish import generated_pages
 
 
 def reference(
-    write: Annotated[bool, typer.Option("--write", help="Write the generated page.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Fail when the page is stale.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write the methods' page and the README's table.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Fail when one of them is stale.")] = False,
 ) -> None:
-    """Print, write or check the reference of all merge methods."""
-    page = reference_page()
-    if write:
-        REFERENCE.write_text(page, encoding="utf-8")
+    """Print the reference of all merge methods, or write or check all generated pages."""
+    if not (write or check):
+        print(reference_page(), end="")
         return
-    if not check:
-        print(page, end="")
-        return
-    there = REFERENCE.read_text(encoding="utf-8") if REFERENCE.is_file() else ""
-    if there != page:
-        raise RecipeError(f"{REFERENCE.name} of the methods is stale; run `python -m merge_engine reference --write`.")
-    print(f"{REFERENCE} is up to date.")
+    for path, page in generated_pages().items():
+        there = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if check and there != page:
+            raise RecipeError(f"{path} is stale; run `python -m merge_engine reference --write`.")
+        if write:
+            path.write_text(page, encoding="utf-8")
+        print(f"{path} is up to date.")
