@@ -10,8 +10,8 @@
         empty: find(".ms-empty"), data: find(".ms-data"), table: find(".ms-table"), live: find(".ms-live") };
       this.reset = button("Reset zoom", "Show everything again", () => this.unzoom());
       this.reset.hidden = true;
-      this.csv = button("Copy CSV", "Copy the numbers as CSV", () => this.copy());
-      this.png = button("Save PNG", "Download this figure as a picture", () => this.picture());
+      this.csv = button("CSV", "Copy the numbers as CSV", () => this.copy());
+      this.png = button("PNG", "Save the figure as PNG", () => this.picture());
       this.parts.tools.replaceChildren(this.reset, this.csv, this.png);
       this.parts.data.addEventListener("toggle", () => this.fill());
     }
@@ -67,7 +67,7 @@
     async copy() {
       await write(csv(this.panel.meta.table));
       this.say("Numbers copied as CSV.");
-      flash(this.csv, "Copied ✓");
+      flash(this.csv, "Copied");
     }
 
     /* The picture carries its heading, which on the page is outside the plot. */
@@ -84,7 +84,7 @@
   }
 
   function button(text, title, act) {
-    const node = Object.assign(document.createElement("button"), { type: "button", textContent: text, title });
+    const node = Object.assign(document.createElement("button"), { type: "button", textContent: text, title, ariaLabel: title || null });
     node.addEventListener("click", act);
     return node;
   }

@@ -95,7 +95,8 @@ def _scale(data: Interference, view: str, values: np.ndarray, where: list[int]) 
     expected = places.chance(measured, view)[where]
     expected = expected[np.isfinite(expected)]
     chance = float(expected.mean()) if expected.size else None
-    unit = f" ({data.metric.unit})" if view == data.metric.headline and data.metric.unit else ""
+    own = view == data.metric.headline and data.metric.unit not in ("", heat.words(view))
+    unit = f" ({data.metric.unit})" if own else ""
     return heat.Scale.of(
         values,
         heat.words(view) + unit,

@@ -40,7 +40,7 @@ def figure(data: Spectrum, *, view: str = "values", block: int | None = None, ki
     result.add_trace(_rings(data.models, shown, data.rank[row], colors))
     log = view == "values"
     result.update_layout(
-        xaxis=theme.axis(f"singular value, 1 to {full}", range=[-0.015 * full, full * 1.015], showgrid=False,
+        xaxis=theme.axis("rank k, strongest direction first", range=[-0.015 * full, full * 1.015], showgrid=False,
                          showline=True, tickvals=_ticks(full)),
         yaxis=theme.axis(_title(data, row, log), range=[low, high], type="log" if log else "linear", automargin=True,
                          **(_decades(low, high) if log else {"tickvals": [0, 25, 50, 75, 95]})),
@@ -81,7 +81,7 @@ def _line(model: str, shown: np.ndarray, sizes: np.ndarray, energy: np.ndarray, 
         meta={"expert": model},
         line={"color": color, "width": 2.75 if model == "merged" else 1.6},
         customdata=np.stack([sizes, 100 * energy], -1).astype(np.float32),
-        hovertemplate=f"<b>{model}</b><br>singular value %{{x}} has size %{{customdata[0]:.3g}};<br>"
+        hovertemplate=f"<b>{model}</b><br>singular value %{{x}} is %{{customdata[0]:.3g}};<br>"
         "the first %{x} hold %{customdata[1]:.1f} % of the energy<extra></extra>",
     )
 
@@ -122,7 +122,7 @@ def _ticks(full: int) -> list[int]:
 def _title(data: Spectrum, row: int, log: bool) -> str:
     if not log:
         return "energy of the first k, %"
-    return "size" if data.rows[row].level == "tensor" else "size, root mean square over matrices"
+    return "singular value" if data.rows[row].level == "tensor" else "singular value, root mean square"
 
 
 def _decades(low: float, high: float) -> dict:
