@@ -92,6 +92,7 @@ def _write_shard(
     aside = target.with_suffix(".part")
     try:
         save_file(tensors, aside, metadata=dict(stamp))
+        os.chmod(aside, 0o644)
         os.replace(aside, target)
     except OSError as error:
         raise WeightsError(f"{target} cannot be written: {error.strerror}; choose another folder.") from None

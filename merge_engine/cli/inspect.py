@@ -54,27 +54,34 @@ def inspect(
     Protocol(limit=limit)
     levels, columns = _levels(level, json_to or csv_to), options.names(quantity)
     recipe = {} if config is None else read_recipe(config)
-    key = method or recipe.get("method")
-    after = [*recipe.get("post", []), *({"method": p, "parameters": {}} for p in post or ())]
-    values = options.settings(given, [k for k in (key, *(s["method"] for s in after)) if k])
-    measuring = metrics.build(metric, **values[""])
+    merging, values = _merging(recipe, method, post, given)
+    measuring = metrics.build(metric, **values)
     named = experts or ",".join(recipe.get("experts", ())) or None
     problem = problem_of(suite or recipe.get("suite") or None, named, pretrained, expert, backbone)
     ctx = Context(device=options.device(device), seed=recipe.get("seed", 0))
-    merged = None
-    if key:
-        parameters = {**(recipe.get("parameters", {}) if key == recipe.get("method") else {}), **values[key]}
-        added = tuple((s["method"], {**s["parameters"], **values[s["method"]]}) for s in after)
-        merged = _merged(problem, Recipe("", problem.tasks, key, parameters, added), ctx)
+    merged = None if merging is None else _merged(problem, Recipe("", problem.tasks, *merging), ctx)
     data = problem.inputs.suite if isinstance(problem.inputs, SuiteInputs) else None
     steps = measure_steps(measuring, problem, data, merged, ctx, names=tensor, limit=limit)
-    found = followed(steps, "measuring")
-    rows = metrics.table(found, quantities=columns, levels=levels)
+    rows = metrics.table(followed(steps, "measuring"), quantities=columns, levels=levels)
     taken = emit(rows, json_to)
     if csv_to is not None:
         write_text(csv_text(rows), csv_to)
     elif not taken:
         _show(measuring, rows)
+
+
+def _merging(
+    recipe: dict[str, Any], method: str | None, post: list[str] | None, given: list[str] | None
+) -> tuple[tuple[str, dict[str, Any], tuple[Any, ...]] | None, dict[str, str]]:
+    """Return method, parameters and post-steps of the merge to measure, if any, and the metric's own options."""
+    key = method or recipe.get("method")
+    after = [*recipe.get("post", []), *({"method": name, "parameters": {}} for name in post or ())]
+    values = options.settings(given, [name for name in (key, *(s["method"] for s in after)) if name])
+    if key is None:
+        return None, values[""]
+    kept = recipe.get("parameters", {}) if key == recipe.get("method") else {}
+    steps = tuple((s["method"], {**s["parameters"], **values[s["method"]]}) for s in after)
+    return (key, {**kept, **values[key]}, steps), values[""]
 
 
 def _merged(problem: Problem, recipe: Recipe, ctx: Context) -> Merged:
