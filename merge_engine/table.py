@@ -20,7 +20,7 @@ from .errors import MergeError, RecipeError
 from .methods import build, registry
 from .recipe import Recipe
 from .results import Result, averages, cached_folder, read_json, write_json
-from .run import Protocol, baseline_pairs, beside_baselines, describe, own_tasks, scored_tasks, scoring
+from .run import Protocol, baseline_pairs, beside_baselines, describe, own_tasks, scored_tasks, scoring, warm
 from .suite import Suite
 from .tuning import Merges, choose_steps
 
@@ -148,6 +148,7 @@ class TableRun:
         merged, seconds = yield from self.merges.steps(recipe)
         tasks = scored_tasks(suite, recipe, merged, protocol)
         fixed = yield from Baselines(suite).steps(baseline_pairs(suite, recipe, tasks), self.limit)
+        warm(suite, tasks, protocol.split)
         start = time.perf_counter()
         scores = yield from scoring(suite, merged, tasks, protocol)
         taken = {"merge": seconds, "score": time.perf_counter() - start}
