@@ -31,8 +31,8 @@ def build_demo(bench: Workbench | None = None) -> gr.Blocks:
     gr.set_static_paths([HERE / path for path in STATIC])
     with gr.Blocks(title="MergeScope", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         bench = bench or Workbench()
-        Events(build_page(), bench).wire(demo)
         Api(bench).publish()
+        Events(build_page(), bench).wire(demo)
     return demo.queue(max_size=32)
 
 
@@ -52,6 +52,7 @@ def launch_settings() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    os.chdir(HERE)
     bench = Workbench()
     Thread(target=warm_up, args=(bench,), daemon=True).start()
     build_demo(bench).launch(**launch_settings())

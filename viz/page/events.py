@@ -1,4 +1,8 @@
-"""Wiring: which event runs what, and where the answer goes. Heavy work shares one queue; light work skips it."""
+"""Wiring: which event runs what, and where the answer goes. Heavy work shares one queue; light work skips it.
+
+A listener with nothing to say returns `gr.skip()`, and a generator yields it first: Gradio blanks the outputs of a
+generator that ends without having yielded.
+"""
 
 from __future__ import annotations
 
@@ -83,6 +87,7 @@ class Events:
 
     def prepare(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Compute the baselines that are not stored yet, on a few pictures first, then on all."""
+        yield gr.skip()
         if not session.suite or not load_suite(session.suite).experts:
             return
         ticket, changed = self.tickets.take("prepare", session.suite), False
@@ -118,10 +123,12 @@ class Events:
 
     def merge(self, session: Session, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Merge and score the session's recipe, streaming."""
+        yield gr.skip()
         yield from self._stream(session, request)
 
     def rescale(self, session: Session, event: gr.EventData, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Score the kept merge at another scaling while the slider moves; nothing is merged."""
+        yield gr.skip()
         try:
             after = acts.perform(session, {**said(event), "act": "set"})
             if self.bench.merged(state.recipe(after)) is None:
@@ -140,7 +147,7 @@ class Events:
         chosen = Selection.of(event)
         after = acts.perform(session, {"act": "cell", "block": chosen.block, "kind": chosen.kind})
         if after == session:
-            return {}
+            return gr.skip()
         parts = {"session": after, "focus": self._focus(after, shown), "link": view.link(after)}
         return self.page.fill({**parts, "where": view.where(after, depth(load_suite(after.suite)))})
 
@@ -149,12 +156,13 @@ class Events:
         wanted = Selection.of(event).method
         line = next((line for line in lines(load_suite(session.suite)) if line.name == wanted), None)
         if line is None:
-            return {}
+            return gr.skip()
         after = acts.perform(session, {"act": "load", "recipe": link_of(line.best)})
         return self.page.fill({"session": after, **self._all(after)})
 
     def look(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Draw the panels that look into the weights."""
+        yield gr.skip()
         if not session.suite:
             return
         focus = lenses.focus_of(session, self._recipe(session, shown))

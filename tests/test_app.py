@@ -1,0 +1,298 @@
+"""The app as visitors meet it: through gradio_client and through a headless Chromium, on the toy suite."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from merge_engine.svd import SvdStore
+from viz.page.workbench import Runs, Workbench
+
+pytestmark = [
+    pytest.mark.xdist_group("app"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio", "ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+RECIPE = {"suite": "toy", "experts": ["stripes", "blob"], "method": "task_arithmetic", "parameters": {"scaling": 0.4}}
+
+
+class PatientBench(Workbench):
+    """A workbench that can be slowed down, so that there is time to press Cancel."""
+
+    pause = 0.0
+
+    def run(self, recipe, going: Callable[[], bool] = lambda: True) -> Runs:
+        runs = super().run(recipe, going)
+        while True:
+            try:
+                run = next(runs)
+            except StopIteration as end:
+                return end.value
+            time.sleep(self.pause)
+            yield run
+
+
+@pytest.fixture(scope="module")
+def bench() -> PatientBench:
+    return PatientBench(svd=SvdStore(folder=None))
+
+
+@pytest.fixture(scope="module")
+def url(toy_folder, bench, tmp_path_factory) -> Iterator[str]:
+    """The address of a running app that knows the toy suite."""
+    import app
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
+        patch.setenv("MERGESCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        demo = app.build_demo(bench)
+        _, address, _ = demo.launch(**app.launch_settings(), prevent_thread_lock=True, quiet=True)
+        yield address
+        demo.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser, url, bench) -> Iterator[Callable]:
+    """Open the page; afterwards no script may have failed and no request may have left the machine."""
+    wrong: list[str] = []
+    contexts = []
+
+    def open_page(query: str = "?suite=toy", **settings):
+        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **settings})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
+        page.on("request", lambda request: wrong.append(request.url) if _is_outside(request.url) else None)
+        page.goto(url + query)
+        page.wait_for_selector(".mp-toggle")
+        page.wait_for_selector("#panel-interference .main-svg")
+        _idle(page)
+        return page
+
+    yield open_page
+    bench.pause = 0.0
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def _is_outside(address: str) -> bool:
+    return not address.startswith(("http://127.0.0.1:", "http://localhost:", "data:", "blob:"))
+
+
+def _idle(page) -> None:
+    page.wait_for_function("!document.querySelector('#mp-answer [data-tone=busy]')")
+
+
+def _said(page, words: str) -> None:
+    page.wait_for_function("w => document.querySelector('#mp-status .mp-said').textContent.includes(w)", arg=words)
+
+
+def _merge(page) -> None:
+    page.click("#mp-merge")
+    _said(page, "Done")
+    _idle(page)
+
+
+def test_programs_list_what_there_is(url):
+    client = Client(url, verbose=False)
+    assert {"suite": "toy", "experts": ["stripes", "blob", "colour", "grain"]}.items() <= next(
+        s for s in client.predict(api_name="/suites") if s["suite"] == "toy"
+    ).items()
+    methods = client.predict(api_name="/methods")
+    assert any(m["key"] == "task_arithmetic" for m in methods)
+    named = {name for name in client.view_api(return_format="dict")["named_endpoints"]}
+    assert named == {"/suites", "/methods", "/merge"}
+
+
+def test_programs_merge_and_watch(url):
+    job = Client(url, verbose=False).submit(RECIPE, api_name="/merge")
+    last = job.result(timeout=60)
+    assert last["phase"] == "done"
+    assert set(last["accuracy"]) == {"stripes", "blob", "shape"}
+    assert last["accuracy"]["blob"]["low"] <= last["accuracy"]["blob"]["merged"] <= last["accuracy"]["blob"]["high"]
+    assert len(job.outputs()) > 1
+
+
+@pytest.mark.parametrize("change", [{"method": "moon"}, {"experts": []}, {"parameters": {"scaling": 99}}, {"x": 1}])
+def test_programs_are_told_what_is_wrong(url, change):
+    with pytest.raises(AppError, match=r"moon|expert|scaling|x"):
+        Client(url, verbose=False).predict(RECIPE | change, api_name="/merge")
+
+
+def test_launch_settings_keep_everything_local():
+    import app
+
+    settings = app.launch_settings()
+    assert settings["ssr_mode"] is False
+    assert settings["run_history"] is False
+    assert settings["state_session_capacity"] <= 100
+    assert all(Path(path).is_file() for path in settings["css_paths"])
+    fonts = settings["theme"]._font
+    assert not any(isinstance(font, gr.themes.GoogleFont) for font in fonts)
+
+
+@pytest.mark.browser
+def test_the_first_sight_has_every_panel(visit):
+    page = visit()
+    assert page.locator(".main-svg").count() >= 5
+    assert page.inner_text(".mp-brand h1") == "MergeScope"
+    assert page.locator(".mp-toggle input:checked").count() == 4
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.browser
+def test_a_merge_streams_its_scores(visit):
+    page = visit("?suite=toy&recipe=" + _link("ties"))
+    page.evaluate("document.querySelector('#panel-accuracy .ms-plot').kept = true")
+    _merge(page)
+    assert re.search(r"\d\d\.\d %", page.inner_text(".mp-main b"))
+    assert page.evaluate("document.querySelector('#panel-accuracy .ms-plot').kept")
+    assert page.locator("#mp-cancel").is_disabled()
+    assert page.locator("#mp-merge").is_enabled()
+
+
+@pytest.mark.browser
+def test_cancel_stops_and_says_what_is_left(visit, bench):
+    page = visit("?suite=toy&recipe=" + _link("breadcrumbs"))
+    bench.pause = 0.2
+    page.click("#mp-merge")
+    page.wait_for_function("document.querySelector('.mp-bar').value > 1")
+    page.click("#mp-cancel")
+    _said(page, "Cancelled")
+    page.wait_for_function("!document.querySelector('#mp-merge').disabled")
+
+
+@pytest.mark.browser
+def test_the_scaling_slider_scores_without_merging(visit):
+    page = visit("?suite=toy&recipe=" + _link("magmax"))
+    _merge(page)
+    before = page.inner_text(".mp-main b")
+    slider = page.locator("#mp-form-box input[type=range]").first
+    slider.focus()
+    slider.press("End")
+    page.wait_for_function("document.querySelector('#mp-headline').textContent.includes('kept')")
+    _said(page, "Done")
+    assert page.inner_text(".mp-main b") != before
+    assert "recipe=" in page.url
+
+
+@pytest.mark.browser
+def test_another_parameter_makes_the_result_stale(visit):
+    page = visit("?suite=toy&recipe=" + _link("della"))
+    box = page.locator("#mp-form-box input.mp-box").first
+    box.fill("0.123")
+    box.press("Tab")
+    _said(page, "press Merge")
+    box.fill("77")
+    box.press("Tab")
+    page.wait_for_selector("#mp-status [data-tone=bad]")
+
+
+@pytest.mark.browser
+def test_a_cell_moves_every_panel(visit):
+    page = visit()
+    assert page.inner_text("#panel-spectrum h3").endswith("block 1, fc1")
+    plot = page.locator("#panel-overlap-depth .nsewdrag").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    plot.click(position={"x": box["width"] * 0.9, "y": box["height"] * 0.08})
+    page.wait_for_function("!document.querySelector('#panel-spectrum h3').textContent.endsWith('block 1, fc1')")
+    place = re.search(r"block (\d), (\w+)", page.inner_text("#panel-spectrum h3"))
+    assert page.locator("#mp-where select").first.input_value() == place[1]
+    assert page.locator("#mp-where select").last.input_value() == place[2]
+    page.wait_for_function("w => document.querySelector('#panel-overlap h3').textContent.includes(w)", arg=place[0])
+
+
+@pytest.mark.browser
+def test_the_keyboard_reaches_experts_and_places(visit):
+    page = visit()
+    page.locator(".mp-toggle input").first.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function("document.querySelector('#mp-card-box').textContent.includes('T = 3')")
+    page.locator("#mp-where select").first.select_option("2")
+    page.wait_for_function("document.querySelector('#panel-spectrum h3').textContent.includes('block 2')")
+    assert page.evaluate("document.activeElement.dataset.emit") in ("experts", "block")
+
+
+@pytest.mark.browser
+def test_the_address_brings_a_recipe_back(visit):
+    page = visit()
+    page.locator("#mp-method").select_option("ties")
+    page.wait_for_selector("#hp-ties-density")
+    before = page.url
+    page.locator("#hp-ties-density").fill("0.4")
+    page.locator("#hp-ties-density").press("Tab")
+    page.wait_for_function("before => location.href !== before", arg=before)
+    again = visit(page.url[page.url.index("?") :])
+    assert again.locator("#mp-method").input_value() == "ties"
+    assert again.locator("#hp-ties-density").input_value() == "0.4"
+
+
+@pytest.mark.browser
+def test_a_broken_address_says_so_and_opens(visit):
+    page = visit("?suite=toy&recipe=1nonsense")
+    _said(page, "does not hold a recipe")
+
+
+@pytest.mark.browser
+def test_dark_is_dark(visit):
+    page = visit(color_scheme="dark")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(int(n) for n in re.findall(r"\d+", ground)[:3]) < 60
+    paper = page.evaluate("getComputedStyle(document.querySelector('#panel-accuracy .main-svg')).background")
+    assert "255, 255, 255" not in paper
+
+
+@pytest.mark.browser
+def test_a_phone_scrolls_in_one_direction(visit):
+    page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    controls, answer = (page.locator(f"#{name}").bounding_box() for name in ("mp-controls", "mp-answer"))
+    assert controls["y"] < answer["y"]
+    assert page.locator("#mp-merge").bounding_box()["height"] >= 40
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_accessibility_finding(visit, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
+    page = visit(color_scheme=scheme)
+    _merge(page)
+    for tab in ("Merge", "All methods", "About"):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        page.wait_for_timeout(300)
+        found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        serious = [(v["id"], [n["target"] for n in v["nodes"]][:4]) for v in found if v["impact"] in ("serious", "critical")]
+        assert serious == [], tab
+
+
+def _link(method: str) -> str:
+    from merge_engine.recipe import Recipe
+
+    return Recipe("toy", ("stripes", "blob", "colour", "grain"), method).to_link()
