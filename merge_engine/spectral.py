@@ -72,7 +72,7 @@ def definite(factors: Factors, largest: float | None = None) -> Factors:
     if not size.numel():
         return factors
     keep = size > FLOOR * (size.max() if largest is None else largest)
-    return Factors(factors.U[:, keep], factors.s[keep], factors.Vh[keep])
+    return factors if keep.all() else Factors(factors.U[:, keep], factors.s[keep], factors.Vh[keep])
 
 
 def joined(parts: Sequence[Factors]) -> Factors:

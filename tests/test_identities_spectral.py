@@ -27,7 +27,7 @@ from merge_engine.svd import SvdStore, decompose, singular_values
 Q, FC1, FC2 = "blocks.0.q.weight", "blocks.0.fc1.weight", "blocks.1.fc2.weight"
 SHAPES = {Q: (8, 8), FC1: (12, 6), FC2: (6, 13), "blocks.0.fc1.bias": (12,), "embed.weight": (7, 5)}
 MATRICES = (Q, FC1, FC2)
-WUDI_END = ("wudi", {"solution": "closed form", "ridge": 1e-4})
+WUDI_END = ("wudi", {"solution": "closed-form", "ridge": 1e-4})
 STATIC = [
     ("tsv_m", {}),
     ("iso_c", {}),
@@ -94,7 +94,7 @@ def scaled(values: dict[str, torch.Tensor], factor: float) -> dict[str, torch.Te
         ("knots", {"rule": "sum", "scaling": 1, "others": "sum"}),
         ("knots", {"rule": "dare", "drop": 0, "scaling": 1}),
         ("wudi", {"others": "mean", "embeddings": "mean", "learning_rate": 0.1}),
-        ("wudi", {"others": "mean", "embeddings": "mean", "solution": "closed form", "ridge": 0.5}),
+        ("wudi", {"others": "mean", "embeddings": "mean", "solution": "closed-form", "ridge": 0.5}),
     ],
 )
 def test_one_expert_is_returned(key, options):
@@ -432,7 +432,7 @@ def test_knots_scopes_differ_and_dare_depends_on_the_seed_only():
     assert not torch.equal(runs[0], runs[2])
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"solution": "closed form", "ridge": 1.0}])
+@pytest.mark.parametrize("options", [{"steps": 0}, {"solution": "closed-form", "ridge": 1.0}])
 def test_the_path_of_wudi_starts_at_task_arithmetic(options):
     problem = problem_of(3)
     start = run(problem, "task_arithmetic", scaling=1)
@@ -455,7 +455,7 @@ def test_the_gradient_of_wudi():
 def test_the_closed_form_of_wudi_has_no_gradient_and_the_path_descends_to_it():
     problem = problem_of(4)
     D = [vectors(problem, t)[FC1].double() for t in range(4)]
-    end = run(problem, "wudi", solution="closed form", ridge=1e-9)[FC1].double()
+    end = run(problem, "wudi", solution="closed-form", ridge=1e-9)[FC1].double()
     A, B, _ = quadratic(torch.stack(D))
     assert (end @ A - B).norm() < 1e-5 * B.norm()
     losses = [
@@ -530,7 +530,7 @@ def test_regmean_on_task_matrices_is_the_end_of_wudi():
 
     problem = given_problem(rule)
     found = run(problem, "regmean", off_diagonal=1.0, ridge=1e-7)
-    end = run(problem, "wudi", solution="closed form", ridge=1e-7)
+    end = run(problem, "wudi", solution="closed-form", ridge=1e-7)
     assert gap(found, end, [Q, "blocks.1.fc1.weight"]) < 2e-3
 
 

@@ -240,7 +240,7 @@ def test_wudi_path(tasks):
 @pytest.mark.parametrize("ridge", [1e-6, 0.1])
 def test_wudi_closed_form(tasks, ridge):
     problem = problem_of(tasks)
-    merged = merge(problem, build("wudi", solution="closed form", ridge=ridge), ctx=fresh())
+    merged = merge(problem, build("wudi", solution="closed-form", ridge=ridge), ctx=fresh())
     for name in MATRICES:
         assert_near(merged.task_vector(name).double(), naive.wudi_end(vectors(problem, name), ridge), 1e-4)
 
@@ -378,7 +378,7 @@ def test_subspace_boosting(beta, scaling):
 
 @pytest.mark.parametrize(
     ("options", "alpha"),
-    [({}, None), ({"alpha_rule": "given", "alpha": 0.2}, 0.2), ({"alpha_rule": "one minus beta"}, 0.3)],
+    [({}, None), ({"alpha_rule": "given", "alpha": 0.2}, 0.2), ({"alpha_rule": "one-minus-beta"}, 0.3)],
 )
 def test_lines(options, alpha):
     problem = problem_of(3)

@@ -48,6 +48,10 @@ class IsoCts(TensorMerge):
     others: str = spectral.other_tensors()
     embeddings: str = spectral.embeddings()
 
+    def remarks(self, tasks: tuple[str, ...]) -> list[str]:
+        alone = "Iso-CTS flattens the spectrum of a single expert too, so it does not return that expert."
+        return [alone] if len(tasks) == 1 else []
+
     def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
         vectors = group.task_vectors
         done = spectral.untreated(group, vectors, self.others, self.embeddings)

@@ -27,7 +27,7 @@ class Lines(PostStep):
     Notes
     -----
     The paper replaces the scaling coefficient of the merge by α and β: follow a merge with scaling 1. For a single
-    expert it ties β = 1 − α (`alpha_rule="one minus beta"`). β has no published default; it is searched on
+    expert it ties β = 1 − α (`alpha_rule="one-minus-beta"`). β has no published default; it is searched on
     validation data in (0, 1].
     """
 
@@ -41,14 +41,14 @@ class Lines(PostStep):
                      step=0.05, symbol="β", sweep=(0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0))  # fmt: skip
     alpha_rule: str = hp(
         "norms", "Where α comes from: the norms as for several tasks, 1 − β as for one, or the number given.",
-        choices=("norms", "one minus beta", "given"),
+        choices=("norms", "one-minus-beta", "given"),
     )  # fmt: skip
     alpha: float = hp(0.3, "Scaling of the first block, under the rule 'given'.", low=-10, high=10, soft=(0, 2),
                       step=0.05, symbol="α")  # fmt: skip
 
     def prepare(self, groups: Groups, merged: StaticMerged, ctx: Context) -> float:
         """Return α."""
-        if self.alpha_rule == "one minus beta":
+        if self.alpha_rule == "one-minus-beta":
             return 1 - self.beta
         return self.alpha if self.alpha_rule == "given" else balanced(groups, merged)
 

@@ -55,7 +55,7 @@ class RegMean(TensorMerge):
         256, "Unlabelled inputs of every task.", low=1, high=4096, soft=(32, 512), step=32, symbol="N"
     )
     off_diagonal: float = hp(0.95, "Factor on the off-diagonal entries of the Gram matrices.", low=0, high=1,
-                             step=0.05, symbol="a", sweep=(0.6, 0.9, 0.95, 1.0))  # fmt: skip
+                             step=0.05, symbol="a", sweep=(0.1, 0.6, 0.95))  # fmt: skip
     ridge: float = hp(
         1e-6, "Ridge, relative to the mean diagonal of the summed Gram matrices.", low=1e-10, high=1
     )

@@ -52,6 +52,9 @@ class TsvM(TensorMerge):
     others: str = spectral.other_tensors()
     embeddings: str = spectral.embeddings()
 
+    def remarks(self, tasks: tuple[str, ...]) -> list[str]:
+        return ["With two experts TSV-M keeps half of the rank of each."] if len(tasks) == 2 else []
+
     def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
         vectors = group.task_vectors
         weights = per_expert(self.weights, vectors)

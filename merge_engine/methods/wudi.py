@@ -44,8 +44,8 @@ class Wudi(TensorMerge):
     )
 
     scaling: float = hp(1.0, "Scaling coefficient of the merged task vector.", low=-10, high=10, soft=(0, 2),
-                        step=0.05, symbol="λ")  # fmt: skip
-    solution: str = hp("path", "Follow Adam's path, or solve for its end.", choices=("path", "closed form"))
+                        step=0.05, symbol="λ", sweep=(0.6, 0.8, 1.0, 1.2))  # fmt: skip
+    solution: str = hp("path", "Follow Adam's path, or solve for its end.", choices=("path", "closed-form"))
     steps: int = hp(300, "Steps of Adam.", low=0, high=10_000, soft=(0, 1000), step=10)
     learning_rate: float = hp(1e-5, "Learning rate of Adam.", low=1e-8, high=1, soft=(1e-6, 1e-3))
     ridge: float = hp(1e-6, "Ridge of the closed form, relative to tr A / n.", low=1e-10, high=1, symbol="ε")
@@ -68,7 +68,7 @@ class Wudi(TensorMerge):
         done = spectral.untreated(group, vectors, self.others, self.embeddings)
         if done is not None:
             return done
-        return self._end(vectors) if self.solution == "closed form" else self._path(vectors, state)
+        return self._end(vectors) if self.solution == "closed-form" else self._path(vectors, state)
 
     def _path(self, vectors: Tensor, losses: dict[int, float]) -> Tensor:
         A, B, constant = quadratic(vectors)
