@@ -368,6 +368,25 @@ def test_iso_cts_rounds_halves_to_even(tasks, rank, same):
     assert (distance < 1e-5) == same
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (12, 6), (6, 13)])
+@pytest.mark.parametrize("rank", [1, 2])
+def test_low_rank_experts_against_the_naive_versions(shape, rank):
+    """Adapters: most singular vectors are arbitrary, and none of them may reach the result."""
+    draw = torch.Generator().manual_seed(7)
+    m, n = shape
+    pairs = [(torch.randn(m, rank, generator=draw), torch.randn(rank, n, generator=draw)) for _ in range(3)]
+    problem = of_vectors([{Q: a @ b} for a, b in pairs])
+    D = [vectors(problem, t)[Q].double() for t in range(3)]
+    assert gap(run(problem, "tsv_m"), {Q: naive.tsv_m(D)}) < 1e-5
+    assert gap(run(problem, "iso_c"), {Q: naive.iso_c(D)}) < 1e-5
+    for fraction in (0.0, 0.5, 0.8):
+        assert gap(run(problem, "iso_cts", fraction=fraction), {Q: naive.iso_cts(D, fraction)}) < 1e-5
+    summed = merge(
+        problem, build("task_arithmetic", scaling=1), (build("subspace_boosting", beta=0.5),), fresh()
+    )
+    assert gap({Q: summed.task_vector(Q)}, {Q: naive.subspace_boosting(sum(D), 0.5)}) < 1e-5
+
+
 # CART -------------------------------------------------------------------------------------------------------------
 
 

@@ -60,12 +60,13 @@ class IsoCts(TensorMerge):
         total = ctx.svd(vectors.sum(0))
         rank, count = len(total.s), len(vectors)
         own = min(round((rank - int(self.fraction * rank)) / count), rank // count)
-        common = total.top(rank - count * own)
+        chosen = total.top(rank - count * own)
+        common = spectral.definite(chosen, float(total.s[0]))
         parts = [residual(vector, total, len(common.s)).top(own) for vector in vectors] if own else []
-        level = torch.cat([part.s for part in (*parts, common)]).mean()
+        level = torch.cat([part.s for part in (*parts, chosen)]).mean()
         sizes = [float(vector.norm()) for vector in vectors]
         kept = [spectral.definite(part, size) for part, size in zip(parts, sizes, strict=False)]
-        (U, _, Vh), _ = spectral.orthogonalised([*kept, spectral.definite(common, float(total.s[0]))])
+        (U, _, Vh), _ = spectral.orthogonalised([*kept, common])
         return level * (U @ Vh)
 
 

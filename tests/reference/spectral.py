@@ -74,9 +74,10 @@ def iso_cts(D: Matrices, fraction: float = 0.8) -> Tensor:
         return iso_c(D)
     U, s, Vh = svd(sum(D))
     c = r - T * own
+    sure = min(c, rank_of(s))
     left, values, right = [], [], []
     for d in D:
-        rest = d - U[:, :c] @ U[:, :c].T @ d
+        rest = d - U[:, :sure] @ U[:, :sure].T @ d
         u, v, w = svd(rest)
         values += list(v[:own])
         for i in range(own):
@@ -84,7 +85,7 @@ def iso_cts(D: Matrices, fraction: float = 0.8) -> Tensor:
                 left.append(u[:, i])
                 right.append(w[i])
     values += list(s[:c])
-    for i in range(min(c, rank_of(s))):
+    for i in range(sure):
         left.append(U[:, i])
         right.append(Vh[i])
     mean = sum(values) / len(values)
