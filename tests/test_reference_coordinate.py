@@ -135,6 +135,12 @@ def test_one_expert_that_never_moved_and_one_tensor_that_nobody_moved(key, ctx):
     compare(key, {}, problem, ctx)
 
 
+@pytest.mark.parametrize("variant", ["vision", "top-level"])
+def test_pcb_clamps_several_entries_of_a_larger_model(variant, ctx):
+    problem = grid_problem(3, shapes={"embed.weight": (20, 20), "patch.weight": (2, 5, 10)}, seed=5)
+    compare("pcb", {"variant": variant, "ratio": 0.3}, problem, ctx)
+
+
 CANCELLING = [
     ("ties", {"density": 1.0, "scope": "global"}),
     ("ties", {"density": 1.0, "scope": "tensor"}),
