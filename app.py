@@ -28,7 +28,7 @@ CODE = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 
 def build_demo(bench: Workbench | None = None) -> gr.Blocks:
     """Build the page on a workbench."""
-    gr.set_static_paths([HERE / path for path in STATIC])
+    gr.set_static_paths([HERE / path for path in (*STATIC, "assets/icon.svg")])
     with gr.Blocks(title="MergeScope", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         bench = bench or Workbench()
         Api(bench).publish()
@@ -41,6 +41,7 @@ def launch_settings() -> dict[str, Any]:
     return {
         "theme": gr.themes.Base(font=TEXT, font_mono=CODE),
         "css_paths": [HERE / "assets/css/tokens.css", HERE / "assets/css/page.css"],
+        "favicon_path": HERE / "assets/icon.svg",
         "ssr_mode": False,
         "run_history": False,
         "enable_monitoring": False,

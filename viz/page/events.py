@@ -43,6 +43,8 @@ HIDDEN = {"api_visibility": "private"}
 WIDGETS = ("suites", "experts", "method", "form", "post", "post_form", "where", "metrics", "table")
 FIRST_LOOK = 32  # pictures of every task in the first estimate of the models alone
 ON, OFF = gr.update(interactive=True), gr.update(interactive=False)
+IDLE = {"merge": ON, "cancel": OFF}
+WAITING = "a merge that waits in the queue"
 
 
 class Events:
@@ -71,7 +73,7 @@ class Events:
                          **LIGHT, **HIDDEN)  # fmt: skip
         page.scatter.select(self.choose, page.some("session", "shown"), everything, **LIGHT, **HIDDEN)
         seen = page.some(*lenses.LENSES, "metrics", "measuring")
-        page.focus.turn(self.look, page.some("session", "shown"), seen, concurrency_id="look", concurrency_limit=2,
+        page.focus.turn(self.look, page.some("session", "shown"), seen, concurrency_id="look", concurrency_limit=4,
                           show_progress="hidden", trigger_mode="multiple", **HIDDEN)  # fmt: skip
 
     def open(self, request: gr.Request) -> dict[Any, Any]:
@@ -116,14 +118,18 @@ class Events:
             parts |= view.form_parts(after)
         return self.page.fill({"session": after, **parts, **self._after(after, shown, words, request)})
 
-    def start(self) -> tuple[str, Any, Any]:
+    def start(self, request: gr.Request) -> tuple[str, Any, Any]:
         """Answer the button at once; the merge follows in the queue, ahead of what was only being prepared."""
         self.tickets.want("prepare", "")
+        self.tickets.take(visitor(request), WAITING)
         return view.status("Waiting for a free place …", tone="busy"), OFF, ON
 
     def merge(self, session: Session, request: gr.Request) -> Iterator[dict[Any, Any]]:
-        """Merge and score the session's recipe, streaming."""
+        """Merge and score the session's recipe, streaming, unless it was cancelled while it waited."""
         yield gr.skip()
+        if self.tickets.held(visitor(request)).cancelled:
+            yield self.page.fill({"status": view.status("Cancelled before it began.", tone="stale"), **IDLE})
+            return
         yield from self._stream(session, request)
 
     def rescale(self, session: Session, event: gr.EventData, request: gr.Request) -> Iterator[dict[Any, Any]]:
@@ -131,7 +137,9 @@ class Events:
         yield gr.skip()
         try:
             after = acts.perform(session, {**said(event), "act": "set"})
-            if self.bench.merged(state.recipe(after)) is None:
+            recipe = state.recipe(after)
+            known = self.bench.record.known(recipe)
+            if self.bench.merged(recipe) is None or (known is not None and not known.partial):
                 return
         except MergeError:
             return
@@ -166,11 +174,12 @@ class Events:
         if not session.suite:
             return
         focus = lenses.focus_of(session, self._recipe(session, shown))
-        ticket = self.tickets.take(f"look {visitor(request)}", focus.key)
-        yield from map(self.page.fill, lenses.lens_steps(self.bench, focus, ticket.going))
+        name = f"look {visitor(request)}"
+        fresh = self.tickets.held(name).what.partition("||")[0] != focus.about
+        ticket = self.tickets.take(name, focus.key)
+        yield from map(self.page.fill, lenses.lens_steps(self.bench, focus, ticket.going, fresh=fresh))
 
     def _stream(self, session: Session, request: gr.Request) -> Generator[dict[Any, Any], None, None]:
-        idle = {"merge": ON, "cancel": OFF}
         ticket = None
         try:
             recipe = state.recipe(session)
@@ -179,13 +188,13 @@ class Events:
                 if run.phase == "stopped" and not ticket.cancelled:
                     return
                 yield self.page.fill(self._shown(session, run) | {"cancel": ON if run.partial else OFF})
-            yield self.page.fill({**idle, "cost": view.cost_line(self.bench, session)})
+            yield self.page.fill({**IDLE, "cost": view.cost_line(self.bench, session)})
         except MergeError as error:
-            yield self.page.fill({"status": view.status(str(error), tone="bad"), **idle})
+            yield self.page.fill({"status": view.status(str(error), tone="bad"), **IDLE})
         except Exception as error:
             LOG.exception("a merge failed")
             words = f"The merge failed: {type(error).__name__}: {error}. The log has the details."
-            yield self.page.fill({"status": view.status(words, tone="bad"), **idle})
+            yield self.page.fill({"status": view.status(words, tone="bad"), **IDLE})
 
     def _shown(self, session: Session, run: Run) -> dict[str, Any]:
         """Return the parts of a run; while it merges, the answer before it stays."""

@@ -15,8 +15,8 @@ from .session import Session
 from .widget import Link, Signal, Status, Widget
 
 BRAND = (
-    '<div class="mp-brand"><h1>MergeScope</h1>'
-    "<p>See what happens when fine-tuned models are merged.</p></div>"
+    '<div class="mp-brand"><img src="gradio_api/file=assets/icon.svg" alt="" width="34" height="34">'
+    "<div><h1>MergeScope</h1><p>See what happens when fine-tuned models are merged.</p></div></div>"
 )
 INTRO = (
     '<dl class="mp-headline"><div class="mp-tile mp-main"><dt>merged model</dt>'
@@ -112,12 +112,13 @@ def _answer() -> dict[str, Any]:
         parts["measuring"] = Status(elem_id="mp-measuring")
     with gr.Row(elem_classes="mp-panels"):
         with gr.Column(elem_classes="mp-stack"):
-            parts |= {name: _panel(module) for name, module in (("accuracy", accuracy), ("spectrum", spectrum))}
+            for name, module in (("accuracy", accuracy), ("spectrum", spectrum), ("depths", overlap_depth)):
+                parts[name] = _panel(module)
         with gr.Column(elem_classes="mp-stack"):
             with gr.Column(elem_classes="mp-panel", elem_id="mp-interference"):
                 parts["metrics"] = Widget(elem_id="mp-metrics")
                 parts["interference"] = _panel(interference)
-            parts |= {name: _panel(module) for name, module in (("overlap", overlap), ("depths", overlap_depth))}
+            parts["overlap"] = _panel(overlap)
     return parts
 
 

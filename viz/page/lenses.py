@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Generator
+from types import ModuleType
 from typing import Any
 
 from merge_engine.contract import Step
@@ -13,7 +15,7 @@ from merge_engine.metrics import Measured, registry
 from merge_engine.recipe import Recipe
 from merge_engine.suite import load_suite
 from viz import theme
-from viz.panel import Drawing, draw
+from viz.panel import Drawing, draw, empty
 from viz.panels import interference, overlap, overlap_depth, spectrum
 
 from .measure import FIRST_METRIC, Ask, metrics, uses_merge
@@ -21,6 +23,7 @@ from .session import Session
 from .view import Parts, menu, status
 from .workbench import Workbench
 
+PATIENCE = 0.1  # seconds between two looks whether a merge still runs
 LENSES = {"spectrum": spectrum, "overlap": overlap, "depths": overlap_depth, "interference": interference}
 
 
@@ -36,10 +39,15 @@ class Focus:
     recipe: Recipe | None = None
 
     @property
+    def about(self) -> str:
+        """A word for what is compared, wherever one looks."""
+        return "|".join((self.suite, *self.experts))
+
+    @property
     def key(self) -> str:
         """A word that differs whenever something else would be drawn."""
         digest = self.recipe.digest if self.recipe else ""
-        return "|".join((self.suite, *self.experts, self.metric, str(self.block), self.kind, digest))
+        return "||".join((self.about, self.metric, str(self.block), self.kind, digest))
 
 
 def focus_of(session: Session, recipe: Recipe | None) -> Focus:
@@ -49,12 +57,18 @@ def focus_of(session: Session, recipe: Recipe | None) -> Focus:
     return Focus(session.suite, session.experts, metric, session.block, session.kind, beside)
 
 
-def lens_steps(bench: Workbench, focus: Focus, going: Callable[[], bool]) -> Generator[Parts, None, None]:
-    """Yield parts as they are measured: the chosen matrix first, then everything by depth."""
+def lens_steps(
+    bench: Workbench, focus: Focus, going: Callable[[], bool], *, fresh: bool = False
+) -> Generator[Parts, None, None]:
+    """Yield parts as they are measured: the chosen matrix first, then everything by depth.
+
+    `fresh` says that the panels show other experts, or nothing, so that they are emptied first.
+    """
     merged = bench.merged(focus.recipe) if focus.recipe else None
     yield {"metrics": metric_menu(focus, merged), "measuring": status("")}
+    if len(focus.experts) < 2 or fresh:
+        yield {name: _waiting(module, focus) for name, module in LENSES.items()}
     if not focus.experts:
-        yield {name: draw(module, None) for name, module in LENSES.items()}
         return
     here = Ask(focus.suite, focus.experts, "spectrum", focus.block, focus.kind)
     for name, ask, drawn in (
@@ -69,7 +83,7 @@ def lens_steps(bench: Workbench, focus: Focus, going: Callable[[], bool]) -> Gen
         try:
             measured = yield from _measured(bench, ask, merged if ask.merged else None, going)
         except MergeError as error:
-            yield {name: Drawing({"": _sentence(str(error))}, {}, "")}
+            yield {name: _sentence(str(error))}
             continue
         if measured is None:
             return
@@ -86,10 +100,12 @@ def metric_menu(focus: Focus, merged: Merged | None) -> str:
 def _measured(
     bench: Workbench, ask: Ask, model: Merged | None, going: Callable[[], bool]
 ) -> Generator[Parts, None, Measured | None]:
-    """Measure, telling now and then how far it is."""
+    """Measure, telling now and then how far it is; what is measured through all blocks gives way to merges."""
     steps = bench.measures.steps(ask, model, going)
     try:
         while True:
+            while ask.block is None and bench.busy and going():
+                time.sleep(PATIENCE)
             step: Step = next(steps)
             if step.total > 8 and step.done % 6 == 0:
                 yield {"measuring": status(f"measuring {registry()[ask.metric].title.lower()}", done=step.done,
@@ -124,7 +140,10 @@ def _colors(focus: Focus) -> dict[str, str]:
     return theme.colors(load_suite(focus.suite).task_of)
 
 
-def _sentence(text: str) -> Any:
-    from viz.panel import empty
+def _waiting(module: ModuleType, focus: Focus) -> Drawing:
+    """Return an empty panel that says whether something is coming."""
+    return draw(module, None) if len(focus.experts) < 2 else _sentence("Measuring …")
 
-    return empty(text)
+
+def _sentence(text: str) -> Drawing:
+    return Drawing({"": empty(text)}, {}, "")

@@ -79,6 +79,10 @@ class Tickets:
                 self._held.popitem(last=False)[1].ended = True
             return ticket
 
+    def held(self, visitor: str) -> Ticket:
+        """Return the visitor's last ticket, or one for nothing."""
+        return self._held.get(visitor) or Ticket("")
+
     def want(self, visitor: str, what: str) -> None:
         """End the visitor's computation unless it is this one."""
         held = self._held.get(visitor)

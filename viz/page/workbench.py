@@ -39,9 +39,22 @@ class Workbench:
         self.shelf, self.svd, self.record = Shelf(memory), svd or SvdStore(), Record()
         self.measures = Measures(self.svd)
         self._rates: dict[tuple[str, str], float] = {}
+        self._active = 0
+
+    @property
+    def busy(self) -> bool:
+        """True while somebody merges or scores; what can wait should."""
+        return self._active > 0
 
     def run(self, recipe: Recipe, going: Going = lambda: True) -> Runs:
         """Merge unless the same merge is kept at any scaling, then score; remembers what it measured."""
+        self._active += 1
+        try:
+            return (yield from self._run(recipe, going))
+        finally:
+            self._active -= 1
+
+    def _run(self, recipe: Recipe, going: Going) -> Runs:
         started = time.perf_counter()
         merged = kept = self.merged(recipe)
         if merged is None:
