@@ -552,6 +552,7 @@ def test_accuracy_functions_at_their_ends():
     assert accuracy_module.mean_entropy(np.eye(3)) == 0
     assert accuracy_module.expected_calibration_error([1.0, 1.0], [1, 1]) == 0
     close(accuracy_module.expected_calibration_error([1.0, 1.0], [0, 1]), 0.5, 1e-12)
+    close(accuracy_module.expected_calibration_error([0.2, 0.1, 0.3], [0, 1, 0], 5), 1 / 3, 1e-12)  # 0.2 is in (0, 0.2]
     assert np.isnan(accuracy_module.expected_calibration_error([], []))
     close(accuracy_module.accuracy_improvement([0.6, 0.9, 0.5], [0.8, 0.8, 0.5], [0.4, 0.4, 0.5]), [0.5, 1.25, np.nan])
     assert np.isnan(accuracy_module.accuracy_improvement(0.6, 0.3, 0.4)), "an expert below zero-shot"
