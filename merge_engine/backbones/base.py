@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from merge_engine.contract import MATRIX_KINDS, Place
 from merge_engine.errors import WeightsError
+
+_ONE_AT_A_TIME = threading.RLock()  # functional_call swaps the parameters of a module that threads share
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class Backbone(ABC):
             )
         args, kwargs = self.call(inputs)
         chosen = {name: weights[name] for name in names}
-        return torch.func.functional_call(module, chosen, args, kwargs)
+        with _ONE_AT_A_TIME:
+            return torch.func.functional_call(module, chosen, args, kwargs)
 
     def features(self, module: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Features (N, D) in float32, differentiable in the weights."""
