@@ -15,7 +15,7 @@ SCRIPTS = (
     "assets/js/panel.js",
 )
 PANEL = """<figure class="ms-panel" data-panel="${panel}">
-<figcaption><div class="ms-head"><h3>${title}</h3><div class="ms-tools"></div></div>
+<figcaption><div class="ms-head"><h3 role="heading" aria-level="2">${title}</h3><div class="ms-tools"></div></div>
 <p class="ms-about"></p></figcaption>
 <div class="ms-views" role="group" aria-label="Views"></div>
 <div class="ms-empty" style="min-height:${height}px" hidden></div>

@@ -62,6 +62,7 @@
       const { x = [], y = [] } = meta.axes;
       const roles = new Set([...x, ...y].flatMap(([, part]) => Object.keys(part)));
       const both = x.length > 0 && y.length > 0;
+      const edge = plot._fullData.some((trace) => trace.type === "heatmap");
       const find = (places, axis, wanted) =>
         places.filter(([, part]) => matches(part, wanted)).map(([place]) => span(axis, place));
       return variants(address, roles).flatMap((wanted) => {
@@ -71,7 +72,7 @@
         const soft = !both || !across.length || !down.length;
         const xs = across.length ? across : [[xaxis._offset, xaxis._length]];
         const ys = down.length ? down : [[yaxis._offset, yaxis._length]];
-        return xs.flatMap((left) => ys.map((top) => ({ x: left, y: top, soft })));
+        return xs.flatMap((left) => ys.map((top) => ({ x: left, y: top, soft, edge })));
       });
     }
 
@@ -116,9 +117,9 @@
     return [axis._offset + ends[0], ends[1] - ends[0]];
   }
 
-  function rectangle({ x, y, soft }, name) {
+  function rectangle({ x, y, soft, edge }, name) {
     const node = document.createElement("div");
-    node.className = soft ? `${name} ms-soft` : name;
+    node.className = soft ? `${name} ms-soft${edge ? " ms-edge" : ""}` : name;
     Object.assign(node.style, { left: `${x[0]}px`, width: `${x[1]}px`, top: `${y[0]}px`, height: `${y[1]}px` });
     return node;
   }

@@ -214,8 +214,8 @@ def _key(first: tuple[TaskAccuracy, float]) -> list[dict]:
 
 
 def _narrow_key(first: tuple[TaskAccuracy, float]) -> dict[str, float]:
-    places = _key_places(first[0], 36, 8, 92)
-    return {f"layout.annotations.{i}.x": x for i, (_, x) in enumerate(places)}
+    places = _key_places(first[0], 46, -4, 94)
+    return {"layout.margin.r": 54} | {f"layout.annotations.{i}.x": x for i, (_, x) in enumerate(places)}
 
 
 def _key_places(score: TaskAccuracy, gap: float, low: float, high: float) -> list[tuple[str, float]]:

@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from merge_engine.metrics import Measured, Metric
 
 TITLE = "Interference"
-ABOUT = (
-    "Click a cell to look at that place, or that pair, in every panel. "
-    "The orange line on the colour strip is what unrelated experts would show."
-)
+ABOUT = "Click a cell to look at that place, or that pair, in every panel."
+CHANCE = "The orange line is what unrelated experts would show."
 EMPTY = "Nothing measured yet. Choose two or more experts and a measurement."
 # Read against chance: above it one colour, below it the other.
 AROUND_CHANCE = frozenset({"SignConflict.agreement", "Cancellation.ratio", "Cancellation.pair"})
@@ -40,7 +38,8 @@ def VIEWS(data: Interference) -> dict[str, str]:
     axes = {n: q.axes for n, q in declared.items() if n not in chance and q.axes in SHAPES}
     names = sorted(axes, key=lambda n: n != data.metric.headline)
     alike = len({axes[n] for n in names}) == 1
-    return {n: heat.words(n) if alike else f"{heat.words(n)}, by {SHAPES[axes[n]]}" for n in names}
+    words = {n: heat.words(n).capitalize() for n in names}
+    return {n: words[n] if alike else f"{words[n]}, by {SHAPES[axes[n]]}" for n in names}
 
 
 def figure(data: Interference, *, view: str, block: int | None = None, kind: str | None = None) -> go.Figure:
@@ -61,8 +60,8 @@ def figure(data: Interference, *, view: str, block: int | None = None, kind: str
             result = heat.experts_by_depth(cells, blocks, kinds, models, scale, sentence)
         else:
             result = heat.by_depth(cells, blocks, kinds, scale, heat.sentence("<b>block %{x}, %{y}</b>", scale))
-    own = {"title": title, "about": f"{heat.words(view).capitalize()}: {quantity.help} {ABOUT}"}
-    return result.update_layout(meta={**result.layout.meta, **own})
+    about = [f"{heat.words(view).capitalize()}: {quantity.help}", ABOUT, *([CHANCE] if scale.chance is not None else [])]
+    return result.update_layout(meta={**result.layout.meta, "title": title, "about": " ".join(about)})
 
 
 def rows(data: Interference, *, view: str, block: int | None = None, kind: str | None = None):
