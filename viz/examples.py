@@ -72,8 +72,9 @@ def subspaces(experts: Sequence[str] = EXPERTS, *, blocks: int = 12, k: int = 48
     shape, angles = related.shape, np.zeros((*related.shape, 1))
     chance = np.full(shape, k / width)
     overlap = chance + (1 - chance) * related * 0.6
+    distance = np.sqrt(k * (1 - overlap))
     return Subspaces(
-        models, where, overlap, 0.8 * overlap, chance, chance, *(np.sqrt(k * (1 - overlap)) for _ in range(4)),
+        models, where, overlap, 0.8 * overlap, chance, chance, distance, distance, distance, distance,
         angles, angles, angles, angles, np.full(shape[:2], float(k)),
     )  # fmt: skip
 

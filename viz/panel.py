@@ -39,7 +39,7 @@ class Drawing:
     def to_json(self) -> str:
         """Return what the browser reads: one figure, or several by view."""
         if len(self.figures) == 1:
-            return self.figures[self.view].to_json()
+            return str(self.figures[self.view].to_json())
         views = ",".join(f"{json.dumps(key)}:{figure.to_json()}" for key, figure in self.figures.items())
         return (
             f'{{"views":{{{views}}},"labels":{json.dumps(dict(self.labels))},"view":{json.dumps(self.view)}}}'
@@ -69,13 +69,14 @@ def draw(
         own = {"table": {"columns": list(columns), "rows": [[_plain(cell) for cell in row] for row in rows]}}
         words = {"panel": name, "title": panel.TITLE, "about": panel.ABOUT, **(figure.layout.meta or {})}
         figures[key] = figure.update_layout(meta={**words, **own, **({"selected": dict(selected)} if selected else {})})
-    return Drawing(figures, labels, view if view in figures else next(iter(figures)))
+    return Drawing(figures, labels, view if view and view in figures else next(iter(figures)))
 
 
 def views(panel: ModuleType, data: Any) -> dict[str, str]:
     """Return the views of a panel by key: its VIEWS, which may depend on the data."""
-    declared = getattr(panel, "VIEWS", {})
-    return dict(declared(data) if callable(declared) else declared)
+    declared: Any = getattr(panel, "VIEWS", {})
+    found: Mapping[str, str] = declared(data) if callable(declared) else declared
+    return dict(found)
 
 
 def empty(sentence: str, *, panel: str = "", height: int = 180) -> go.Figure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -96,7 +97,7 @@ def rows(data: Sequence[TaskAccuracy]) -> tuple[list[str], list[list]]:
 def average(data: Sequence[TaskAccuracy]) -> TaskAccuracy:
     """Return the mean over seen tasks of every number that all of them have."""
     seen = [score for score in data if score.seen] or list(data)
-    means = {
+    means: dict[str, Any] = {
         field: sum(getattr(s, field) for s in seen) / len(seen)
         for field in WORDS
         if seen and all(s.known(field) for s in seen)
@@ -150,7 +151,7 @@ def _tracks(lines: Lines) -> list[go.Scatter]:
         ends = [getattr(score, field) for field in WORDS if score.known(field)]
         if ends:
             _segment(track, min(ends), max(ends), y)
-        if score.known("merged") and score.known("pretrained"):
+        if score.merged is not None and score.pretrained is not None:
             _segment(gain, score.pretrained, score.merged, y)
         if score.known("merged") and score.interval:
             _segment(interval, *score.interval, y)

@@ -21,6 +21,8 @@ WORDS = {
     "masks": "Left, entries that no expert needs; then those of one expert; then those that several share.",
 }
 
+LINES = (("strength", "weighted mean", theme.INK, 4), ("strength_chance", "random", theme.CHANCE, 20))
+
 
 def figure(data: SignConflict | MaskCounts, *, block: int | None = None, kind: str | None = None) -> go.Figure:
     """Return bars of shares in one place; for signs with the mean and what random signs would give."""
@@ -43,9 +45,8 @@ def figure(data: SignConflict | MaskCounts, *, block: int | None = None, kind: s
         yaxis=theme.axis("entries, %", rangemode="tozero", automargin=True, fixedrange=True),
         meta={"title": title, "about": about},
     )
-    if signs:
-        _line(result, float(data.strength[row]), "weighted mean", theme.INK, 4)
-        _line(result, float(data.strength_chance[row]), "random", theme.CHANCE, 20)
+    for name, text, color, above in (LINES if signs else ()):
+        _line(result, float(getattr(data, name)[row]), text, color, above)
     return result
 
 

@@ -60,8 +60,9 @@ def figure(data: Interference, *, view: str, block: int | None = None, kind: str
             result = heat.experts_by_depth(cells, blocks, kinds, models, scale, sentence)
         else:
             result = heat.by_depth(cells, blocks, kinds, scale, heat.sentence("<b>block %{x}, %{y}</b>", scale))
-    about = [f"{heat.words(view).capitalize()}: {quantity.help}", ABOUT, *([CHANCE] if scale.chance is not None else [])]
-    return result.update_layout(meta={**result.layout.meta, "title": title, "about": " ".join(about)})
+    about = f"{heat.words(view).capitalize()}: {quantity.help} {ABOUT}"
+    about += f" {CHANCE}" if scale.chance is not None else ""
+    return result.update_layout(meta={**result.layout.meta, "title": title, "about": about})
 
 
 def rows(data: Interference, *, view: str, block: int | None = None, kind: str | None = None):
