@@ -75,7 +75,7 @@ def draw(
 def views(panel: ModuleType, data: Any) -> dict[str, str]:
     """Return the views of a panel by key: its VIEWS, which may depend on the data."""
     declared: Any = getattr(panel, "VIEWS", {})
-    found: Mapping[str, str] = declared(data) if callable(declared) else declared
+    found: Any = declared(data) if callable(declared) else declared
     return dict(found)
 
 
