@@ -224,12 +224,20 @@ def test_a_low_rank_merge_ends_its_line():
 def test_chance_is_drawn_and_the_diagonal_left_out(panel, data):
     for figure in figures(draw(panel, data)):
         layout = figure["layout"]
-        assert layout["shapes"][0]["x0"] == pytest.approx(48 / 384)
-        assert layout["annotations"][0]["text"] == "chance .125" or "chance .12" in layout["annotations"][0]["text"]
+        assert layout["shapes"][-1]["x0"] in (0, pytest.approx(48 / 384, rel=0.05))
+        assert layout["annotations"][-1]["text"].startswith("chance .")
         low, high = layout["xaxis2"]["range"]
-        assert low <= 48 / 384 <= high
+        assert all(low <= shape["x0"] <= high for shape in layout["shapes"])
     if panel is overlap:
         assert panel.figure(data).data[0].text[0][0] == ""
+
+
+def test_matrices_of_other_shapes_have_chance_levels_of_their_own():
+    (left, right, *_) = figures(draw(overlap_depth, examples.subspaces()))
+    assert [a["text"] for a in left["layout"]["annotations"]] == ["chance .031 fc1", "chance .125 others"]
+    assert [a["text"] for a in right["layout"]["annotations"]] == ["chance .125"]
+    assert heat.levels(np.array([[0.1], [0.2], [0.3], [0.4]]), "abcd") == ((0.25, ""),)
+    assert heat.levels(np.full((2, 1), np.nan), "ab") == ()
 
 
 def test_signed_numbers_diverge_from_zero_and_shares_from_chance():
@@ -237,9 +245,9 @@ def test_signed_numbers_diverge_from_zero_and_shares_from_chance():
     assert signed.centre == 0
     assert signed.low == -signed.high
     assert signed.colors == theme.DIVERGING
-    around = heat.Scale.of(np.array([0.5, 0.7]), "agreement", chance=0.5, centre=0.5)
+    around = heat.Scale.of(np.array([0.5, 0.7]), "agreement", chance=((0.5, ""),), centre=0.5)
     assert (around.low, around.high) == pytest.approx((0.3, 0.7))
-    plain = heat.Scale.of(np.array([0.1, 0.9]), "share", chance=0.95)
+    plain = heat.Scale.of(np.array([0.1, 0.9]), "share", chance=((0.95, ""),))
     assert (plain.low, plain.high, plain.colors) == (0.0, 0.95, theme.SEQUENTIAL)
     assert heat.Scale.of(np.array([np.nan]), "nothing").high > 0
     assert heat.Scale.of(np.array([2.0, 2.0]), "one value").high > 2

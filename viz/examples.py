@@ -71,10 +71,12 @@ def subspaces(experts: Sequence[str] = EXPERTS, *, blocks: int = 12, k: int = 48
     models, where, related = tuple(experts), rows(blocks), affinity(experts, blocks)
     shape, angles = related.shape, np.zeros((*related.shape, 1))
     chance = np.full(shape, k / width)
-    overlap = chance + (1 - chance) * related * 0.6
+    wide = np.array([r.kind == "fc1" for r in where])
+    left = np.where(wide[:, None, None], chance / 4, chance)
+    overlap = left + (1 - left) * related * 0.6
     distance = np.sqrt(k * (1 - overlap))
     return Subspaces(
-        models, where, overlap, 0.8 * overlap, chance, chance, distance, distance, distance, distance,
+        models, where, overlap, 0.8 * overlap, left, chance, distance, distance, distance, distance,
         angles, angles, angles, angles, np.full(shape[:2], float(k)),
     )  # fmt: skip
 

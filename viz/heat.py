@@ -14,32 +14,34 @@ from . import theme
 STRIP = 66  # pixels below a heat map that its colour strip needs
 
 
+Levels = tuple[tuple[float, str], ...]  # chance levels and what each belongs to
+
+
 @dataclass(frozen=True)
 class Scale:
-    """The colour axis: a title with its unit, a range, the value at the middle of a diverging one, and chance."""
+    """The colour axis: a title with its unit, a range, the middle of a diverging one, and where chance lies on it."""
 
     title: str
     low: float
     high: float
     centre: float | None = None
-    chance: float | None = None
-    chance_words: str = "chance"
+    chance: Levels = ()
+    word: str = "chance"
 
     @classmethod
-    def of(cls, values: np.ndarray, title: str, *, chance: float | None = None, centre: float | None = None,
-           chance_words: str = "chance") -> Scale:
+    def of(cls, values: np.ndarray, title: str, *, chance: Levels = (), centre: float | None = None,
+           word: str = "chance") -> Scale:  # fmt: skip
         """Return the scale that spans finite values and chance; negative values make it diverge from zero."""
         known = values[np.isfinite(values)]
         low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
         if centre is None and low < 0:
             centre = 0.0
-        if chance is not None:
-            low, high = min(low, chance), max(high, chance)
+        low, high = min(low, *(v for v, _ in chance), low), max(high, *(v for v, _ in chance), high)
         if centre is not None:
             reach = max(abs(high - centre), abs(centre - low)) or 1.0
-            return cls(title, centre - reach, centre + reach, centre, chance, chance_words)
+            return cls(title, centre - reach, centre + reach, centre, chance, word)
         low = 0.0 if 0 <= low <= 0.35 * high else low
-        return cls(title, low, high if high > low else low + 1.0, None, chance, chance_words)
+        return cls(title, low, high if high > low else low + 1.0, None, chance, word)
 
     @property
     def colors(self) -> list:
@@ -66,18 +68,44 @@ def off_diagonal(values: np.ndarray) -> np.ndarray:
 
 
 def sentence(place: str, scale: Scale) -> str:
-    """Return the hover text of a cell: where it is, its value, and chance."""
-    beside = f"<br>{scale.chance_words} {scale.chance:.3f}" if scale.chance is not None else ""
-    return f"{place}<br>{scale.title} %{{z:.3f}}{beside}"
+    """Return the hover text of a cell: where it is and its value."""
+    return f"{place}<br>{scale.title} %{{z:.3f}}"
+
+
+def level(expected: np.ndarray) -> Levels:
+    """Return the one chance level of drawn cells: the mean of those that are known."""
+    known = expected[np.isfinite(expected)]
+    return ((float(known.mean()), ""),) if known.size else ()
+
+
+def levels(expected: np.ndarray, kinds: Sequence[str]) -> Levels:
+    """Return the chance levels of (kinds, blocks, ...): up to three where kinds differ, otherwise their mean.
+
+    Matrices of other shapes have other chance levels, and one line for all would make some look below chance.
+    """
+    groups: dict[str, list[str]] = {}
+    known = {kind: value for kind, values in zip(kinds, expected, strict=True) for value, _ in level(values)}
+    for kind, value in known.items():
+        groups.setdefault(f"{value:.2g}", []).append(kind)
+    if not 1 < len(groups) <= 3:
+        return level(expected)
+    largest = max(groups.values(), key=len)
+    return tuple(
+        (known[named[0]], "others" if named is largest else " ".join(named))
+        for named in sorted(groups.values(), key=lambda named: known[named[0]])
+    )
 
 
 def cells(x: Sequence[Any], y: Sequence[Any], z: np.ndarray, scale: Scale, *, hover: str, text: bool = False,
-          gap: float = 1, **changes: Any) -> go.Heatmap:
-    """Return a heat map of float32 cells, (len(y), len(x)); `hover` is its sentence."""
+          gap: float = 1, expected: np.ndarray | None = None) -> go.Heatmap:  # fmt: skip
+    """Return a heat map of float32 cells, (len(y), len(x)); `hover` is its sentence, `expected` its chance levels."""
     trace = go.Heatmap(
         x=list(x), y=list(y), z=np.asarray(z, np.float32), zmin=scale.low, zmax=scale.high, colorscale=scale.colors,
-        showscale=False, xgap=gap, ygap=gap, hoverongaps=False, hovertemplate=hover + "<extra></extra>", **changes,
+        showscale=False, xgap=gap, ygap=gap, hoverongaps=False, hovertemplate=hover + "<extra></extra>",
     )  # fmt: skip
+    if expected is not None and np.isfinite(expected).any():
+        beside = f"<br>{scale.word} %{{customdata:.3f}}<extra></extra>"
+        trace.update(customdata=np.asarray(expected, np.float32), hovertemplate=hover + beside)
     if text:
         trace.update(text=[[number(v, _digits(scale, 3)) for v in line] for line in z], texttemplate="%{text}")
     return trace
@@ -108,17 +136,20 @@ def strip(scale: Scale, values: np.ndarray, plot_height: float) -> tuple[list[An
     return [bar, rug], layout
 
 
-def chance_line(scale: Scale) -> tuple[list[dict], list[dict]]:
-    """Return the shape and the words that mark chance on the colour strip."""
-    if scale.chance is None or not np.isfinite(scale.chance):
-        return [], []
-    share = (scale.chance - scale.low) / ((scale.high - scale.low) or 1)
-    line = {"type": "line", "xref": "x2", "yref": "y2", "x0": scale.chance, "x1": scale.chance, "y0": -0.5, "y1": 1.1,
-            "line": {"color": theme.CHANCE, "width": 2}}
-    words = theme.label(f"{scale.chance_words} {number(scale.chance, _digits(scale))}", scale.chance, 1.1, xref="x2",
-                        yref="y2", color=theme.CHANCE, yanchor="bottom", yshift=-2,
-                        xanchor="left" if share < 0.25 else "right" if share > 0.75 else "center")
-    return [line], [words]
+def chance_lines(scale: Scale) -> tuple[list[dict], list[dict]]:
+    """Return the shapes and the words that mark chance on the colour strip; words that would collide are stacked."""
+    shapes, labels, last = [], [], -1.0
+    for value, owner in scale.chance:
+        share = (value - scale.low) / ((scale.high - scale.low) or 1)
+        shapes.append({"type": "line", "xref": "x2", "yref": "y2", "x0": value, "x1": value, "y0": -0.5, "y1": 1.1,
+                       "line": {"color": theme.CHANCE, "width": 2}})  # fmt: skip
+        decimals = _digits(scale) if abs(value) >= 1 else 3 if abs(value) >= 0.01 or not value else 4
+        text = f"{scale.word} {number(value, decimals)} {owner}".rstrip()
+        side = "left" if share < 0.25 else "right" if share > 0.75 else "center"
+        labels.append(theme.label(text, value, 1.1, xref="x2", yref="y2", color=theme.CHANCE, yanchor="bottom",
+                                  yshift=11 if share - last < 0.3 else -2, xanchor=side))  # fmt: skip
+        last = share if share - last >= 0.3 else -1.0
+    return shapes, labels
 
 
 def picture(traces: Sequence[Any], scale: Scale, values: np.ndarray, *, xaxis: Mapping[str, Any],
@@ -127,7 +158,7 @@ def picture(traces: Sequence[Any], scale: Scale, values: np.ndarray, *, xaxis: M
     plot = rows * row_height + STRIP
     result = theme.figure(height=plot + top + 40, margin={"r": 20, "t": top})
     extra, axes = strip(scale, values, plot)
-    shapes, words = chance_line(scale)
+    shapes, words = chance_lines(scale)
     result.add_traces([*traces, *extra])
     result.update_layout(
         xaxis={**theme.axis(showgrid=False, fixedrange=True, automargin=True, anchor="y"), **xaxis},
@@ -138,9 +169,9 @@ def picture(traces: Sequence[Any], scale: Scale, values: np.ndarray, *, xaxis: M
     return result
 
 
-def pairs(values: np.ndarray, names: Sequence[str], scale: Scale, hover: str) -> go.Figure:
+def pairs(values: np.ndarray, names: Sequence[str], scale: Scale, hover: str, expected: np.ndarray) -> go.Figure:
     """Return expert against expert, (T, T), first expert on top; missing values stay blank."""
-    trace = cells(names, names, values, scale, hover=hover, text=len(names) <= 12, gap=1.5)
+    trace = cells(names, names, values, scale, hover=hover, text=len(names) <= 12, gap=1.5, expected=expected)
     at, shown, narrow = list(range(len(names))), theme.shorts(names, 12), theme.shorts(names, 7)
     ticks = {"type": "category", "tickvals": at, "ticktext": shown}
     return picture(
@@ -155,10 +186,11 @@ def pairs(values: np.ndarray, names: Sequence[str], scale: Scale, hover: str) ->
     )  # fmt: skip
 
 
-def by_depth(values: np.ndarray, blocks: Sequence[int], kinds: Sequence[str], scale: Scale, hover: str) -> go.Figure:
+def by_depth(values: np.ndarray, blocks: Sequence[int], kinds: Sequence[str], scale: Scale, hover: str,
+             expected: np.ndarray) -> go.Figure:  # fmt: skip
     """Return kind against block, (kinds, blocks): the network read from left (input) to right (output)."""
     columns = [str(b) for b in blocks]
-    trace = cells(columns, kinds, values, scale, hover=hover, text=len(blocks) <= 12, gap=1.5)
+    trace = cells(columns, kinds, values, scale, hover=hover, text=len(blocks) <= 12, gap=1.5, expected=expected)
     ticks = _ticks(range(len(blocks)), blocks)
     return picture(
         [trace], scale, values, rows=len(kinds), row_height=26, top=44,
@@ -172,16 +204,17 @@ def by_depth(values: np.ndarray, blocks: Sequence[int], kinds: Sequence[str], sc
 
 
 def experts_by_depth(values: np.ndarray, blocks: Sequence[int], kinds: Sequence[str], names: Sequence[str],
-                     scale: Scale, hover: str) -> go.Figure:
+                     scale: Scale, hover: str, expected: np.ndarray) -> go.Figure:  # fmt: skip
     """Return expert against matrix, from (kinds, blocks, T): blocks side by side, their kinds inside, gaps between."""
     width = len(kinds) + 1
-    z = np.full((len(names), len(blocks) * width), np.nan)
+    z, chance = (np.full((len(names), len(blocks) * width), np.nan) for _ in range(2))
     columns, places = [], []
     for b, block in enumerate(blocks):
-        z[:, b * width : b * width + len(kinds)] = values[:, b].T
+        inside = slice(b * width, b * width + len(kinds))
+        z[:, inside], chance[:, inside] = values[:, b].T, expected[:, b].T
         places += [[f"block {block}, {kind}", {"block": block, "kind": kind}] for kind in kinds]
         columns += [f"block {block}, {kind}" for kind in kinds] + [f"after {block}"]
-    trace = cells(columns[:-1], names, z[:, :-1], scale, hover=hover, gap=0).update(ygap=2)
+    trace = cells(columns[:-1], names, z[:, :-1], scale, hover=hover, gap=0, expected=chance[:, :-1]).update(ygap=2)
     ticks = _ticks([b * width + (len(kinds) - 1) / 2 for b in range(len(blocks))], blocks)
     title = "block, from input to output"
     return picture(

@@ -29,14 +29,14 @@
       this.fill();
     }
 
-    /* Buttons for two or three views, a list for more; keep them while the choices stay the same. */
+    /* Buttons for two to four views, a list for more; keep them while the choices stay the same. */
     choices(view) {
       const { labels } = this.panel;
       const keys = Object.keys(labels);
       const text = JSON.stringify(labels);
       if (text !== this.drawnViews) {
         this.drawnViews = text;
-        const nodes = keys.length > 3 ? [list(labels, this.panel)] : keys.map((key) => toggle(key, labels[key], this.panel));
+        const nodes = keys.length > 4 ? [list(labels, this.panel)] : keys.map((key) => toggle(key, labels[key], this.panel));
         this.parts.views.replaceChildren(...(keys.length > 1 ? nodes : []));
       }
       for (const node of this.parts.views.children)

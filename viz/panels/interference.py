@@ -45,23 +45,27 @@ def VIEWS(data: Interference) -> dict[str, str]:
 def figure(data: Interference, *, view: str, block: int | None = None, kind: str | None = None) -> go.Figure:
     """Return the heat map that fits the axes of quantity `view`; a map of pairs is about one place."""
     measured, quantity = data.measured, data.measured.quantities()[view]
-    values, row, models = getattr(measured, view), places.row(measured, block, kind), measured.models
+    values, chance = getattr(measured, view), places.chance(measured, view)
+    row, models = places.row(measured, block, kind), measured.models
     title = f"{data.metric.title} by depth"
     if "other" in quantity.axes:
-        cells = values[row] if _key(measured, view) in DIAGONAL else heat.off_diagonal(values[row])
-        scale = _scale(data, view, cells, [row])
-        result = heat.pairs(cells, models, scale, heat.sentence("<b>%{y}</b> and <b>%{x}</b>", scale))
+        keep = _key(measured, view) in DIAGONAL
+        cells, expected = (a[row] if keep else heat.off_diagonal(a[row]) for a in (values, chance))
+        scale = _scale(data, view, cells, heat.level(expected))
+        sentence = heat.sentence("<b>%{y}</b> and <b>%{x}</b>", scale)
+        result = heat.pairs(cells, models, scale, sentence, expected)
         title = f"{data.metric.title} in {places.words(measured, row)}"
     else:
-        blocks, kinds, cells = places.grid(measured, values)
-        scale = _scale(data, view, cells, [i for i, r in enumerate(measured.rows) if r.level == "tensor"])
+        (blocks, kinds, cells), expected = places.grid(measured, values), places.grid(measured, chance)[2]
+        scale = _scale(data, view, cells, heat.levels(expected, kinds))
         if "expert" in quantity.axes:
             sentence = heat.sentence("<b>%{y}</b>, %{x}", scale)
-            result = heat.experts_by_depth(cells, blocks, kinds, models, scale, sentence)
+            result = heat.experts_by_depth(cells, blocks, kinds, models, scale, sentence, expected)
         else:
-            result = heat.by_depth(cells, blocks, kinds, scale, heat.sentence("<b>block %{x}, %{y}</b>", scale))
+            sentence = heat.sentence("<b>block %{x}, %{y}</b>", scale)
+            result = heat.by_depth(cells, blocks, kinds, scale, sentence, expected)
     about = f"{heat.words(view).capitalize()}: {quantity.help} {ABOUT}"
-    about += f" {CHANCE}" if scale.chance is not None else ""
+    about += f" {CHANCE}" if scale.chance else ""
     return result.update_layout(meta={**result.layout.meta, "title": title, "about": about})
 
 
@@ -89,21 +93,13 @@ def _key(measured: Measured, view: str) -> str:
     return f"{type(measured).__name__}.{view}"
 
 
-def _scale(data: Interference, view: str, values: np.ndarray, where: list[int]) -> heat.Scale:
-    """Return the colour axis of the drawn values; its chance level is the mean over what is drawn."""
-    measured, key = data.measured, _key(data.measured, view)
-    expected = places.chance(measured, view)[where]
-    expected = expected[np.isfinite(expected)]
-    chance = float(expected.mean()) if expected.size else None
+def _scale(data: Interference, view: str, values: np.ndarray, chance: heat.Levels) -> heat.Scale:
+    """Return the colour axis of the drawn values."""
+    key = _key(data.measured, view)
     own = view == data.metric.headline and data.metric.unit not in ("", heat.words(view))
-    unit = f" ({data.metric.unit})" if own else ""
-    return heat.Scale.of(
-        values,
-        heat.words(view) + unit,
-        chance=chance,
-        centre=chance if key in AROUND_CHANCE else None,
-        chance_words=CHANCE_WORDS.get(key, "chance"),
-    )
+    title = f"{heat.words(view)} ({data.metric.unit})" if own else heat.words(view)
+    centre = chance[0][0] if key in AROUND_CHANCE and len(chance) == 1 else None
+    return heat.Scale.of(values, title, chance=chance, centre=centre, word=CHANCE_WORDS.get(key, "chance"))
 
 
 def demo() -> Interference:

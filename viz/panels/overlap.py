@@ -23,11 +23,12 @@ VIEWS = {"left": "Left (written to)", "right": "Right (read from)"}
 def figure(data: Subspaces, *, view: str = "left", block: int | None = None, kind: str | None = None) -> go.Figure:
     """Return expert against expert; colours span all matrices, so that places can be compared."""
     row = places.row(data, block, kind)
-    values, scale = heat.off_diagonal(getattr(data, f"overlap_{view}")), scale_of(data, view, row)
-    place = "<b>%{y}</b> and <b>%{x}</b>"
+    every, chance = (heat.off_diagonal(getattr(data, f"{name}_{view}")) for name in ("overlap", "chance"))
+    scale = heat.Scale.of(every, f"overlap of {view} directions (share)", chance=heat.level(chance[row]))
+    sentence = heat.sentence("<b>%{y}</b> and <b>%{x}</b>", scale)
+    result = heat.pairs(every[row], data.models, scale, sentence, chance[row])
     counted = data.rows[row].level == "tensor" and data.components[row].min() == data.components[row].max()
     size = f"{data.components[row, 0]:.0f} strongest " if counted else "strongest "
-    result = heat.pairs(values[row], data.models, scale, heat.sentence(place, scale))
     title = f"Overlap of the {size}directions, {places.words(data, row)}"
     return result.update_layout(meta={**result.layout.meta, "title": title})
 
@@ -39,13 +40,6 @@ def rows(data: Subspaces, *, block: int | None = None, kind: str | None = None) 
     pairs = [(i, j) for i in range(len(models)) for j in range(i + 1, len(models))]
     columns = ["expert", "other", "left", "chance left", "right", "chance right"]
     return columns, [[models[i], models[j], *(q[i, j] for q in quantities)] for i, j in pairs]
-
-
-def scale_of(data: Subspaces, view: str, row: int) -> heat.Scale:
-    """Return the colour axis of all matrices, with the chance level of one row."""
-    every = heat.off_diagonal(getattr(data, f"overlap_{view}"))
-    chance = places.mean_pair(getattr(data, f"chance_{view}")[row])
-    return heat.Scale.of(every, f"overlap of {view} directions (share)", chance=float(chance))
 
 
 def demo() -> Subspaces:

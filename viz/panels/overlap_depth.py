@@ -13,33 +13,46 @@ if TYPE_CHECKING:
     from merge_engine.metrics.subspace import Subspaces
 
 TITLE = "Overlap through the network"
-ABOUT = "The mean overlap of all pairs in every matrix. Click a cell to look at that matrix in every panel."
+ABOUT = (
+    "The mean overlap of all pairs in every matrix; beyond chance, 0 is what random directions share and 1 is all. "
+    "Click a cell to look at that matrix in every panel."
+)
 EMPTY = "No overlap yet. Choose two or more experts."
-VIEWS = {"left": "Left (written to)", "right": "Right (read from)"}
+SIDES = ("left", "right")
+VIEWS = {
+    "left": "Left (written to)",
+    "right": "Right (read from)",
+    "left_beyond": "Left, beyond chance",
+    "right_beyond": "Right, beyond chance",
+}
 
 
 def figure(data: Subspaces, *, view: str = "left") -> go.Figure:
     """Return kind against block."""
-    overlap, chance = _means(data, view)
+    side, _, beyond = view.partition("_")
+    overlap, chance = _means(data, side)
     blocks, kinds, cells = places.grid(data, overlap)
     expected = places.grid(data, chance)[2]
-    level = float(np.nanmean(expected)) if np.isfinite(expected).any() else None
-    scale = heat.Scale.of(cells, f"mean overlap of {view} directions (share)", chance=level)
-    return heat.by_depth(cells, blocks, kinds, scale, heat.sentence("<b>block %{x}, %{y}</b>", scale))
+    title, level = f"mean overlap of {side} directions (share)", heat.levels(expected, kinds)
+    if beyond:
+        cells, title = (cells - expected) / (1 - expected), f"overlap of {side} directions beyond chance (share)"
+        level = ((0.0, ""),) if level else ()
+    scale = heat.Scale.of(cells, title, chance=level)
+    return heat.by_depth(cells, blocks, kinds, scale, heat.sentence("<b>block %{x}, %{y}</b>", scale), expected)
 
 
 def rows(data: Subspaces) -> tuple[list[str], list[list]]:
     """Return both sides of every matrix, with chance levels."""
-    sides = [array for view in VIEWS for array in _means(data, view)]
+    sides = [array for side in SIDES for array in _means(data, side)]
     columns = ["block", "kind", "left", "chance left", "right", "chance right"]
     tensors = [(i, r) for i, r in enumerate(data.rows) if r.level == "tensor"]
-    return columns, [[str(r.block), r.kind, *(side[i] for side in sides)] for i, r in tensors]
+    return columns, [[str(r.block), r.kind, *(values[i] for values in sides)] for i, r in tensors]
 
 
-def _means(data: Subspaces, view: str) -> tuple[np.ndarray, np.ndarray]:
+def _means(data: Subspaces, side: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean overlap and chance level of the pairs of experts in every row; a merge is not one of them."""
     experts = np.array([m != "merged" for m in data.models])
-    found = [getattr(data, f"{name}_{view}")[:, experts][:, :, experts] for name in ("overlap", "chance")]
+    found = [getattr(data, f"{name}_{side}")[:, experts][:, :, experts] for name in ("overlap", "chance")]
     return places.mean_pair(found[0]), places.mean_pair(found[1])
 
 
