@@ -49,6 +49,8 @@
       const target = event.target.closest("[data-emit]");
       if (!target) return;
       pair(target);
+      const form = target.closest("[data-edited]");
+      if (form) form.dataset.edited = "true";
       if (target.type === "range" && !timer) timer = setTimeout(() => report(target), PAUSE);
     });
     element.addEventListener("change", (event) => {

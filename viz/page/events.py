@@ -37,10 +37,10 @@ COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "p
 ANSWER = ("shown", "focus", "status", "headline", "accuracy")
 REST = ("where", "table", "scatter", "about", "tabs")
 BUTTONS = ("merge", "cancel")
-COMPUTE = {"concurrency_id": "compute", "concurrency_limit": 1, "show_progress": "hidden"}
-LIGHT = {"queue": False, "show_progress": "hidden"}
-HIDDEN = {"api_visibility": "private"}
-WIDGETS = ("suites", "experts", "method", "form", "post", "post_form", "where", "metrics", "table")
+COMPUTE: dict[str, Any] = {"concurrency_id": "compute", "concurrency_limit": 1, "show_progress": "hidden"}
+LIGHT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+HIDDEN: dict[str, Any] = {"api_visibility": "private"}
+WIDGETS = ("experts", "method", "form", "post", "post_form", "where", "metrics", "table")
 FIRST_LOOK = 32  # pictures of every task in the first estimate of the models alone
 ON, OFF = gr.update(interactive=True), gr.update(interactive=False)
 IDLE = {"merge": ON, "cancel": OFF}
@@ -56,24 +56,27 @@ class Events:
     def wire(self, demo: gr.Blocks) -> None:
         """Attach every listener."""
         page, everything = self.page, self.page.some("session", *COLUMN, *ANSWER, *REST)
+        told, prepared = page.some("session", "shown"), page.some("experts", *ANSWER)
         demo.load(self.open, None, everything, **LIGHT, **HIDDEN).then(
-            self.prepare, page.some("session", "shown"), page.some("experts", *ANSWER), **COMPUTE, **HIDDEN
+            self.prepare, told, prepared, **COMPUTE, **HIDDEN
+        )
+        page.suites.act(self.act, told, everything, **LIGHT, **HIDDEN).then(
+            self.prepare, told, prepared, **COMPUTE, **HIDDEN
         )
         for widget in page.some(*WIDGETS):
-            widget.act(self.act, page.some("session", "shown"), everything, **LIGHT, **HIDDEN)
+            widget.act(self.act, told, everything, **LIGHT, **HIDDEN)
         streamed = page.some(*ANSWER, *BUTTONS, "cost")
         for form in page.some("form", "post_form"):
             form.live(self.rescale, page.some("session"), streamed, trigger_mode="always_last", **COMPUTE, **HIDDEN)
         page.merge.click(self.start, None, page.some("status", *BUTTONS), **LIGHT, **HIDDEN).then(
             self.merge, page.some("session"), streamed, **COMPUTE, **HIDDEN
-        ).then(self.prepare, page.some("session", "shown"), page.some("experts", *ANSWER), **COMPUTE, **HIDDEN)
+        ).then(self.prepare, told, prepared, **COMPUTE, **HIDDEN)
         page.cancel.click(self.cancel, None, page.some("cancel"), **LIGHT, **HIDDEN)
         for panel in page.some("accuracy", "interference", "spectrum", "overlap", "depths"):
-            panel.select(self.select, page.some("session", "shown"), page.some("session", "focus", "where", "link"),
-                         **LIGHT, **HIDDEN)  # fmt: skip
-        page.scatter.select(self.choose, page.some("session", "shown"), everything, **LIGHT, **HIDDEN)
+            panel.select(self.select, told, page.some("session", "focus", "where", "link"), **LIGHT, **HIDDEN)
+        page.scatter.select(self.choose, told, everything, **LIGHT, **HIDDEN)
         seen = page.some(*lenses.LENSES, "metrics", "measuring")
-        page.focus.turn(self.look, page.some("session", "shown"), seen, concurrency_id="look", concurrency_limit=4,
+        page.focus.turn(self.look, told, seen, concurrency_id="look", concurrency_limit=4,
                           show_progress="hidden", trigger_mode="multiple", **HIDDEN)  # fmt: skip
 
     def open(self, request: gr.Request) -> dict[Any, Any]:

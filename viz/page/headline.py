@@ -30,10 +30,9 @@ def answer(run: Run | None, own: Sequence[str], baselines: Pairs) -> Answer:
     """Return the means of a run; baselines are taken on the same pictures as the scores, all of them without a run."""
     scores = {t: run.scores[t] for t in own if run and t in run.scores}
     counts = {t: s.n for t, s in scores.items()}
-    before, alone = (
-        {t: pair[i].accuracy(counts.get(t)) for t in own if (pair := baselines.get(t, (None, None)))[i] is not None}
-        for i in (0, 1)
-    )
+    known = {t: baselines.get(t, (None, None)) for t in own}
+    before = {t: model.accuracy(counts.get(t)) for t, (model, _) in known.items() if model}
+    alone = {t: expert.accuracy(counts.get(t)) for t, (_, expert) in known.items() if expert}
     ratios = [100 * s.accuracy / alone[t] for t, s in scores.items() if alone.get(t)]
     whole = len(scores) == len(own)
     return Answer(

@@ -16,7 +16,7 @@ from .widget import Link, Signal, Status, Widget
 
 BRAND = (
     '<div class="mp-brand"><img src="gradio_api/file=assets/icon.svg" alt="" width="34" height="34">'
-    "<div><h1>MergeScope</h1><p>See what happens when fine-tuned models are merged.</p></div></div>"
+    "<div><h1>MergeScope</h1><p>See what happens when models are merged.</p></div></div>"
 )
 INTRO = (
     '<dl class="mp-headline"><div class="mp-tile mp-main"><dt>merged model</dt>'

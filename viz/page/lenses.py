@@ -78,7 +78,7 @@ def lens_steps(
         ("interference", dataclasses.replace(here, metric=focus.metric, block=None, kind=None), draw_interference),
         ("depths", dataclasses.replace(here, metric="subspace", block=None, kind=None), _depths),
     ):
-        if isinstance(merged, StaticMerged) and (ask.metric == "spectrum" or uses_merge(ask.metric)):
+        if focus.recipe and isinstance(merged, StaticMerged) and (ask.metric == "spectrum" or uses_merge(ask.metric)):
             ask = dataclasses.replace(ask, merged=focus.recipe.digest)
         try:
             measured = yield from _measured(bench, ask, merged if ask.merged else None, going)

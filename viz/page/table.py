@@ -104,10 +104,12 @@ def _row(line: Line, tasks: Sequence[str]) -> str:
     cells += [_cell(best.accuracy[task].merged if task in best.accuracy else None) for task in tasks]
     merge = duration(best.seconds.get("merge", 0.0))
     cells += [f"<td>{escape(c)}</td>" for c in (_number(best.normalised_average), size(best.stored_parameters), merge)]
-    button = f'<button type="button" data-emit="load" data-recipe="{link_of(best)}">load</button>'
+    tied = f'data-emit="load" data-recipe="{link_of(best)}"'
+    button = f'<button type="button" {tied} aria-label="Load {escape(line.title, quote=True)}">load</button>'
     mark = " ◇" if line.task_known else ""
+    head = f'<th scope="row" title="{escape(line.family, quote=True)}">{escape(line.title)}{mark}</th>'
     return (
-        f'<tr><th scope="row" title="{escape(line.family, quote=True)}">{escape(line.title)}{mark}</th>{"".join(cells)}'
+        f"<tr {tied}>{head}{''.join(cells)}"
         f"<td>{escape(line.changes)}</td><td>{button}</td></tr>"
     )
 

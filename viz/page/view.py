@@ -102,11 +102,12 @@ def cost_line(bench: Workbench, session: Session) -> str:
         return f'<p class="mp-cost mp-bad">{escape(str(error))}</p>'
     one = model_size(load_suite(session.suite))
     seconds = bench.estimate(wanted)
-    takes = "nothing to merge again" if seconds == 0 else f"about {duration(seconds)}" if seconds else "not timed yet"
+    takes = "merged already" if seconds == 0 else f"about {duration(seconds)}" if seconds else "not timed yet"
+    read = size(one * (1 + len(session.experts)))
     return (
-        f'<p class="mp-cost"><span title="Parameters of the pretrained model and of every expert">reads '
-        f"{size(one * (1 + len(session.experts)))} parameters</span><span title=\"Merging, without scoring\">{takes}"
-        f'</span><span title="Parameters to keep afterwards">stores {stored_before(bench, wanted, one)}</span></p>'
+        f'<p class="mp-cost"><span title="Parameters of the pretrained model and of every expert">reads {read}</span>'
+        f'<span title="Time to merge, without scoring">{takes}</span>'
+        f'<span title="Parameters to keep afterwards">stores {stored_before(bench, wanted, one)} parameters</span></p>'
     )
 
 

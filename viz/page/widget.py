@@ -46,8 +46,8 @@ class Link(gr.HTML):
 
 def said(event: gr.EventData) -> dict[str, Any]:
     """Return the data of an event as a dictionary, whatever came."""
-    data = getattr(event, "_data", None)
-    return dict(data) if isinstance(data, dict) else {}
+    data: Any = getattr(event, "_data", None)
+    return {**data} if isinstance(data, dict) else {}
 
 
 class Signal(gr.HTML):
