@@ -1,6 +1,6 @@
 """Merge fine-tuned models, score the result and measure what happened inside.
 
-    from merge_engine import build, load_suite, merge, score
+    from . import build, load_suite, merge, score
 
     suite = load_suite("pictures")
     merged = merge(suite.problem(), build("cart", scaling=2.0))

@@ -6,9 +6,8 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
-from merge_engine.contract import MATRIX_KINDS, Place
-from merge_engine.errors import SuiteError
-
+from ..contract import MATRIX_KINDS, Place
+from ..errors import SuiteError
 from .base import Backbone
 from .clip_vision import ClipVision
 from .dinov2 import Dinov2

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from merge_engine.contract import MATRIX_KINDS, Place
-from merge_engine.errors import WeightsError
+from ..contract import MATRIX_KINDS, Place
+from ..errors import WeightsError
 
 _ONE_AT_A_TIME = threading.RLock()  # functional_call swaps the parameters of a module that threads share
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from merge_engine.contract import Context, TensorGroup, TensorMerge
+from ..contract import Context, TensorGroup, TensorMerge
 
 
 @dataclass(frozen=True)

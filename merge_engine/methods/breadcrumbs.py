@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from merge_engine.contract import Context, TensorGroup, TensorMerge
-from merge_engine.hp import hp
-from merge_engine.ops import disjoint_merge, elect_sign, kth_largest_magnitude, trim
+from ..contract import Context, TensorGroup, TensorMerge
+from ..hp import hp
+from ..ops import disjoint_merge, elect_sign, kth_largest_magnitude, trim
 
 
 @dataclass(frozen=True)

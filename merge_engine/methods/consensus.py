@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from merge_engine.contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
-from merge_engine.hp import hp
-from merge_engine.ops import per_expert, task_masks
-from merge_engine.selection import Trimmed, summed, trim_globally
+from ..contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
+from ..hp import hp
+from ..ops import per_expert, task_masks
+from ..selection import Trimmed, summed, trim_globally
 
 
 @dataclass(frozen=True)

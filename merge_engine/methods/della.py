@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from merge_engine.contract import Context, TensorGroup, TensorMerge
-from merge_engine.hp import hp
-from merge_engine.ops import as_rows, disjoint_merge, drop_and_rescale, elect_sign, magnitude_ranks
+from ..contract import Context, TensorGroup, TensorMerge
+from ..hp import hp
+from ..ops import as_rows, disjoint_merge, drop_and_rescale, elect_sign, magnitude_ranks
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from merge_engine.contract import Context, Groups, Problem, Step, StoreMerge, TensorGroup
-from merge_engine.hp import hp
-from merge_engine.ops import Numbers, exact_sum, flat, widest
-from merge_engine.parts import MaskedPart
+from ..contract import Context, Groups, Problem, Step, StoreMerge, TensorGroup
+from ..hp import hp
+from ..ops import Numbers, exact_sum, flat, widest
+from ..parts import MaskedPart
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from merge_engine.contract import Context, TensorGroup, TensorMerge
-from merge_engine.errors import RecipeError
-from merge_engine.hp import hp
-from merge_engine.ops import per_expert
+from ..contract import Context, TensorGroup, TensorMerge
+from ..errors import RecipeError
+from ..hp import hp
+from ..ops import per_expert
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from merge_engine.contract import Context, TensorGroup, TensorMerge
-from merge_engine.hp import hp
-from merge_engine.ops import largest_magnitude
+from ..contract import Context, TensorGroup, TensorMerge
+from ..hp import hp
+from ..ops import largest_magnitude
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from merge_engine.contract import Context, Groups, Problem, TensorGroup, TensorMerge
-from merge_engine.hp import hp
-from merge_engine.ops import as_rows, flat, pairwise_cosines
+from ..contract import Context, Groups, Problem, TensorGroup, TensorMerge
+from ..hp import hp
+from ..ops import as_rows, flat, pairwise_cosines
 
 CLAMPED = "Some experts point apart on average; Model Stock keeps the pretrained weights there."
 

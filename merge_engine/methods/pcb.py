@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from merge_engine.contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
-from merge_engine.hp import hp
-from merge_engine.ops import flat, min_max, per_expert
-from merge_engine.selection import order_statistics
+from ..contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
+from ..hp import hp
+from ..ops import flat, min_max, per_expert
+from ..selection import order_statistics
 
 CLAMPED = {"vision": 0.01, "top-level": 0.0001}
 

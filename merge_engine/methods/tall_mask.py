@@ -6,11 +6,11 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from merge_engine.contract import Context, Groups, Problem, Step, StoreMerge, TensorGroup
-from merge_engine.hp import hp
-from merge_engine.ops import per_expert, task_masks
-from merge_engine.parts import MaskedPart
-from merge_engine.selection import Trimmed, summed, trim_globally
+from ..contract import Context, Groups, Problem, Step, StoreMerge, TensorGroup
+from ..hp import hp
+from ..ops import per_expert, task_masks
+from ..parts import MaskedPart
+from ..selection import Trimmed, summed, trim_globally
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from merge_engine.contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
-from merge_engine.hp import hp
-from merge_engine.ops import disjoint_merge, elect_sign, kth_largest_magnitude, per_expert, trim
-from merge_engine.selection import Trimmed, trim_globally
+from ..contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
+from ..hp import hp
+from ..ops import disjoint_merge, elect_sign, kth_largest_magnitude, per_expert, trim
+from ..selection import Trimmed, trim_globally
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from merge_engine.errors import SuiteError
+from ..errors import SuiteError
 
 PER_ROW = 64
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from merge_engine.backbones import get_backbone
-
+from ..backbones import get_backbone
 from .layout import TaskEntry, write_backbone, write_task, write_toml
 from .splits import named_seed
 from .toy_pictures import TOY_TASKS, draw_task
@@ -43,7 +42,7 @@ def build_toy(path: str | Path, seed: int = 0) -> Path:
     Five tasks of drawn pictures, four of them with an expert. The same seed gives the same
     pictures, and the same weights up to the order in which the machine adds.
     """
-    from merge_engine.training.suite_training import train_suite
+    from ..training.suite_training import train_suite
 
     path = Path(path)
     for task in TOY_TASKS:

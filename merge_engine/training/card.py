@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from merge_engine.suite import Suite, load_suite
-from merge_engine.training.experts import predict
-from merge_engine.weights import TaskVectorWeights
+from ..suite import Suite, load_suite
+from ..training.experts import predict
+from ..weights import TaskVectorWeights
 
 
 def validation_accuracy(suite: Suite, weights: Mapping[str, Tensor], task: str) -> float:

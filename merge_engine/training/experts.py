@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from merge_engine.backbones import Backbone
-from merge_engine.contract import Step
+from ..backbones import Backbone
+from ..contract import Step
 
 
 @dataclass(frozen=True)

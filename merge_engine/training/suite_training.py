@@ -13,11 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from merge_engine.contract import Step
-from merge_engine.errors import SuiteError, no_such
-from merge_engine.suite import Head, Suite
-from merge_engine.suites.splits import named_seed
-
+from ..contract import Step
+from ..errors import SuiteError, no_such
+from ..suite import Head, Suite
+from ..suites.splits import named_seed
 from .experts import Schedule, finetune, predict
 from .heads import center_of, ridge
 from .quantise import relative_error, rounded, save_task_vector
