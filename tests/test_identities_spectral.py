@@ -153,6 +153,15 @@ def test_identical_experts_are_noticed():
     assert not merge(problem_of(3), build("tsv_m"), ctx=fresh()).notes
 
 
+@pytest.mark.parametrize(("shared", "noticed"), [(1, True), (0, False)])
+def test_one_shared_direction_is_noticed(shared, noticed):
+    """Two experts of rank 2; with a shared direction the four left singular vectors span three dimensions."""
+    first, second, third = orthogonal_tasks(3, 1, 8, 8)
+    other = first if shared else torch.roll(first, (3, 3), (0, 1))
+    problem = of_vectors([{Q: first + 0.5 * second}, {Q: other + 0.5 * third}])
+    assert any("share" in note for note in merge(problem, build("tsv_m"), ctx=fresh()).notes) == noticed
+
+
 @pytest.mark.parametrize(("key", "options"), WITH_INPUTS)
 def test_identical_experts_with_inputs(key, options):
     problem = net_problem(3)
@@ -551,6 +560,21 @@ def test_regmean_on_task_matrices_is_the_end_of_wudi():
     found = run(problem, "regmean", off_diagonal=1.0, ridge=1e-7)
     end = run(problem, "wudi", solution="closed-form", ridge=1e-7)
     assert gap(found, end, [Q, "blocks.1.fc1.weight"]) < 2e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class UnequalInputs(SmallInputs):
+    """One task has every input three times."""
+
+    def support(self, task, count):
+        chosen = super().support(task, count)
+        return chosen.repeat(3, 1, 1) if task == "task1" else chosen
+
+
+@pytest.mark.parametrize(("key", "options"), WITH_INPUTS)
+def test_a_task_with_more_inputs_weighs_no_more(key, options):
+    more = net_problem(3, UnequalInputs())
+    assert gap(run(more, key, **options), run(net_problem(3), key, **options)) < 1e-4
 
 
 def test_regmean_keeps_the_pretrained_weights_where_no_input_goes():

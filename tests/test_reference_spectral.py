@@ -236,6 +236,21 @@ def test_wudi_path(tasks):
         assert shown[step] == pytest.approx(loss, rel=1e-3, abs=1e-5)
 
 
+def test_wudi_path_of_tiny_task_vectors():
+    """Gradients as small as Adam's 1e-8, so that their size counts and not only their direction."""
+    problem = problem_of(3)
+    zero = {n: torch.zeros_like(w) for n, w in problem.pretrained.items()}
+    tiny = {
+        t: {n: 2.0**-20 * (w[n] - problem.pretrained[n]) for n in zero} for t, w in problem.experts.items()
+    }
+    problem = Problem(zero, tiny, problem.architecture)
+    merged = merge(problem, build("wudi", steps=10, learning_rate=1e-6), ctx=fresh())
+    for name in MATRICES:
+        D = vectors(problem, name)
+        moved = naive.wudi(D, 10, 1e-6)[0] - sum(D)
+        assert (merged.task_vector(name) - sum(D) - moved).norm() < 1e-3 * moved.norm()
+
+
 @pytest.mark.parametrize("tasks", [1, 2, 5])
 @pytest.mark.parametrize("ridge", [1e-6, 0.1])
 def test_wudi_closed_form(tasks, ridge):

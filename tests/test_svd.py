@@ -48,13 +48,13 @@ def test_full_rank(shape, size):
     assert_decomposed(size * noise(*shape))
 
 
-@pytest.mark.parametrize("smallest", [1e-2, 1e-4, 1e-5])
+@pytest.mark.parametrize("smallest", [1e-2, 1e-4, 1e-6])
 @pytest.mark.parametrize("shape", [(12, 12), (30, 12), (12, 30)])
 def test_small_singular_values(shape, smallest):
     matrix = graded(*shape, smallest)
     assert_decomposed(matrix, 5e-7)
     s, wanted = decompose(matrix).s, torch.linalg.svdvals(matrix.double())
-    assert ((s - wanted).abs() / wanted).max() < 1e-4, (
+    assert ((s - wanted).abs() / wanted).max() < 2e-6, (
         "the smallest values must be right relative to themselves"
     )
 
