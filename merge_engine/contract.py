@@ -17,7 +17,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -401,9 +401,9 @@ def merge(
 
 def _prepared(method: Any, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, Any]:
     state: Any = method.prepare(groups, problem, ctx)
-    if inspect.isgenerator(state):
-        state = yield from state
-    return state
+    if not inspect.isgenerator(state):
+        return state
+    return (yield from cast("Generator[Step, None, Any]", state))
 
 
 def _place(into: dict[str, Tensor], group: TensorGroup, value: Tensor, pretrained: Weights) -> None:

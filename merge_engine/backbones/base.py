@@ -7,6 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -130,13 +131,11 @@ class Backbone(ABC):
         taken: dict[str, Tensor] = {}
         real = self.real_tokens(inputs)
 
-        def keep(name: str, x: Tensor) -> None:
-            taken[name] = x.detach().flatten(0, -2) if real is None else x.detach()[real]
+        def keep(name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+            taken[name] = args[0].detach().flatten(0, -2) if real is None else args[0].detach()[real]
 
         hooks = [
-            module.get_submodule(name.removesuffix(".weight")).register_forward_pre_hook(
-                lambda _, args, name=name: keep(name, args[0])
-            )
+            module.get_submodule(name.removesuffix(".weight")).register_forward_pre_hook(partial(keep, name))
             for name in names
         ]
         self._run_hooked(hooks, module, weights, inputs)

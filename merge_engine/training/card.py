@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from ..suite import Suite, load_suite
@@ -24,7 +25,7 @@ def card_rows(suite: Suite) -> list[dict[str, float | str]]:
     vector; unseen tasks have no expert."""
     base = suite.pretrained_in_memory
     experts = {name: dict(suite.expert(name)) for name in suite.experts}
-    average = {n: sum(w[n] for w in experts.values()) / len(experts) for n in base}
+    average = {n: torch.stack([w[n] for w in experts.values()]).mean(0) for n in base}
     expert_of = {suite.task_of[name]: name for name in suite.experts}
     rows: list[dict[str, float | str]] = []
     for task in suite.tasks:
