@@ -33,7 +33,7 @@ def build_demo(bench: Workbench | None = None) -> gr.Blocks:
         bench = bench or Workbench()
         Api(bench).publish()
         Events(build_page(), bench).wire(demo)
-    return demo.queue(max_size=32)
+    return demo.queue(max_size=64)
 
 
 def launch_settings() -> dict[str, Any]:

@@ -208,7 +208,7 @@ def test_another_parameter_makes_the_result_stale(visit):
     box = page.locator("#mp-form-box input.mp-box").first
     box.fill("0.123")
     box.press("Tab")
-    _said(page, "press Merge")
+    _said(page, "recipe changed")
     box.fill("77")
     box.press("Tab")
     page.wait_for_selector("#mp-status [data-tone=bad]")

@@ -1,4 +1,7 @@
-"""Wiring: which event runs what, and where the answer goes. Heavy work shares one queue; light work skips it.
+"""Wiring: which event runs what, and where the answer goes.
+
+Heavy work shares one queue. What visitors do waits in another, one act at a time, so that none is lost and each sees
+the session that the one before left; buttons that must always answer skip the queues.
 
 A listener with nothing to say returns `gr.skip()`, and a generator yields it first: Gradio blanks the outputs of a
 generator that ends without having yielded.
@@ -38,6 +41,9 @@ ANSWER = ("shown", "focus", "status", "headline", "accuracy")
 REST = ("where", "table", "scatter", "about", "tabs")
 BUTTONS = ("merge", "cancel")
 COMPUTE: dict[str, Any] = {"concurrency_id": "compute", "concurrency_limit": 1, "show_progress": "hidden"}
+ACT: dict[str, Any] = {
+    "concurrency_id": "act", "concurrency_limit": 1, "show_progress": "hidden", "trigger_mode": "multiple",
+}  # fmt: skip
 LIGHT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 HIDDEN: dict[str, Any] = {"api_visibility": "private"}
 WIDGETS = ("experts", "method", "form", "post", "post_form", "where", "metrics", "table")
@@ -60,11 +66,11 @@ class Events:
         demo.load(self.open, None, everything, **LIGHT, **HIDDEN).then(
             self.prepare, told, prepared, **COMPUTE, **HIDDEN
         )
-        page.suites.act(self.act, told, everything, **LIGHT, **HIDDEN).then(
+        page.suites.act(self.act, told, everything, **ACT, **HIDDEN).then(
             self.prepare, told, prepared, **COMPUTE, **HIDDEN
         )
         for widget in page.some(*WIDGETS):
-            widget.act(self.act, told, everything, **LIGHT, **HIDDEN)
+            widget.act(self.act, told, everything, **ACT, **HIDDEN)
         streamed = page.some(*ANSWER, *BUTTONS, "cost")
         for form in page.some("form", "post_form"):
             form.live(self.rescale, page.some("session"), streamed, trigger_mode="always_last", **COMPUTE, **HIDDEN)
@@ -73,8 +79,8 @@ class Events:
         ).then(self.prepare, told, prepared, **COMPUTE, **HIDDEN)
         page.cancel.click(self.cancel, None, page.some("cancel"), **LIGHT, **HIDDEN)
         for panel in page.some("accuracy", "interference", "spectrum", "overlap", "depths"):
-            panel.select(self.select, told, page.some("session", "focus", "where", "link"), **LIGHT, **HIDDEN)
-        page.scatter.select(self.choose, told, everything, **LIGHT, **HIDDEN)
+            panel.select(self.select, told, page.some("session", "focus", "where", "link"), **ACT, **HIDDEN)
+        page.scatter.select(self.choose, told, everything, **ACT, **HIDDEN)
         seen = page.some(*lenses.LENSES, "metrics", "measuring")
         page.focus.turn(self.look, told, seen, concurrency_id="look", concurrency_limit=4,
                           show_progress="hidden", trigger_mode="multiple", **HIDDEN)  # fmt: skip
