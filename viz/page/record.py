@@ -64,7 +64,7 @@ class Record:
         """Return what a recipe scored, here or in the stored results, or None."""
         if recipe.digest in self._runs:
             return self._runs[recipe.digest]
-        found = Results(recipe.suite).find(recipe, suite_digest(load_suite(recipe.suite), recipe.experts, "score"))
+        found = Results(recipe.suite).find(recipe, _content(recipe.suite, recipe.experts))
         return None if found is None else stored_run(recipe, found)
 
     def average(self, recipe: Recipe) -> Run | None:
@@ -85,7 +85,7 @@ class Record:
                 protocol="Top-1 accuracy in percent on the score half of the test split, measured on the page.",
                 **averages(accuracy, tuple(own)), stored_parameters=run.stored_parameters,
                 seconds={"merge": run.merge_seconds, "score": run.score_seconds}, warnings=run.notes,
-                recipe=run.recipe.digest, split="score", content=suite_digest(suite, run.recipe.experts, "score"),
+                recipe=run.recipe.digest, split="score", content=_content(suite.name, run.recipe.experts),
             )
         )  # fmt: skip
 
@@ -129,6 +129,12 @@ def model_size(suite: Suite) -> float:
     """Return the parameters of one model, from the headers of its files."""
     infos = (suite.pretrained.info(name) for name in suite.pretrained)  # type: ignore[attr-defined]
     return float(sum(_product(info.shape) for info in infos))
+
+
+@lru_cache(maxsize=256)
+def _content(suite: str, experts: tuple[str, ...]) -> str:
+    """Return the content hash of a suite and some experts; files do not change while the page is up."""
+    return suite_digest(load_suite(suite), experts, "score")
 
 
 def _product(shape: tuple[int, ...]) -> int:
