@@ -17,7 +17,7 @@ from merge_engine.svd import SvdStore
 from viz.page.workbench import Runs, Workbench
 
 pytestmark = [
-    pytest.mark.xdist_group("app"),
+    pytest.mark.xdist_group("browser"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio", "ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -209,9 +209,6 @@ def test_another_parameter_makes_the_result_stale(visit):
     box.fill("0.123")
     box.press("Tab")
     _said(page, "recipe changed")
-    box.fill("77")
-    box.press("Tab")
-    page.wait_for_selector("#mp-status [data-tone=bad]")
 
 
 @pytest.mark.browser
