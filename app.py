@@ -15,7 +15,7 @@ import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
 from viz.page.api import Api
-from viz.page.events import Events
+from viz.page.events import wire
 from viz.page.layout import build_page
 from viz.page.plotly_panel import STATIC
 from viz.page.warm import warm_up
@@ -32,7 +32,7 @@ def build_demo(bench: Workbench | None = None) -> gr.Blocks:
     with gr.Blocks(title="MergeScope", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         bench = bench or Workbench()
         Api(bench).publish()
-        Events(build_page(), bench).wire(demo)
+        wire(build_page(), bench, demo)
     return demo.queue(max_size=64)
 
 

@@ -164,8 +164,12 @@ def test_the_lenses_fill_every_panel(bench, recipe):
     session, _ = acts.first_session(("toy",), {})
     finished(bench.run(recipe))
     parts: dict = {}
-    for part in lenses.lens_steps(bench, lenses.focus_of(session, recipe), lambda: True):
+    focus, done = lenses.focus_of(session, recipe), set()
+    assert not lenses.at_hand(bench, focus)
+    for part in lenses.lens_steps(bench, focus, lambda: True, done):
         parts |= part
+    assert set(lenses.at_hand(bench, focus)) == set(lenses.NEAR)
+    assert not any(set(part) & set(lenses.LENSES) for part in lenses.lens_steps(bench, focus, lambda: True, done))
     assert set(lenses.LENSES) <= set(parts)
     for name in lenses.LENSES:
         assert '"empty"' not in parts[name].to_json(), name

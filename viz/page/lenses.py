@@ -10,7 +10,7 @@ from typing import Any
 
 from merge_engine.contract import Step
 from merge_engine.errors import MergeError
-from merge_engine.merged import Merged, StaticMerged
+from merge_engine.merged import StaticMerged
 from merge_engine.metrics import Measured, registry
 from merge_engine.recipe import Recipe
 from merge_engine.suite import load_suite
@@ -23,6 +23,7 @@ from .session import Session
 from .view import Parts, menu, status
 from .workbench import Workbench
 
+NEAR = ("spectrum", "interference", "overlap")
 PATIENCE = 0.1  # seconds between two looks whether a merge still runs
 LENSES = {"spectrum": spectrum, "overlap": overlap, "depths": overlap_depth, "interference": interference}
 
@@ -57,59 +58,88 @@ def focus_of(session: Session, recipe: Recipe | None) -> Focus:
     return Focus(session.suite, session.experts, metric, session.block, session.kind, beside)
 
 
+def at_hand(bench: Workbench, focus: Focus) -> Parts:
+    """Return the panels of a place that can be drawn without measuring."""
+    found = ((name, bench.measures.widest(ask(bench, focus, name))) for name in NEAR)
+    return {name: DRAWN[name](focus, measured) for name, measured in found if measured is not None}
+
+
 def lens_steps(
-    bench: Workbench, focus: Focus, going: Callable[[], bool], *, fresh: bool = False
+    bench: Workbench, focus: Focus, going: Callable[[], bool], done: set[str]
 ) -> Generator[Parts, None, None]:
-    """Yield parts as they are measured: the chosen matrix first, then everything by depth.
+    """Yield parts as they are measured: the chosen place first, then what runs through the whole network.
 
-    `fresh` says that the panels show other experts, or nothing, so that they are emptied first.
+    `done` names what the page shows already; what is yielded is added to it.
     """
-    merged = bench.merged(focus.recipe) if focus.recipe else None
-    yield {"metrics": metric_menu(focus, merged), "measuring": status("")}
-    if len(focus.experts) < 2 or fresh:
-        yield {name: _waiting(module, focus) for name, module in LENSES.items()}
-    if not focus.experts:
-        return
-    here = Ask(focus.suite, focus.experts, "spectrum", focus.block, focus.kind)
-    for name, ask, drawn in (
-        ("spectrum", here, _spectrum),
-        ("interference", dataclasses.replace(here, metric=focus.metric, kind=None), draw_interference),
-        ("overlap", dataclasses.replace(here, metric="subspace"), _overlap),
-        ("interference", dataclasses.replace(here, metric=focus.metric, block=None, kind=None), draw_interference),
-        ("depths", dataclasses.replace(here, metric="subspace", block=None, kind=None), _depths),
-    ):
-        if focus.recipe and isinstance(merged, StaticMerged) and (ask.metric == "spectrum" or uses_merge(ask.metric)):
-            ask = dataclasses.replace(ask, merged=focus.recipe.digest)
-        try:
-            measured = yield from _measured(bench, ask, merged if ask.merged else None, going)
-        except MergeError as error:
-            yield {name: _sentence(str(error))}
-            continue
-        if measured is None:
-            return
-        yield {name: drawn(focus, measured), "measuring": status("")}
+    yield from _first(bench, focus, done)
+    for name in NEAR if focus.experts else ():
+        if name not in done:
+            measured = bench.measures.widest(ask(bench, focus, name))
+            yield from _drawn(bench, focus, name, ask(bench, focus, name), measured, going)
+            done.add(name)
+    for name in ("interference", "depths") if len(focus.experts) > 1 else ():
+        far = dataclasses.replace(ask(bench, focus, name), block=None, kind=None)
+        if going() and (bench.measures.get(far) is None or name not in done):
+            yield from _drawn(bench, focus, name, far, None, going)
+            done.add(name)
 
 
-def metric_menu(focus: Focus, merged: Merged | None) -> str:
+def ask(bench: Workbench, focus: Focus, name: str) -> Ask:
+    """Return what a panel wants measured at the place in focus; the merged model beside it where it says something."""
+    metric = {"spectrum": "spectrum", "interference": focus.metric}.get(name, "subspace")
+    kind = None if name == "interference" else focus.kind
+    beside = ""
+    if focus.recipe and (metric == "spectrum" or uses_merge(metric)):
+        beside = focus.recipe.digest if isinstance(bench.merged(focus.recipe), StaticMerged) else ""
+    return Ask(focus.suite, focus.experts, metric, focus.block, kind, beside)
+
+
+def metric_menu(focus: Focus, words: dict[str, str]) -> str:
     """Return the menu of measurements for the interference panel."""
-    words = {key: cls.title for key, cls in metrics(merged).items()}
-    words = dict(sorted(words.items(), key=lambda item: item[1]))
     return f'<span class="mp-metric">Interference {menu("metric", "Measurement", words, focus.metric)}</span>'
 
 
+def _first(bench: Workbench, focus: Focus, done: set[str]) -> Generator[Parts, None, None]:
+    """Empty panels that show something else, and offer the measurements that there are."""
+    merged = bench.merged(focus.recipe) if focus.recipe else None
+    words = {key: cls.title for key, cls in sorted(metrics(merged).items(), key=lambda item: item[1].title)}
+    parts: Parts = {"measuring": status("")}
+    if (offered := f"menu {' '.join(words)}") not in done:
+        done.difference_update([mark for mark in done if mark.startswith("menu ")])
+        done.add(offered)
+        parts["metrics"] = metric_menu(focus, words)
+    if "depths" not in done:
+        parts |= {name: _waiting(module, focus) for name, module in LENSES.items() if name not in done}
+    yield parts
+
+
+def _drawn(
+    bench: Workbench, focus: Focus, name: str, wanted: Ask, measured: Measured | None, going: Callable[[], bool]
+) -> Generator[Parts, None, None]:
+    """Measure unless that was done, telling now and then how far it is, and draw."""
+    try:
+        if measured is None:
+            measured = yield from _measured(bench, focus, wanted, going)
+        if measured is not None:
+            yield {name: DRAWN[name](focus, measured), "measuring": status("")}
+    except MergeError as error:
+        yield {name: _sentence(str(error)), "measuring": status("")}
+
+
 def _measured(
-    bench: Workbench, ask: Ask, model: Merged | None, going: Callable[[], bool]
+    bench: Workbench, focus: Focus, wanted: Ask, going: Callable[[], bool]
 ) -> Generator[Parts, None, Measured | None]:
-    """Measure, telling now and then how far it is; what is measured through all blocks gives way to merges."""
-    steps = bench.measures.steps(ask, model, going)
+    """Measure; what runs through the whole network gives way to merges."""
+    merged = bench.merged(focus.recipe) if wanted.merged and focus.recipe else None
+    steps, title = bench.measures.steps(wanted, merged, going), registry()[wanted.metric].title.lower()
     try:
         while True:
-            while ask.block is None and bench.busy and going():
+            while wanted.block is None and bench.busy and going():
                 time.sleep(PATIENCE)
             step: Step = next(steps)
             if step.total > 8 and step.done % 6 == 0:
-                yield {"measuring": status(f"measuring {registry()[ask.metric].title.lower()}", done=step.done,
-                                           total=step.total, tone="busy")}  # fmt: skip
+                words = f"measuring {title}"
+                yield {"measuring": status(words, done=step.done, total=step.total, tone="busy")}
     except StopIteration as end:
         return end.value
 
@@ -130,6 +160,11 @@ def _overlap(focus: Focus, measured: Measured) -> Drawing:
 
 def _depths(focus: Focus, measured: Measured) -> Drawing:
     return draw(overlap_depth, measured, selected=_place(focus))
+
+
+DRAWN: dict[str, Callable[[Focus, Measured], Drawing]] = {
+    "spectrum": _spectrum, "interference": draw_interference, "overlap": _overlap, "depths": _depths,
+}  # fmt: skip
 
 
 def _place(focus: Focus) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
@@ -42,6 +43,11 @@ class Measures:
     def get(self, ask: Ask) -> Measured | None:
         """Return a measurement that was taken before, or None."""
         return self._kept.get(ask)
+
+    def widest(self, ask: Ask) -> Measured | None:
+        """Return a measurement that has this place in it: of its matrix, its block or the whole network."""
+        wider = (dataclasses.replace(ask, kind=None), dataclasses.replace(ask, block=None, kind=None))
+        return next((found for a in (ask, *wider) if (found := self.get(a)) is not None), None)
 
     def steps(
         self, ask: Ask, merged: Merged | None = None, going: Callable[[], bool] = lambda: True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from merge_engine.merged import Merged, PerTaskMerged, StaticMerged
 
@@ -51,9 +51,13 @@ class Shelf:
 
 @dataclass
 class Ticket:
-    """Leave to compute `what`; ended by a newer wish of the same visitor, or cancelled by a button."""
+    """Leave to compute `what`; ended by a newer wish of the same visitor, or cancelled by a button.
+
+    `done` names the parts that are on the visitor's page.
+    """
 
     what: str
+    done: set[str] = field(default_factory=set)
     ended: bool = False
     cancelled: bool = False
 

@@ -26,7 +26,7 @@ from .shelf import Shelf
 
 MEMORY = 1 << 30
 FIRST = 16  # pictures of every task in the first estimate
-PAUSE = 0.2  # seconds between two runs shown
+PAUSE = 0.3  # seconds between two runs shown
 
 Runs = Generator[Run, None, Run]
 Going = Callable[[], bool]

@@ -1,0 +1,251 @@
+"""What every event does: from a session and what the visitor did to the parts of the page that change.
+
+A listener with nothing to say returns `gr.skip()`, and a generator yields it first: Gradio blanks the outputs of a
+generator that ends without having yielded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import gradio as gr
+
+from merge_engine.errors import MergeError
+from merge_engine.suite import load_suite, suite_folders
+from viz.panel import draw
+from viz.panels import method_table
+
+from . import acts, lenses, view
+from . import session as state
+from .about import about
+from .headline import answer
+from .layout import Page
+from .measure import depth
+from .plotly_panel import Selection
+from .record import Run
+from .session import Session
+from .shelf import Ticket, Tickets
+from .table import lines, link_of, methods_table, points
+from .widget import said
+from .workbench import Workbench, paced
+
+LOG = logging.getLogger("mergescope")
+FIRST_LOOK = 32  # pictures of every task in the first estimate of the models alone
+ON, OFF = gr.update(interactive=True), gr.update(interactive=False)
+IDLE = {"merge": ON, "cancel": OFF}
+WAITING = "a merge that waits in the queue"
+
+
+class Listeners:
+    """The listeners of one page on one workbench."""
+
+    def __init__(self, page: Page, bench: Workbench) -> None:
+        self.page, self.bench, self.tickets = page, bench, Tickets()
+
+    def open(self, request: gr.Request) -> dict[Any, Any]:
+        """Fill the page for the session that the address describes."""
+        try:
+            session, sorry = acts.first_session(tuple(suite_folders()), dict(request.query_params))
+            parts = self._all(session)
+        except MergeError as error:
+            return self.page.fill({"status": view.status(str(error), tone="bad")})
+        if sorry:
+            parts["status"] = view.status(sorry, tone="bad")
+        return self.page.fill({"session": session, **parts})
+
+    def prepare(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """Compute the baselines that are not stored yet, on a few pictures first, then on all."""
+        yield gr.skip()
+        if not session.suite or not load_suite(session.suite).experts:
+            return
+        ticket, changed = self.tickets.take("prepare", session.suite), False
+        for limit in (FIRST_LOOK, None):
+            for step in self.bench.record.baseline_steps(session.suite, limit, ticket.going):
+                changed = True
+                words = f"Scoring the models alone: {step.label}"
+                said_now = view.status(words, done=step.done, total=step.total, tone="busy")
+                drawn = self._known(session) if step.done % 6 == 0 or step.done == step.total else {}
+                yield self.page.fill(drawn | {"status": said_now})
+        if changed and ticket.going():
+            yield self.page.fill(self._known(session) | {"experts": view.expert_strip(self.bench, session)})
+
+    def act(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
+        """Do what the visitor did, and redraw only what it changes."""
+        words = said(event)
+        try:
+            after = acts.perform(session, words)
+        except MergeError as error:
+            return self.page.fill({"status": view.status(str(error), tone="bad")})
+        if words["act"] in ("block", "kind"):
+            return self.page.fill({"session": after, **self._moved(after, shown, request)})
+        how = acts.redrawn(str(words["act"]))
+        if how == "all":
+            return self.page.fill({"session": after, **self._all(after)})
+        parts = view.live_parts(self.bench, after) | (view.form_parts(after) if how == "form" else {})
+        if _per_expert_changed(session, after):
+            parts |= view.form_parts(after)
+        return self.page.fill({"session": after, **parts, **self._after(after, shown, words, request)})
+
+    def start(self, request: gr.Request) -> tuple[str, Any, Any]:
+        """Answer the button at once; the merge follows in the queue, ahead of what was only being prepared."""
+        self.tickets.want("prepare", "")
+        self.tickets.take(visitor(request), WAITING)
+        return view.status("Waiting for a free place …", tone="busy"), OFF, ON
+
+    def merge(self, session: Session, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """Merge and score the session's recipe, streaming, unless it was cancelled while it waited."""
+        yield gr.skip()
+        if self.tickets.held(visitor(request)).cancelled:
+            yield self.page.fill({"status": view.status("Cancelled before it began.", tone="stale"), **IDLE})
+            return
+        yield from self._stream(session, request)
+
+    def rescale(self, session: Session, event: gr.EventData, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """Score the kept merge at another scaling while the slider moves; nothing is merged."""
+        yield gr.skip()
+        try:
+            after = acts.perform(session, {**said(event), "act": "set"})
+            recipe = state.recipe(after)
+            known = self.bench.record.known(recipe)
+            if self.bench.merged(recipe) is None or (known is not None and not known.partial):
+                return
+        except MergeError:
+            return
+        yield from self._stream(after, request)
+
+    def cancel(self, request: gr.Request) -> Any:
+        """Stop what this visitor is computing at its next step."""
+        self.tickets.cancel(visitor(request))
+        return OFF
+
+    def select(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
+        """Look at the matrix that was clicked, in every panel."""
+        chosen = Selection.of(event)
+        after = acts.perform(session, {"act": "cell", "block": chosen.block, "kind": chosen.kind})
+        if after == session:
+            return gr.skip()
+        place = view.where(after, depth(load_suite(after.suite)))
+        return self.page.fill({"session": after, "where": place, **self._moved(after, shown, request)})
+
+    def choose(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
+        """Compose the recipe behind a dot of the scatter."""
+        wanted = Selection.of(event).method
+        line = next((line for line in lines(load_suite(session.suite)) if line.name == wanted), None)
+        if line is None:
+            return gr.skip()
+        after = acts.perform(session, {"act": "load", "recipe": link_of(line.best)})
+        return self.page.fill({"session": after, **self._all(after)})
+
+    def look(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """Draw the panels that look into the weights."""
+        yield gr.skip()
+        if not session.suite:
+            return
+        focus = lenses.focus_of(session, self._recipe(session, shown))
+        ticket = self._looking(focus, request)
+        yield from map(self.page.fill, lenses.lens_steps(self.bench, focus, ticket.going, ticket.done))
+
+    def _looking(self, focus: lenses.Focus, request: gr.Request) -> Ticket:
+        """Return a ticket for a look that knows which panels show the right thing already."""
+        name = f"look {visitor(request)}"
+        before = self.tickets.held(name)
+        ticket = self.tickets.take(name, focus.key)
+        if before.what.partition("||")[0] == focus.about:
+            same = before.what == focus.key
+            ticket.done.update(mark for mark in before.done if same or mark not in lenses.NEAR)
+        return ticket
+
+    def _moved(self, session: Session, shown: str, request: gr.Request) -> dict[str, Any]:
+        """Return the panels of another place as far as they are measured; the look that follows does the rest."""
+        focus = lenses.focus_of(session, self._recipe(session, shown))
+        parts = lenses.at_hand(self.bench, focus)
+        self._looking(focus, request).done.update(parts)
+        return {**parts, "focus": focus.key, "link": view.link(session)}
+
+    def _stream(self, session: Session, request: gr.Request) -> Generator[dict[Any, Any], None, None]:
+        ticket = None
+        try:
+            recipe = state.recipe(session)
+            ticket = self.tickets.take(visitor(request), recipe.digest)
+            for run in paced(self.bench.run(recipe, ticket.going)):
+                if run.phase == "stopped" and not ticket.cancelled:
+                    return
+                yield self.page.fill(self._shown(session, run) | {"cancel": ON if run.partial else OFF})
+            yield self.page.fill({**IDLE, "cost": view.cost_line(self.bench, session)})
+        except MergeError as error:
+            yield self.page.fill({"status": view.status(str(error), tone="bad"), **IDLE})
+        except Exception as error:
+            LOG.exception("a merge failed")
+            words = f"The merge failed: {type(error).__name__}: {error}. The log has the details."
+            yield self.page.fill({"status": view.status(words, tone="bad"), **IDLE})
+
+    def _shown(self, session: Session, run: Run) -> dict[str, Any]:
+        """Return the parts of a run; while it merges, the answer before it stays."""
+        if run.phase == "merging" or not (run.scores or run.phase == "scoring"):
+            return {"status": view.run_status(run, None)}
+        parts = view.answer_parts(self.bench, session, run)
+        own = [load_suite(session.suite).task_of[e] for e in run.recipe.experts]
+        words = view.run_status(run, answer(run, own, {}).average)
+        parts |= {"status": words, "shown": run.recipe.digest}
+        return parts if run.phase == "scoring" else parts | {"focus": self._focus(session, run.recipe.digest)}
+
+    def _all(self, session: Session) -> dict[str, Any]:
+        suite = load_suite(session.suite)
+        return {
+            **view.controls_parts(self.bench, session),
+            **self._known(session),
+            "where": view.where(session, depth(suite)),
+            "table": methods_table(suite, found := lines(suite)),
+            "scatter": draw(method_table, points(found, session.method)),
+            "about": about(suite),
+            "tabs": gr.Tabs(selected="merge"),
+        }
+
+    def _known(self, session: Session) -> dict[str, Any]:
+        """Return the answer for a session as far as it is known without computing."""
+        try:
+            run = self.bench.record.known(state.recipe(session))
+        except MergeError:
+            run = None
+        if run is not None:
+            return self._shown(session, run) | {"focus": self._focus(session, run.recipe.digest)}
+        words = view.status("Choose experts and a method, then press Merge.")
+        parts = view.answer_parts(self.bench, session, None)
+        return {**parts, "status": words, "shown": "", "focus": self._focus(session, "")}
+
+    def _after(self, session: Session, shown: str, words: dict[str, Any], request: gr.Request) -> dict[str, Any]:
+        """Return the answer parts after an act: a known result at once, else what to do."""
+        try:
+            recipe = state.recipe(session)
+        except MergeError:
+            return {"status": view.stale_status(self.bench, session), "focus": self._focus(session, shown)}
+        self.tickets.want(visitor(request), recipe.digest) if "live" in words else None
+        run = self.bench.record.known(recipe)
+        if run is not None and not run.partial:
+            return self._shown(session, run)
+        parts = {"focus": self._focus(session, shown)}
+        return parts if recipe.digest == shown else parts | {"status": view.stale_status(self.bench, session)}
+
+    def _focus(self, session: Session, shown: str) -> str:
+        return lenses.focus_of(session, self._recipe(session, shown)).key
+
+    def _recipe(self, session: Session, shown: str) -> Any:
+        """Return the recipe shown beside the experts when it is the session's own."""
+        try:
+            recipe = state.recipe(session)
+        except MergeError:
+            return None
+        return recipe if recipe.digest == shown and self.bench.merged(recipe) is not None else None
+
+
+def visitor(request: gr.Request | None) -> str:
+    """Return the name of a visitor's browser tab."""
+    return str(getattr(request, "session_hash", None) or "api")
+
+
+def _per_expert_changed(before: Session, after: Session) -> bool:
+    """True when rows of one number per expert have to follow a new selection."""
+    return before.experts != after.experts and bool(dataclasses.replace(before, experts=after.experts) != before)
