@@ -58,7 +58,7 @@ def _tied(owner: str, hp: HP) -> str:
 
 
 def _label(owner: str, hp: HP) -> str:
-    symbol = f' <i class="mp-symbol">{escape(hp.symbol)}</i>' if hp.symbol else ""
+    symbol = f' <i class="mp-symbol">{escape(hp.symbol)}</i>' if hp.symbol not in ("", hp.name) else ""
     return f'<label for="{_id(owner, hp)}">{escape(words(hp.name))}{symbol}</label>'
 
 

@@ -21,12 +21,21 @@ def kept_bytes(merged: Merged) -> int:
     return int(4 * merged.stored_parameters)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A merge, its size in memory and the seconds it took."""
+
+    merged: Merged
+    size: int
+    seconds: float
+
+
 class Shelf:
     """Merges by key, the least recently used one leaving first; the newest always stays."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._kept: OrderedDict[str, tuple[Merged, int]] = OrderedDict()
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -38,14 +47,19 @@ class Shelf:
             if key not in self._kept:
                 return None
             self._kept.move_to_end(key)
-            return self._kept[key][0]
+            return self._kept[key].merged
 
-    def put(self, key: str, merged: Merged) -> None:
+    def seconds(self, key: str) -> float:
+        """Return how long a merge took; not a number when it is not kept."""
+        found = self._kept.get(key)
+        return found.seconds if found else float("nan")
+
+    def put(self, key: str, merged: Merged, seconds: float = 0.0) -> None:
         """Keep a merge, letting go of older ones until the bound holds."""
         with self._lock:
-            self._kept[key] = (merged, kept_bytes(merged))
+            self._kept[key] = Kept(merged, kept_bytes(merged), seconds)
             self._kept.move_to_end(key)
-            while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > self.limit:
+            while len(self._kept) > 1 and sum(kept.size for kept in self._kept.values()) > self.limit:
                 self._kept.popitem(last=False)
 
 

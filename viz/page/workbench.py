@@ -62,12 +62,14 @@ class Workbench:
         seconds = time.perf_counter() - started
         if merged is None:
             return Run(recipe, "stopped", merge_seconds=seconds)
+        key = direction_key(recipe)
         if kept is None:
-            self.shelf.put(direction_key(recipe), merged)
+            self.shelf.put(key, merged, seconds)
             self._rates[recipe.suite, recipe.method] = seconds / len(recipe.experts)
+        size, notes = merged.stored_parameters, getattr(merged, "notes", ())
         begun = Run(
-            recipe, "scoring", merge_seconds=seconds, stored_parameters=merged.stored_parameters,
-            notes=getattr(merged, "notes", ()), merged_now=kept is None,
+            recipe, "scoring", merge_seconds=self.shelf.seconds(key), stored_parameters=size, notes=notes,
+            merged_now=kept is None,
         )  # fmt: skip
         return (yield from self._score(begun, merged, going))
 
