@@ -209,6 +209,9 @@ def test_another_parameter_makes_the_result_stale(visit):
     box.fill("0.123")
     box.press("Tab")
     _said(page, "recipe changed")
+    box.fill("77")
+    box.press("Tab")
+    page.wait_for_selector("#mp-status [data-tone=bad]")
 
 
 @pytest.mark.browser
