@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import time
 from pathlib import Path
 
@@ -114,3 +115,10 @@ def command(capsys, monkeypatch, toy_folder, cache_folder):
         return code, said.out, said.err
 
     return run
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on; two workers that search the same range would race for it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

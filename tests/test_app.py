@@ -10,6 +10,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
+from conftest import free_port
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
@@ -59,7 +60,9 @@ def url(toy_folder, bench, tmp_path_factory) -> Iterator[str]:
         patch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
         patch.setenv("MERGESCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
         demo = app.build_demo(bench)
-        _, address, _ = demo.launch(**app.launch_settings(), prevent_thread_lock=True, quiet=True)
+        _, address, _ = demo.launch(
+            **app.launch_settings(), server_port=free_port(), prevent_thread_lock=True, quiet=True
+        )
         yield address
         demo.close()
 

@@ -12,6 +12,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 gr = pytest.importorskip("gradio")
 playwright = pytest.importorskip("playwright.sync_api")
 
+from conftest import free_port  # noqa: E402
+
 from viz import examples  # noqa: E402
 from viz.page.plotly_panel import STATIC, PlotlyPanel, Selection  # noqa: E402
 from viz.panel import draw  # noqa: E402
@@ -74,7 +76,9 @@ def address():
     gr.set_static_paths(STATIC)
     page = build()
     try:
-        _, url, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, run_history=False)
+        _, url, _ = page.queue().launch(
+            server_port=free_port(), prevent_thread_lock=True, quiet=True, ssr_mode=False, run_history=False
+        )
         yield url
     finally:
         page.close()
