@@ -14,9 +14,10 @@ import numpy as np
 
 from .content import model_digest, task_digest
 from .contract import Step
-from .evaluate import in_memory, logits, scoring_order
+from .evaluate import logits, scoring_order
 from .results import cached_folder, read_json, shipped_folder, write_json
 from .suite import Suite
+from .weights import in_memory
 
 Pair = tuple[str | None, str]
 """A model, None for the pretrained one, and a task."""

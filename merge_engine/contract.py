@@ -26,6 +26,7 @@ from . import hp as declarations
 from .errors import DataError, RecipeError, WeightsError
 from .merged import Merged, PerTaskMerged, StaticMerged
 from .parts import Part
+from .prediction import Changes
 from .svd import Factors, SvdStore
 from .weights import Weights
 
@@ -35,12 +36,16 @@ MATRIX_KINDS = ("q", "k", "v", "out", "fc1", "fc2")
 
 @dataclass(frozen=True)
 class Step:
-    """One yielded moment of a run: `done` of `total` units, a label, and live numbers by name."""
+    """One yielded moment of a run: `done` of `total` units, a label, and live numbers by name.
+
+    An adaptive method gives a `snapshot`: the merge as it stands, for scoring it live or keeping it after a stop.
+    """
 
     done: int
     total: int
     label: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    snapshot: Callable[[], Merged] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,19 @@ class Architecture(Protocol):
 
 
 class Inputs(Protocol):
-    """Unlabelled inputs and frozen heads; a method that needs neither can run without. `suite` implements it."""
+    """Unlabelled inputs and frozen heads; a method that needs neither can run without. `suite` implements it.
+
+    `support`, `train` and `validation` are inputs of the train split, known to be of that task; `stream` yields the
+    inputs a method may adapt to.
+    """
 
     def support(self, task: str, count: int) -> Tensor: ...
+    def train(self, task: str, count: int) -> Tensor: ...
+    def validation(self, task: str, count: int) -> Tensor: ...
     def stream(self, task: str, batch: int) -> Iterator[Tensor]: ...
-    def features(self, weights: Weights, inputs: Tensor) -> Tensor: ...
+    def features(self, weights: Weights, inputs: Tensor, changes: Changes | None = None) -> Tensor: ...
+    def block_features(self, weights: Weights, inputs: Tensor) -> list[Tensor]: ...
+    def layers(self) -> Mapping[str, torch.nn.Module]: ...
     def logits(self, task: str, features: Tensor) -> Tensor: ...
     def linear_inputs(self, weights: Weights, inputs: Tensor) -> dict[str, Tensor]: ...
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from .errors import RecipeError
-from .merged import Merged, PerTaskMerged
+from .merged import Merged
 from .metrics.accuracy import expected_calibration_error, wilson
-from .suite import Suite
+from .prediction import Prediction
+from .suite import Suite, SuiteInputs
 from .weights import Weights
 
 BATCH = 64
@@ -21,7 +22,11 @@ BATCH = 64
 
 @dataclass(frozen=True, repr=False)
 class Score:
-    """Accuracy of one model on `n` of `total` inputs of one task."""
+    """Accuracy of one model on `n` of `total` inputs of one task.
+
+    `routed` counts the inputs by the expert they were routed to, where the merge routes. An input is right only if
+    its class is right and, where the merge chose the head, the head is its own.
+    """
 
     task: str
     correct: int
@@ -29,6 +34,7 @@ class Score:
     total: int
     entropy: float
     ece: float
+    routed: Mapping[str, int] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -50,25 +56,18 @@ class Score:
         return f"{self.accuracy:.1f} % ({low:.1f} to {high:.1f}, {self.n} of {self.total})"
 
 
+@dataclass(frozen=True)
 class Fixed(Merged):
     """A model that is not merged, such as the pretrained model or an expert, for scoring beside merges."""
 
-    def __init__(self, weights: Weights) -> None:
-        object.__setattr__(self, "pretrained", weights)
+    model: Weights
 
     def weights(self, task: str | None = None) -> Weights:
-        return self.pretrained
+        return self.model
 
     @property
     def stored_parameters(self) -> float:
-        return float(sum(self.pretrained[n].numel() for n in self.pretrained))
-
-
-def in_memory(
-    weights: Weights, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
-) -> dict[str, Tensor]:
-    """Return all tensors of a model in memory, ready for many forward passes."""
-    return {n: weights[n].to(device, dtype) for n in weights}
+        return float(sum(self.model[n].numel() for n in self.model))
 
 
 def score_steps(
@@ -87,20 +86,15 @@ def score_steps(
     following rounds refine it. `limit` scores at most so many inputs of each task (a fixed, seeded choice).
     """
     names = list(suite.tasks if tasks is None else tasks)
-    if isinstance(merged, PerTaskMerged):
-        names = [n for n in names if n in merged.tasks]
+    if merged.knows_task:
+        names = [n for n in names if n in getattr(merged, "tasks", ())]
     tallies = {name: _Tally(suite, name, split, limit) for name in names}
-    cached: dict[str | None, dict[str, Tensor]] = {}
+    model = Model(merged, suite, dtype)
     for size in _rounds(first, max((t.total for t in tallies.values()), default=0)):
-        for name, tally in tallies.items():
+        for tally in tallies.values():
             if tally.done >= tally.total:
                 continue
-            key = name if isinstance(merged, PerTaskMerged) else None
-            if key not in cached:
-                if key is not None and len(cached) >= 2:
-                    cached.clear()
-                cached[key] = in_memory(merged.weights(key), dtype)
-            tally.add(cached[key], size)
+            tally.add(model, size)
             yield {n: t.score() for n, t in tallies.items() if t.done}
     return {n: t.score() for n, t in tallies.items()}
 
@@ -127,8 +121,50 @@ def logits(
 ) -> Tensor:
     """Return the logits (N, C) of a model on a split, in its seeded scoring order."""
     tally = _Tally(suite, task, split, limit)
-    tally.add(dict(weights), tally.total)
+    tally.add(Model(Fixed(weights), suite), tally.total)
     return torch.cat(tally.logits)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a merge said about every input of a split of one task, in the seeded scoring order.
+
+    `index` (N,) are positions within the split, `label` and `guess` (N,) classes, `confidence` (N,) in [0, 1];
+    `picked` (N,) numbers the expert whose head was used, None where the head was given; `route` (N, L, T) as in
+    `Prediction`.
+    """
+
+    task: str
+    index: np.ndarray
+    label: np.ndarray
+    guess: np.ndarray
+    confidence: np.ndarray
+    picked: np.ndarray | None
+    route: np.ndarray | None
+
+
+def predictions(
+    suite: Suite, merged: Merged, task: str, split: str = "score", limit: int | None = None
+) -> Predicted:
+    """Return what a merge says about the inputs of one task, and how it routed them."""
+    tally = _Tally(suite, task, split, limit)
+    tally.add(Model(merged, suite), tally.total)
+    return tally.predicted()
+
+
+class Model:
+    """A merge made ready to score: what it predicts for inputs of a task, with the logits of the task's own head."""
+
+    def __init__(self, merged: Merged, suite: Suite, dtype: torch.dtype = torch.float32) -> None:
+        self.suite, self.knows_task = suite, merged.knows_task
+        self.tasks: tuple[str, ...] = getattr(merged, "tasks", ())
+        self.predict = merged.predictor(SuiteInputs(suite), dtype)
+
+    def __call__(self, inputs: Tensor, task: str) -> tuple[Tensor, Prediction]:
+        """Return logits (B, C) and the prediction they come from."""
+        with torch.inference_mode():
+            said = self.predict(inputs, task if self.knows_task else None)
+            return self.suite.head(task)(said.features) if said.logits is None else said.logits, said
 
 
 def _rounds(first: int, total: int) -> list[int]:
@@ -158,23 +194,50 @@ class _Tally:
         self.labels = labels[self.order]
         self.total, self.done = len(self.order), 0
         self.logits: list[Tensor] = []
+        self.picked: list[Tensor] = []
+        self.route: list[Tensor] = []
+        self.experts: tuple[str, ...] = ()
 
-    def add(self, weights: dict[str, Tensor], count: int) -> None:
+    def add(self, model: Model, count: int) -> None:
         """Score the next `count` inputs."""
-        head = self.suite.head(self.task)
+        self.experts = model.tasks
         stop = min(self.done + count, self.total)
-        dtype = next(w.dtype for w in weights.values() if w.is_floating_point())
-        with torch.inference_mode():
-            for chosen in self.order[self.done : stop].split(BATCH):
-                features = self.suite.features(weights, self.inputs[chosen].to(dtype))
-                self.logits.append(head(features.float()))
+        for chosen in self.order[self.done : stop].split(BATCH):
+            logits, said = model(self.inputs[chosen], self.task)
+            self.logits.append(logits.float())
+            if said.picked is not None:
+                self.picked.append(said.picked)
+            if said.route is not None:
+                self.route.append(said.route.float())
         self.done = stop
 
     def score(self) -> Score:
         """Return the score of the inputs seen so far."""
         seen = torch.cat(self.logits)
         probabilities = seen.softmax(-1)
-        correct = seen.argmax(-1) == self.labels[: self.done]
+        correct = (seen.argmax(-1) == self.labels[: self.done]) & self._own_head()
         entropy = -(probabilities * probabilities.clamp_min(1e-12).log()).sum(-1).mean()
         ece = expected_calibration_error(probabilities.max(-1).values.numpy(), correct.numpy())
-        return Score(self.task, int(correct.sum()), self.done, self.total, float(entropy), float(ece))
+        return Score(
+            self.task, int(correct.sum()), self.done, self.total, float(entropy), float(ece), self._routed()
+        )
+
+    def predicted(self) -> Predicted:
+        """Return every prediction made so far."""
+        confidence, guess = torch.cat(self.logits).softmax(-1).max(-1)
+        found = {"picked": self.picked, "route": self.route}
+        arrays = {name: torch.cat(parts).numpy() if parts else None for name, parts in found.items()}
+        index, label = self.order[: self.done].numpy(), self.labels[: self.done].numpy()
+        return Predicted(self.task, index, label, guess.numpy(), confidence.numpy(), **arrays)
+
+    def _own_head(self) -> Tensor:
+        """True where the head was given, or the merge chose the task's own; a task without expert is given its head."""
+        if not self.picked or self.task not in self.experts:
+            return torch.ones(self.done, dtype=torch.bool)
+        return torch.cat(self.picked) == self.experts.index(self.task)
+
+    def _routed(self) -> dict[str, int] | None:
+        if not self.picked:
+            return None
+        counts = torch.cat(self.picked).bincount(minlength=len(self.experts))
+        return dict(zip(self.experts, counts.tolist(), strict=True))

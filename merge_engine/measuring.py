@@ -12,10 +12,11 @@ from torch import Tensor
 from .baselines import Baselines
 from .contract import Context, Problem, Step
 from .errors import DataError, RecipeError
-from .evaluate import BATCH, in_memory, logits, scoring_order
+from .evaluate import BATCH, logits, scoring_order
 from .merged import Merged
 from .metrics import MERGED, Measured, Metric, WeightMetric, key_of
 from .suite import Suite
+from .weights import in_memory
 
 INPUTS = 64
 Features = list[np.ndarray]

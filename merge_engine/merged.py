@@ -6,24 +6,37 @@ import abc
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
 from torch import Tensor
 
 from .errors import RecipeError
 from .parts import Part
+from .prediction import Network, Prediction, Predictor
 from .svd import Factors
-from .weights import AddedWeights, Weights
+from .weights import AddedWeights, Weights, in_memory
+
+EXPERTS_IN_MEMORY = 8
 
 
 @dataclass(frozen=True)
 class Merged(abc.ABC):
     """What a merge returns: weights to predict with, what was noticed on the way, and what it costs to keep."""
 
-    pretrained: Weights
+    @property
+    def knows_task(self) -> bool:
+        """True when serving needs the true task of every input; only the experts' own tasks can then be scored."""
+        return False
 
     @abc.abstractmethod
     def weights(self, task: str | None = None) -> Weights:
         """Return the weights that serve an input of `task`; a static merge ignores the task."""
+
+    def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
+        """Return a predictor with all weights in memory, ready for many forward passes."""
+        weights = in_memory(self.weights(), dtype=dtype)
+        return lambda inputs, task=None: Prediction(network.features(weights, inputs.to(dtype)))
 
     @property
     @abc.abstractmethod
@@ -38,6 +51,7 @@ class StaticMerged(Merged):
     Nothing is merged again when `scaling` changes.
     """
 
+    pretrained: Weights
     direction: Mapping[str, Tensor]
     offset: Mapping[str, Tensor]
     scaling: float = 1.0
@@ -86,9 +100,14 @@ class _TaskVectors(Mapping[str, Tensor]):
 class PerTaskMerged(Merged):
     """The pretrained model and one stored part per expert; serves the expert of a known or routed task."""
 
+    pretrained: Weights
     tasks: tuple[str, ...]
     parts: Mapping[str, Part]
     notes: tuple[str, ...] = ()
+
+    @property
+    def knows_task(self) -> bool:
+        return True
 
     def weights(self, task: str | None = None) -> Weights:
         """Return θ_0 plus the part of `task`; raises RecipeError for a task that has no expert."""
@@ -97,6 +116,15 @@ class PerTaskMerged(Merged):
                 f"This merge keeps one part per expert and has none for '{task}'; known: {', '.join(self.tasks)}."
             )
         return AddedWeights(self.pretrained, _OneTask(self, self.tasks.index(task)))
+
+    def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
+        """Return a predictor that runs the expert of the asked task; the experts used last stay in memory."""
+
+        @lru_cache(maxsize=EXPERTS_IN_MEMORY)
+        def expert(task: str | None) -> dict[str, Tensor]:
+            return in_memory(self.weights(task), dtype=dtype)
+
+        return lambda inputs, task=None: Prediction(network.features(expert(task), inputs.to(dtype)))
 
     @property
     def stored_parameters(self) -> float:

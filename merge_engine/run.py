@@ -12,7 +12,7 @@ from .content import suite_digest
 from .contract import Context, MergeMethod, Step, merge_steps
 from .errors import RecipeError, SuiteError, no_such
 from .evaluate import Score, score_steps
-from .merged import Merged, PerTaskMerged
+from .merged import Merged
 from .recipe import Recipe
 from .results import Result, TaskAccuracy, averages
 from .suite import Suite
@@ -126,7 +126,7 @@ def scored_tasks(suite: Suite, recipe: Recipe, merged: Merged, protocol: Protoco
     tasks = own if protocol.tasks is None else protocol.tasks
     for task in tasks:
         suite.task(task)
-    return tuple(t for t in tasks if t in own) if isinstance(merged, PerTaskMerged) else tuple(tasks)
+    return tuple(t for t in tasks if t in own) if merged.knows_task else tuple(tasks)
 
 
 def own_tasks(suite: Suite, recipe: Recipe) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import Tensor
 from .backbones import Backbone, get_backbone
 from .contract import Problem
 from .errors import SuiteError, no_such
+from .prediction import Changes
 from .suites.sheets import read_sheet
 from .weights import SafetensorsWeights, Weights, load_weights
 
@@ -135,15 +136,18 @@ class Suite:
         """Open an expert lazily."""
         return load_weights(self.expert_file(name), self.pretrained_in_memory)
 
-    def problem(self, experts: tuple[str, ...] | list[str] | None = None) -> Problem:
-        """Return the merging problem of some experts, all by default, in the order given."""
+    def problem(self, experts: tuple[str, ...] | list[str] | None = None, half: str = "adapt") -> Problem:
+        """Return the merging problem of some experts, all by default, in the order given.
+
+        `half` of the test split is what an adaptive method sees, unlabelled: "adapt", or "score" (transductive).
+        """
         chosen = self.experts if experts is None else tuple(dict.fromkeys(experts))
         if experts is None and not chosen:
             raise SuiteError(
                 f"Suite {self.name} has no expert yet; run `python -m merge_engine train {self.name}`."
             )
         return Problem(
-            self.pretrained_in_memory, {n: self.expert(n) for n in chosen}, self.backbone, SuiteInputs(self)
+            self.pretrained_in_memory, {n: self.expert(n) for n in chosen}, self.backbone, SuiteInputs(self, half)
         )
 
     def task(self, name: str) -> Task:
@@ -201,16 +205,20 @@ class Suite:
     def _heads(self) -> dict[str, Tensor]:
         return dict(SafetensorsWeights(self.folder / "heads.safetensors"))
 
-    def features(self, weights: Weights, inputs: Tensor) -> Tensor:
-        """Return features (N, D) of prepared inputs under some weights."""
-        return self.backbone.features(self.module, weights, inputs)
+    def features(self, weights: Weights, inputs: Tensor, changes: Changes | None = None) -> Tensor:
+        """Return features (N, D) of prepared inputs under some weights; `changes` replace the output of layers."""
+        return self.backbone.features(self.module, weights, inputs, changes)
 
 
 @dataclass(frozen=True)
 class SuiteInputs:
-    """Unlabelled inputs and frozen heads of a suite: all that a merge method may see of its data."""
+    """Unlabelled inputs and frozen heads of a suite: all that a merge method may see of its data.
+
+    `half` of the test split is what a method adapts to: "adapt" (inductive), or "score" itself (transductive).
+    """
 
     suite: Suite
+    half: str = "adapt"
 
     def support(self, task: str, count: int = 32) -> Tensor:
         """Return `count` train inputs of a task; the first 32 are the suite's support set."""
@@ -224,17 +232,36 @@ class SuiteInputs:
             [chosen, self.suite.backbone.prepare(self.suite.sheet(task, "train")[np.sort(order)])]
         )
 
+    def train(self, task: str, count: int) -> Tensor:
+        """Return up to `count` train inputs of a task, outside validation and the support set; a fixed choice."""
+        left = np.setdiff1d(self.suite.indices(task, "train"), self.suite.indices(task, "support"))
+        chosen = np.sort(np.random.default_rng(0).permutation(left)[:count])
+        return self.suite.backbone.prepare(self.suite.sheet(task, "train")[chosen])
+
+    def validation(self, task: str, count: int) -> Tensor:
+        """Return up to `count` validation inputs of a task; a fixed choice."""
+        inputs = self.suite.prepared(task, "validation")
+        return inputs[torch.from_numpy(np.random.default_rng(0).permutation(len(inputs))[:count].copy())]
+
     def stream(self, task: str, batch: int = 16) -> Iterator[Tensor]:
-        """Yield shuffled batches of the unlabelled adapt half, for ever."""
-        inputs = self.suite.prepared(task, "adapt")
+        """Yield shuffled batches of the unlabelled half to adapt to, for ever."""
+        inputs = self.suite.prepared(task, self.half)
         shuffle = np.random.default_rng(0)
         while True:
             order = torch.from_numpy(shuffle.permutation(len(inputs)))
             yield from (inputs[i] for i in order.split(batch) if len(i) == batch or len(inputs) < batch)
 
-    def features(self, weights: Weights, inputs: Tensor) -> Tensor:
+    def features(self, weights: Weights, inputs: Tensor, changes: Changes | None = None) -> Tensor:
         """Return features (N, D) under some weights; differentiable in them."""
-        return self.suite.features(weights, inputs)
+        return self.suite.features(weights, inputs, changes)
+
+    def block_features(self, weights: Weights, inputs: Tensor) -> list[Tensor]:
+        """Return one vector per input (N, width) after every block."""
+        return self.suite.backbone.block_features(self.suite.module, weights, inputs)
+
+    def layers(self) -> Mapping[str, torch.nn.Module]:
+        """Return the layers of the blocks by path, in order of execution."""
+        return self.suite.backbone.layers(self.suite.module)
 
     def logits(self, task: str, features: Tensor) -> Tensor:
         """Return logits (N, C) of a task's frozen head."""

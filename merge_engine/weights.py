@@ -136,10 +136,12 @@ def load_weights(path: str | Path, pretrained: Weights | None = None) -> Weights
     return weights
 
 
-def in_memory(weights: Weights, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Read every tensor, floating-point ones in float32."""
+def in_memory(
+    weights: Weights, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
+    """Read every tensor, ready for many forward passes; floating-point ones in `dtype`."""
     read = {name: weights[name].to(device) for name in weights}
-    return {name: value.float() if value.is_floating_point() else value for name, value in read.items()}
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in read.items()}
 
 
 def fingerprint(tensor: Tensor) -> str:

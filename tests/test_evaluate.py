@@ -10,6 +10,7 @@ from merge_engine.contract import merge
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import Fixed, logits, score, score_steps
 from merge_engine.methods import build
+from merge_engine.weights import in_memory
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_batches_do_not_change_a_score(toy, merged, monkeypatch):
 
 
 def test_a_limit_is_a_prefix_of_the_scoring_order(toy, merged):
-    weights = evaluate.in_memory(merged.weights())
+    weights = in_memory(merged.weights())
     every, some = logits(toy, weights, "blob", "score"), logits(toy, weights, "blob", "score", limit=20)
     assert torch.allclose(every[:20], some, atol=1e-5)
     assert score(toy, merged, ["blob"], limit=20)["blob"].total == 20

@@ -15,8 +15,13 @@ from torch import Tensor, nn
 
 from ..contract import MATRIX_KINDS, Place
 from ..errors import WeightsError
+from ..prediction import Change, Changes
 
 _ONE_AT_A_TIME = threading.RLock()  # functional_call swaps the parameters of a module that threads share
+
+
+def _changed(change: Change, layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return change(layer, args[0], output)
 
 
 @dataclass(frozen=True)
@@ -95,9 +100,26 @@ class Backbone(ABC):
         with _ONE_AT_A_TIME:
             return torch.func.functional_call(module, chosen, args, kwargs)
 
-    def features(self, module: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """Features (N, D) in float32, differentiable in the weights."""
-        return self.pool(self.forward(module, weights, inputs), inputs).float()
+    def features(
+        self,
+        module: nn.Module,
+        weights: Mapping[str, Tensor],
+        inputs: Tensor,
+        changes: Changes | None = None,
+    ) -> Tensor:
+        """Features (N, D) in float32, differentiable in the weights; `changes` replace the output of layers."""
+        if not changes:
+            return self.pool(self.forward(module, weights, inputs), inputs).float()
+        with _ONE_AT_A_TIME:
+            hooks = [
+                module.get_submodule(path).register_forward_hook(partial(_changed, change))
+                for path, change in changes.items()
+            ]
+            try:
+                return self.pool(self.forward(module, weights, inputs), inputs).float()
+            finally:
+                for hook in hooks:
+                    hook.remove()
 
     def place(self, name: str) -> Place:
         """Block and kind of a tensor."""
@@ -118,6 +140,11 @@ class Backbone(ABC):
             if place.block is not None and place.kind in "qkv":
                 found.setdefault(place.block, {})[place.kind] = name
         return [tuple(found[b][k] for k in "qkv" if k in found[b]) for b in sorted(found)]
+
+    def layers(self, module: nn.Module) -> dict[str, nn.Module]:
+        """The leaves of the blocks that are linear in their parameters, by path, in order of execution."""
+        inside = [(n, m) for n, m in module.named_modules() if n.startswith(f"{self.blocks}.")]
+        return {n: m for n, m in inside if [*m.parameters(recurse=False)] and not [*m.children()]}
 
     def linears(self, names: Iterable[str]) -> tuple[str, ...]:
         """Names of the linear layers' weights inside the blocks."""

@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import linear
 
 from merge_engine.contract import merge
-from merge_engine.evaluate import BATCH, in_memory, score_steps
+from merge_engine.evaluate import BATCH, score_steps
+from merge_engine.weights import in_memory
 from merge_engine.merged import StaticMerged
 from merge_engine.methods import build
 from merge_engine.suite import Suite, load_suite

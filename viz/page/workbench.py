@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from merge_engine.contract import Context, merge_steps
 from merge_engine.evaluate import score_steps
 from merge_engine.hp import declared
-from merge_engine.merged import Merged, PerTaskMerged, StaticMerged
+from merge_engine.merged import Merged, StaticMerged
 from merge_engine.methods import method_class
 from merge_engine.recipe import Recipe
 from merge_engine.run import own_tasks
@@ -109,7 +109,7 @@ class Workbench:
     def _score(self, begun: Run, merged: Merged, going: Going) -> Runs:
         suite, run, started = load_suite(begun.recipe.suite), begun, time.perf_counter()
         own = own_tasks(suite, begun.recipe)
-        others = () if isinstance(merged, PerTaskMerged) else suite.unseen
+        others = () if merged.knows_task else suite.unseen
         yield run
         steps = score_steps(suite, merged, dict.fromkeys((*own, *others)), first=FIRST)
         try:
