@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 
 from .contract import Inputs, Step
+from .history import History
 from .merged import Merged
-
-KEPT_STATES = 64
 
 
 @dataclass(frozen=True)
@@ -68,24 +67,6 @@ class Adaptable(Protocol):
     def merged(self) -> Merged:
         """Return the merge as it stands, apart from what further steps change."""
         ...
-
-
-@dataclass
-class History:
-    """What happened while adapting: entropy (nats) by task after every step, seconds, and states to replay."""
-
-    tasks: tuple[str, ...]
-    entropy: list[list[float]] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
-    states: list[Mapping[str, np.ndarray]] = field(default_factory=list)
-
-    def keep(self, step: int, total: int, state: Callable[[], Mapping[str, np.ndarray]]) -> None:
-        """Keep the state of about KEPT_STATES steps, the first and the last among them."""
-        every = max(1, -(-total // KEPT_STATES))
-        if step % every == 0 or step == total:
-            self.steps.append(step)
-            self.states.append(state())
 
 
 def adapt_steps(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .errors import RecipeError
+from .history import History
 from .parts import Part
 from .prediction import Network, Prediction, Predictor
 from .svd import Factors
@@ -56,6 +57,7 @@ class StaticMerged(Merged):
     offset: Mapping[str, Tensor]
     scaling: float = 1.0
     notes: tuple[str, ...] = ()
+    history: History | None = None
 
     def task_vector(self, name: str) -> Tensor:
         """Return the merged task vector of one tensor, float32."""

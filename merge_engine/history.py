@@ -1,0 +1,36 @@
+"""What happened while a method adapted, small enough to keep with the result and to replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+KEPT_STATES = 64
+
+
+@dataclass
+class History:
+    """Entropy (nats) by step and task, seconds since the start by step, and some states.
+
+    `entropy[i]` and `seconds[i]` belong to update i + 1. `states[j]` is what the method said of itself after update
+    `steps[j]`, arrays by name; update 0 is the start.
+    """
+
+    tasks: tuple[str, ...]
+    entropy: list[list[float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    states: list[Mapping[str, np.ndarray]] = field(default_factory=list)
+
+    def keep(self, step: int, total: int, state: Callable[[], Mapping[str, np.ndarray]]) -> None:
+        """Keep the state of about KEPT_STATES evenly spaced steps, the first and the last among them."""
+        if step % max(1, -(-total // KEPT_STATES)) == 0 or step == total:
+            self.steps.append(step)
+            self.states.append(state())
+
+    def over_time(self, name: str) -> Any:
+        """Return one array of all kept states, the step as first axis."""
+        return np.stack([state[name] for state in self.states])
