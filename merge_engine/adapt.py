@@ -105,5 +105,6 @@ def _descend(what: Adaptable, inputs: Inputs, task: str, batch: Tensor, settings
     with torch.enable_grad():
         logits = inputs.logits(task, what.features(task, batch))
         loss = entropy(logits).mean()
-        (loss / math.log(logits.shape[-1]) if settings.balanced else loss).backward()
+        if loss.requires_grad:  # not where no expert differs from the pretrained model
+            (loss / math.log(logits.shape[-1]) if settings.balanced else loss).backward()
     return loss.item()

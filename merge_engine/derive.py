@@ -21,6 +21,8 @@ FAMILIES = (
     "Spectral",
     "Uses inputs",
     "Masks (task known)",
+    "Adaptive",
+    "Routed",
     "Post-steps",
 )
 

@@ -26,6 +26,7 @@ SPLIT_WORDS = {
 NEED_WORDS = {
     "support": "unlabelled support pictures of every task",
     "stream": "unlabelled pictures of the adapt half",
+    "train": "train pictures, each known to be of its task but without its class",
     "labels": "labelled train pictures",
     "task id": "the true task of every picture",
 }

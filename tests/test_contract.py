@@ -15,17 +15,19 @@ from conftest import small_problem
 from merge_engine.contract import Context, MergeMethod, PostStep, Problem, Step, drive, merge_steps
 from merge_engine.errors import DataError, RecipeError
 from merge_engine.hp import HP, declared
-from merge_engine.merged import Merged, StaticMerged
+from merge_engine.merged import Merged, PerTaskMerged, StaticMerged
 from merge_engine.methods import build, key_of, method_class, registry
 from merge_engine.methods.task_arithmetic import TaskArithmetic
 from merge_engine.svd import SvdStore
 
 METHODS = list(registry().items())
 FAMILIES = {
-    "Averaging", "Task vectors", "Sign and sparsity", "Masks (task known)", "Spectral", "Uses inputs", "Post-steps",
+    "Averaging", "Task vectors", "Sign and sparsity", "Masks (task known)", "Spectral", "Uses inputs", "Adaptive",
+    "Routed", "Post-steps",
 }  # fmt: skip
-NEEDS = {"stream", "support", "task id", "labels"}
-OF_INPUTS = {"stream", "support", "labels"}
+NEEDS = {"stream", "support", "train", "task id", "labels"}
+OF_INPUTS = {"stream", "support", "train", "labels"}
+SEEN = 3  # inputs of every task that a merge without weights of its own is asked about
 
 every = pytest.mark.parametrize(("key", "cls"), METHODS, ids=[k for k, _ in METHODS])
 fields = [pytest.param(cls, hp, id=f"{key}-{hp.name}") for key, cls in METHODS for hp in declared(cls).values()]
@@ -78,7 +80,8 @@ def test_declares_what_the_page_shows(key, cls):
     assert (cls.family == "Post-steps") == issubclass(cls, PostStep) == (cls.kind == "post")
     assert cls.kind in {"static", "adaptive", "routed", "post"}
     assert cls.needs <= NEEDS
-    assert (cls.family == "Uses inputs") == bool(cls.needs & OF_INPUTS)
+    assert not cls.needs & OF_INPUTS or cls.family in {"Uses inputs", "Adaptive", "Routed"}
+    assert cls.family not in {"Uses inputs", "Adaptive"} or cls.needs & OF_INPUTS
     assert cls.title
     assert not cls.title.endswith(".")
     assert cls.idea.endswith(".")
@@ -226,7 +229,7 @@ def counts(cls: type[MergeMethod], wanted=(1, 2, 3, 8)) -> list[int]:
 
 def problem_for(cls: type[MergeMethod], tasks: int, toy=None) -> Problem:
     """Return random task vectors, or experts of the toy suite where the method asks for inputs."""
-    if not cls.needs & OF_INPUTS:
+    if not cls.needs & OF_INPUTS and cls.family != "Routed":
         return small_problem(tasks)
     if toy is None or tasks > len(toy.experts):
         return small_problem(tasks)
@@ -234,9 +237,27 @@ def problem_for(cls: type[MergeMethod], tasks: int, toy=None) -> Problem:
 
 
 def served(merged: Merged, problem: Problem) -> dict[tuple[str, str], torch.Tensor]:
-    """Return what is served to every task, by task and tensor; a static merge serves all alike."""
-    tasks = (None,) if isinstance(merged, StaticMerged) else problem.tasks
-    return {(task, n): merged.weights(task)[n] for task in tasks for n in problem.pretrained}
+    """Return what is served to every task: weights by task and tensor, or features where a merge has no model."""
+    if isinstance(merged, StaticMerged | PerTaskMerged):
+        tasks = (None,) if isinstance(merged, StaticMerged) else problem.tasks
+        return {(task, n): merged.weights(task)[n] for task in tasks for n in problem.pretrained}
+    network = problem.need_inputs("this test")
+    predict = merged.predictor(network)
+    with torch.inference_mode():
+        return {
+            (task, "features"): predict(network.support(task, SEEN), task if merged.knows_task else None).features
+            for task in problem.tasks
+        }
+
+
+def untouched(problem: Problem, key: tuple[str, str]) -> torch.Tensor:
+    """Return what the pretrained model has in the place of something served."""
+    task, what = key
+    if what != "features":
+        return problem.pretrained[what].float()
+    network = problem.need_inputs("this test")
+    with torch.inference_mode():
+        return network.features(problem.pretrained, network.support(task, SEEN))
 
 
 running = [
@@ -260,8 +281,8 @@ def test_a_run_keeps_shapes_and_inputs_counts_its_steps_and_repeats(cls, tasks, 
     assert merged.stored_parameters >= sum(problem.pretrained[n].numel() for n in problem.pretrained)
     assert all(isinstance(note, str) and note.endswith(".") for note in merged.notes)
     got = served(merged, problem)
-    for (_, n), value in got.items():
-        assert value.shape == problem.pretrained[n].shape
+    for place, value in got.items():
+        assert value.shape == untouched(problem, place).shape
         assert value.dtype == torch.float32
         assert value.isfinite().all()
     for who, weights in everyone.items():
@@ -315,15 +336,16 @@ def test_the_order_of_the_experts_does_not_matter(key, cls, toy):
 def test_experts_that_learned_nothing_change_nothing(key, cls, toy):
     problem = problem_for(cls, counts(cls, (2, 3))[-1], toy)
     idle = dataclasses.replace(problem, experts=dict.fromkeys(problem.tasks, problem.pretrained))
-    for (_, n), value in served(run(frugal(cls), idle), idle).items():
-        torch.testing.assert_close(value, problem.pretrained[n].float(), rtol=1e-5, atol=1e-6)
+    for place, value in served(run(frugal(cls), idle), idle).items():
+        near = 1e-4 if "features" in place else 1e-6
+        torch.testing.assert_close(value, untouched(problem, place), rtol=1e-5, atol=near)
 
 
 @every
 def test_experts_that_learned_something_change_something(key, cls, toy):
     problem = problem_for(cls, counts(cls, (2, 3))[-1], toy)
     got = served(run(frugal(cls), problem), problem)
-    assert any(not torch.equal(value, problem.pretrained[n].float()) for (_, n), value in got.items())
+    assert any(not torch.equal(value, untouched(problem, place)) for place, value in got.items())
 
 
 @every

@@ -87,6 +87,8 @@ class Coefficients:
         return self.inputs.features({**self.pretrained, **self.leaves}, inputs)
 
     def finish(self) -> None:
+        if not self.leaves:
+            return
         columns = [
             v.flatten(1) @ leaf.grad.flatten()
             for v, leaf in zip(self.vectors.values(), self.leaves.values(), strict=True)

@@ -9,17 +9,16 @@ from html import escape
 from typing import Any
 
 from merge_engine.contract import MergeMethod, PostStep
+from merge_engine.derive import FAMILIES
 from merge_engine.hp import declared
 from merge_engine.methods import method_class, registry
 
 from .controls import shown, words
 
-FAMILIES = (
-    "Averaging", "Task vectors", "Sign and sparsity", "Spectral", "Uses inputs", "Masks (task known)", "Post-steps",
-)  # fmt: skip
 NEEDS = {
     "support": ("uses inputs", "It looks at a few unlabelled pictures of every task before it merges."),
     "stream": ("uses inputs", "It looks at unlabelled pictures of every task before it merges."),
+    "train": ("uses train inputs", "It looks at train pictures and is told which task each is from."),
     "labels": ("uses labels", "It looks at labelled pictures of every task before it merges."),
     "task id": ("ceiling: task known", "It keeps something per expert and is told which task a picture is from."),
 }
