@@ -216,7 +216,7 @@ def frugal(cls: type[MergeMethod]) -> MergeMethod:
     """Return the method at its defaults, with as few inputs and iterations as the declarations allow."""
     small = {}
     for hp in declared(cls).values():
-        if hp.name in {"examples", "iterations", "steps"} and hp.type is int:
+        if hp.name in {"epochs", "examples", "iterations", "steps"} and hp.type is int:
             small[hp.name] = max(4, hp.low or 0)
     return cls(**small)
 
