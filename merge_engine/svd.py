@@ -152,7 +152,7 @@ def default_limit() -> float:
     except ValueError:
         size = math.nan
     if not size >= 0:
-        raise MergeError(f"The environment variable MERGESCOPE_CACHE_GIB must be a number of at least 0; got {given!r}.")
+        raise MergeError(f"MERGESCOPE_CACHE_GIB must be a number of at least 0; got {given!r}.")
     return size * GIB
 
 

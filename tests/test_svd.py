@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merge_engine import svd as module
-from merge_engine.errors import WeightsError
-from merge_engine.svd import Factors, SvdStore, decompose, default_cache, polar, singular_values
+from merge_engine.errors import MergeError, WeightsError
+from merge_engine.svd import (
+    GIB,
+    Factors,
+    SvdStore,
+    decompose,
+    default_cache,
+    default_limit,
+    polar,
+    singular_values,
+)
 
 SHAPES = [(1, 1), (7, 1), (1, 7), (6, 6), (40, 9), (9, 40)]
 
@@ -270,7 +283,17 @@ def test_a_read_only_folder_costs_only_speed(tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_memory_is_bounded_and_the_disk_serves_the_rest(tmp_path):
+@pytest.mark.parametrize("error", [OSError("full"), module.SafetensorError("full")])
+def test_a_full_disk_costs_only_speed(tmp_path, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(module, "save_file", full)
+    assert same(SvdStore(tmp_path)(noise(5, 3)), decompose(noise(5, 3)))
+    assert not files(tmp_path)
+
+
+def test_without_memory_the_disk_serves(tmp_path):
     store = SvdStore(tmp_path, memory_limit=0)
     matrix = noise(6, 4)
     store(matrix)
@@ -280,6 +303,182 @@ def test_memory_is_bounded_and_the_disk_serves_the_rest(tmp_path):
     nowhere(matrix)
     nowhere(matrix)
     assert nowhere.computed == 2
+
+
+# Bounds -----------------------------------------------------------------------------------------------------------
+
+ONE = decompose(noise(40, 40)).bytes
+
+
+def files(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file()]
+
+
+def taken(folder: Path) -> int:
+    return sum(file.stat().st_size for file in files(folder))
+
+
+def age(folder: Path, seconds: int) -> None:
+    """Make every file look as if it was last used earlier."""
+    for file in files(folder):
+        then = file.stat().st_mtime_ns - seconds * 10**9
+        os.utime(file, ns=(then, then))
+
+
+def computes(store: SvdStore, seed: int) -> bool:
+    before = store.computed
+    store(noise(40, 40, seed=seed))
+    return store.computed > before
+
+
+def test_memory_keeps_the_latest_within_its_bound():
+    store = SvdStore(None, memory_limit=3 * ONE)
+    assert [computes(store, seed) for seed in (0, 1, 2, 0, 3)] == [True, True, True, False, True]
+    assert [computes(store, seed) for seed in (0, 2, 3)] == [False] * 3, "used again since, so it stayed"
+    assert computes(store, 1)
+    assert store._memory.bytes == 3 * ONE == sum(f.bytes for f in store._memory._kept.values())
+
+
+def test_a_matrix_larger_than_the_bound_pushes_nothing_out():
+    store = SvdStore(None, memory_limit=ONE)
+    store(noise(40, 40))
+    store(noise(80, 40))
+    assert not computes(store, 0)
+
+
+def test_the_disk_keeps_the_latest_within_its_bound(tmp_path):
+    limit = 10.5 * ONE
+    store = SvdStore(tmp_path, memory_limit=0, disk_limit=limit)
+    for seed in range(8):
+        store(noise(40, 40, seed=seed))
+    age(tmp_path, 60)
+    assert not computes(store, 0), "and the read marks it as used"
+    for seed in range(8, 20):
+        store(noise(40, 40, seed=seed))
+        age(tmp_path, 1)
+        assert taken(tmp_path) <= limit
+    assert taken(tmp_path) > 0.8 * limit
+    assert [computes(SvdStore(tmp_path, 0, limit), seed) for seed in (19, 18, 1, 2)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_what_was_read_lately_outlives_what_was_written_after_it(tmp_path):
+    store = SvdStore(tmp_path, memory_limit=0, disk_limit=6.5 * ONE)
+    for seed in range(6):
+        store(noise(40, 40, seed=seed))
+        age(tmp_path, 10)
+    store(noise(40, 40, seed=0))
+    store(noise(40, 40, seed=6))
+    assert [computes(store, seed) for seed in (0, 6, 1)] == [False, False, True]
+
+
+def test_files_of_an_older_policy_and_of_other_processes_count(tmp_path):
+    old = tmp_path / "svd" / "older" / "ab" / "x.safetensors"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"0" * 5 * ONE)
+    age(tmp_path, 60)
+    first, second = (SvdStore(tmp_path, memory_limit=0, disk_limit=8 * ONE) for _ in range(2))
+    for seed in range(8):
+        (first if seed % 2 else second)(noise(40, 40, seed=seed))
+        assert taken(tmp_path) <= 8.5 * ONE
+    assert not old.exists()
+
+
+def test_only_writes_walk_the_folder_and_few_of_them(tmp_path, monkeypatch):
+    walks, plain = [], os.walk
+    monkeypatch.setattr(module.os, "walk", lambda folder: walks.append(folder) or plain(folder))
+    store = SvdStore(tmp_path, memory_limit=0, disk_limit=160 * ONE)
+    for seed in range(40):
+        store(noise(40, 40, seed=seed))
+    assert 1 < len(walks) <= 6, "at the first write, then for every sixteenth of the limit"
+    walks.clear()
+    for seed in range(40):
+        store(noise(40, 40, seed=seed))
+    assert store.computed == 40
+    assert not walks
+
+
+def test_no_room_on_disk_keeps_nothing_there(tmp_path):
+    store = SvdStore(tmp_path, memory_limit=0, disk_limit=0)
+    assert computes(store, 0)
+    assert computes(store, 0)
+    assert not files(tmp_path)
+
+
+def test_a_file_that_vanishes_while_it_is_read_is_computed_again(tmp_path, monkeypatch):
+    matrix, plain = noise(6, 4), module.load_file
+    wanted = SvdStore(tmp_path)(matrix)
+
+    def vanishing(file):
+        Path(file).unlink()
+        return plain(file)
+
+    monkeypatch.setattr(module, "load_file", vanishing)
+    store = SvdStore(tmp_path)
+    assert same(store(matrix), wanted)
+    assert store.computed == 1
+
+
+def test_a_file_that_cannot_be_removed_is_left(tmp_path, monkeypatch):
+    def held(self, missing_ok=False):
+        raise PermissionError("in use")
+
+    monkeypatch.setattr(Path, "unlink", held)
+    store = SvdStore(tmp_path, memory_limit=0, disk_limit=2.5 * ONE)
+    for seed in range(5):
+        store(noise(40, 40, seed=seed))
+    assert len(files(tmp_path)) == 5
+
+
+def test_stores_that_share_a_folder_and_outgrow_it_stay_right(tmp_path):
+    """Four stores with two threads each, as processes would: the folder holds three of twelve matrices."""
+    matrices = [noise(20, 20, seed=seed) for seed in range(12)]
+    wanted = [decompose(matrix) for matrix in matrices]
+    limit, failed = 3.5 * wanted[0].bytes, []
+    stores = [SvdStore(tmp_path, memory_limit=wanted[0].bytes, disk_limit=limit) for _ in range(4)]
+
+    def work(store: SvdStore, shift: int) -> None:
+        for turn in range(24):
+            place = (turn * 5 + shift) % 12
+            if not same(store(matrices[place]), wanted[place]):
+                failed.append(place)
+
+    threads = [
+        threading.Thread(target=work, args=(store, 3 * k + j))
+        for k, store in enumerate(stores)
+        for j in (0, 1)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert taken(tmp_path) <= limit
+    assert not [file for file in files(tmp_path) if file.suffix == ".part"]
+
+
+def test_the_bound_follows_the_environment(tmp_path, monkeypatch):
+    for asked, wanted in (("0.5", GIB / 2), ("0", 0.0), ("inf", float("inf")), ("", 4 * GIB)):
+        monkeypatch.setenv("MERGESCOPE_CACHE_GIB", asked)
+        assert default_limit() == SvdStore(None).disk_limit == wanted
+    monkeypatch.delenv("MERGESCOPE_CACHE_GIB")
+    assert default_limit() == 4 * GIB
+    for asked in ("-1", "nan", "4 GB"):
+        monkeypatch.setenv("MERGESCOPE_CACHE_GIB", asked)
+        with pytest.raises(MergeError) as refused:
+            SvdStore(None)
+        assert str(refused.value) == f"MERGESCOPE_CACHE_GIB must be a number of at least 0; got {asked!r}."
+
+
+def test_without_a_bound_nothing_leaves(tmp_path):
+    store = SvdStore(tmp_path, memory_limit=0, disk_limit=float("inf"))
+    for seed in range(3):
+        store(noise(40, 40, seed=seed))
+    assert len(files(tmp_path)) == 3
 
 
 def test_the_folder_follows_the_environment(tmp_path, monkeypatch):
