@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from . import hp as declarations
-from .errors import DataError, RecipeError, WeightsError
+from .errors import DataError, RecipeError, WeightsError, no_such
 from .merged import Merged, PerTaskMerged, StaticMerged
 from .parts import Part
 from .prediction import Changes
@@ -73,7 +73,7 @@ class Inputs(Protocol):
     def support(self, task: str, count: int) -> Tensor: ...
     def train(self, task: str, count: int) -> Tensor: ...
     def validation(self, task: str, count: int) -> Tensor: ...
-    def stream(self, task: str, batch: int) -> Iterator[Tensor]: ...
+    def stream(self, task: str, batch: int, share: float = 1.0) -> Iterator[Tensor]: ...
     def features(self, weights: Weights, inputs: Tensor, changes: Changes | None = None) -> Tensor: ...
     def block_features(self, weights: Weights, inputs: Tensor) -> list[Tensor]: ...
     def layers(self) -> Mapping[str, torch.nn.Module]: ...
@@ -224,7 +224,10 @@ class Context:
 
 @dataclass(frozen=True)
 class MergeMethod(abc.ABC):
-    """Abstract base. A subclass declares the class variables below and its hyper-parameters with `hp`."""
+    """Abstract base. A subclass declares the class variables below and its hyper-parameters with `hp`.
+
+    `presets` are named changes of the published defaults, such as a shorter course for a laptop.
+    """
 
     kind: ClassVar[Kind]
     title: ClassVar[str]
@@ -234,6 +237,7 @@ class MergeMethod(abc.ABC):
     paper: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
     experts_allowed: ClassVar[tuple[int, int | None]] = (1, None)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __post_init__(self) -> None:
         for name, declared in declarations.declared(type(self)).items():
@@ -264,6 +268,14 @@ class MergeMethod(abc.ABC):
     def parameters(self) -> dict[str, Any]:
         """Return the hyper-parameters by name."""
         return {name: getattr(self, name) for name in declarations.declared(type(self))}
+
+    @classmethod
+    def preset(cls, name: str) -> dict[str, Any]:
+        """Return the hyper-parameters that a preset changes; "published" changes none."""
+        known = {"published": {}, **cls.presets}
+        if name not in known:
+            raise RecipeError(no_such(f"preset of {cls.title}", name, known))
+        return dict(known[name])
 
     def replace(self, **changes: Any) -> MergeMethod:
         """Return the method with some hyper-parameters changed; refuses unknown names."""

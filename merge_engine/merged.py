@@ -44,6 +44,11 @@ class Merged(abc.ABC):
     def stored_parameters(self) -> float:
         """Numbers to store, in units of one float parameter (a mask bit counts 1/32)."""
 
+    @property
+    def forwards(self) -> float:
+        """Passes of one model that an input costs."""
+        return 1.0
+
 
 @dataclass(frozen=True)
 class StaticMerged(Merged):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from .parts import DensePart, LowRankPart, Part
+from .parts import DensePart, LowRankPart, Part, SparsePart
 from .prediction import Network
 
 
@@ -27,7 +27,7 @@ class Share(Protocol):
     """The experts' parts of one layer's parameters."""
 
     def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
-        """Return Σ_t w_t f(x; v_t) for x (B, N, n) and w (B, T), or (B, N, T) by token."""
+        """Return Σ_t w_t f(x; v_t) for x (B, N, n) and w (B, T), (1, T) for all inputs, or (B, N, T) by token."""
         ...
 
     def to(self, dtype: torch.dtype) -> Share: ...
@@ -58,8 +58,13 @@ class DenseLinear(_Tensors):
     bias: Tensor | None = None
 
     def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
-        """Return Σ_t w_t (x W_tᵀ + b_t), (B, N, m): one product with all experts side by side."""
+        """Return Σ_t w_t (x W_tᵀ + b_t), (B, N, m): one product with all experts side by side.
+
+        Weights that all inputs share blend the experts first.
+        """
         by_token = _by_token(w)
+        if w.ndim == 2 and len(w) == 1:
+            return x @ torch.tensordot(w[0], self.weight, 1).T + _vectors(self.bias, by_token)
         weighted = (x.unsqueeze(-2) * by_token.unsqueeze(-1)).flatten(-2)  # (B, N, T·n)
         flat = self.weight.permute(0, 2, 1).reshape(-1, self.weight.shape[1])
         return weighted @ flat + _vectors(self.bias, by_token)
@@ -90,6 +95,27 @@ class LowRankLinear(_Tensors):
         by_token = _by_token(w)
         inner = (x @ self.down.T) * by_token[..., self.owner]
         return inner @ self.up.T + _vectors(self.bias, by_token)
+
+
+@dataclass(frozen=True)
+class SparseLinear:
+    """Sparse parts of a linear layer, as they are stored; `to` makes them dense, once for many products."""
+
+    weight: SparsePart
+    bias: SparsePart | None = None
+
+    def to(self, dtype: torch.dtype) -> DenseLinear:
+        """Return the dense share in a floating-point type."""
+        bias = None if self.bias is None else self.bias.dense().to(dtype)
+        return DenseLinear(_side_by_side(self.weight.dense().to(dtype)), bias)
+
+    def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
+        """Return Σ_t w_t (x W_tᵀ + b_t), (B, N, m)."""
+        return self.to(x.dtype).added(layer, x, w)
+
+    @property
+    def stored_parameters(self) -> float:
+        return self.weight.stored_parameters + (0.0 if self.bias is None else self.bias.stored_parameters)
 
 
 @dataclass(frozen=True)
@@ -141,7 +167,10 @@ def shares_of(parts: Mapping[str, Part], layers: Mapping[str, nn.Module]) -> tup
 
 
 def _share(layer: nn.Module, own: dict[str, Part | None]) -> Share:
-    weight, bias = own.get("weight"), _stacked(own.get("bias"))
+    weight, bias = own.get("weight"), own.get("bias")
+    if isinstance(weight, SparsePart) and (bias is None or isinstance(bias, SparsePart)):
+        return SparseLinear(weight, bias)
+    bias = _stacked(bias)
     if isinstance(layer, nn.Linear):
         if isinstance(weight, LowRankPart):
             return LowRankLinear.of(weight, bias)
@@ -149,7 +178,7 @@ def _share(layer: nn.Module, own: dict[str, Part | None]) -> Share:
         if dense is None:
             assert bias is not None
             dense = torch.zeros(len(bias), layer.out_features, layer.in_features)
-        return DenseLinear(dense, bias)
+        return DenseLinear(_side_by_side(dense), bias)
     if isinstance(layer, nn.LayerNorm):
         return Norm(_stacked(weight), bias)
     gain = _stacked(next(iter(own.values())))
@@ -165,11 +194,18 @@ def _stacked(part: Part | None) -> Tensor | None:
     raise TypeError(f"a {type(part).__name__} cannot be blended per input; densify it first")
 
 
+def _side_by_side(weight: Tensor) -> Tensor:
+    """Lay (T, m, n) out so that the experts side by side, (T · n, m), are a view."""
+    return weight.transpose(1, 2).contiguous().transpose(1, 2)
+
+
 class Weighting(Protocol):
-    """How the coefficients of a blend come about."""
+    """How the coefficients of a blend come about. `forwards` are extra passes of one model, 0 inside the pass."""
+
+    forwards: float
 
     def begin(self, network: Network, inputs: Tensor) -> Callable[[str, nn.Module, Tensor], Tensor]:
-        """Look at a batch; return w (B, T) or (B, N, T) of a layer from its path, module and input."""
+        """Look at a batch; return w of a layer from its path, module and input, as `Share.added` takes it."""
         ...
 
     @property
@@ -193,7 +229,7 @@ def blended(
     def change(path: str, share: Share) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
         def added(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
             w = weigh(path, layer, x).to(x.dtype)
-            used.append(w.detach() if w.ndim == 2 else w.detach().mean(1))
+            used.append((w if w.ndim == 2 else w.mean(1)).detach().expand(len(x), -1))
             return y + share.added(layer, x, w)
 
         return added

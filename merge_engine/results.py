@@ -36,7 +36,12 @@ class TaskAccuracy:
 
 @dataclass(frozen=True)
 class Result:
-    """What a recipe scored. `average` and its companions are over the tasks of the merged experts."""
+    """What a recipe scored. `average` and its companions are over the tasks of the merged experts.
+
+    `half` of the test split is what an adaptive method saw, empty for the others; `routed` counts the inputs of a task
+    by the expert they went to; `forwards` is the cost per input in passes of one model; `curve` is accuracy while it
+    adapted, on a few pictures.
+    """
 
     suite: str
     method: str
@@ -56,14 +61,18 @@ class Result:
     recipe: str = ""
     split: str = "score"
     limit: int | None = None
+    half: str = ""
     content: str = ""
+    forwards: float = 1.0
+    routed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    curve: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON types, rounded to what is meant."""
         found = dataclasses.asdict(self)
         found["accuracy"] = {task: _rounded(dataclasses.asdict(a)) for task, a in self.accuracy.items()}
         found["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
-        found |= {key: list(found[key]) for key in ("experts", "warnings", "post")}
+        found |= {key: list(found[key]) for key in ("experts", "warnings", "post", "curve")}
         return _rounded(found)
 
     @classmethod
@@ -71,13 +80,13 @@ class Result:
         """Return the result of a mapping as `to_dict` makes it; other keys are ignored."""
         known = {f.name: given[f.name] for f in dataclasses.fields(cls) if f.name in given}
         known["accuracy"] = {task: TaskAccuracy(**values) for task, values in given["accuracy"].items()}
-        known |= {key: tuple(known.get(key, ())) for key in ("experts", "warnings", "post")}
+        known |= {key: tuple(known.get(key, ())) for key in ("experts", "warnings", "post", "curve")}
         return cls(**known)
 
     @property
     def key(self) -> str:
         """Name of the result in a store."""
-        return result_key(self.recipe, self.split, self.limit, self.content)
+        return result_key(self.recipe, self.split, self.limit, self.content, self.half)
 
 
 def averages(
@@ -117,9 +126,11 @@ class Results:
             return
         write_json(self.folder / f"{result.key}.json", result.to_dict(), quiet=True)
 
-    def find(self, recipe: Recipe, content: str, split: str = "score", limit: int | None = None) -> Result | None:
+    def find(
+        self, recipe: Recipe, content: str, split: str = "score", limit: int | None = None, half: str = ""
+    ) -> Result | None:
         """Return what a recipe scored on this content of the suite, or None."""
-        key = result_key(recipe.digest, split, limit, content)
+        key = result_key(recipe.digest, split, limit, content, half)
         stored = read_json(self.folder / f"{key}.json")
         if stored is not None:
             return Result.from_dict(stored)
@@ -131,9 +142,10 @@ class Results:
         yield from (Result.from_dict(row) for row in table.get("rows", []))
 
 
-def result_key(recipe: str, split: str, limit: int | None, content: str) -> str:
-    """Return the name of a result in a store."""
-    return f"{recipe}-{split}-{'all' if limit is None else limit}-{content[:16]}"
+def result_key(recipe: str, split: str, limit: int | None, content: str, half: str = "") -> str:
+    """Return the name of a result in a store; only the unusual half, the transductive one, is in it."""
+    seen = f"-seen-{half}" if half not in ("", "adapt") else ""
+    return f"{recipe}-{split}-{'all' if limit is None else limit}-{content[:16]}{seen}"
 
 
 def shipped_folder(suite: str) -> Path:

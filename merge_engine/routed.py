@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import RecipeError
+from .history import History
 from .merged import Merged, PerTaskMerged
 from .per_input import Share, Weighting, blended
 from .prediction import Network, Prediction, Predictor, one_hot
@@ -22,6 +23,10 @@ class FittedRouter(Protocol):
     def ready(self, network: Network) -> ReadyRouter: ...
     @property
     def stored_parameters(self) -> float: ...
+    @property
+    def forwards(self) -> float:
+        """Passes of one model that routing an input costs, such as 1 for features of the pretrained model."""
+        ...
 
 
 class ReadyRouter(Protocol):
@@ -45,6 +50,10 @@ class RoutedMerged(Merged):
     @property
     def tasks(self) -> tuple[str, ...]:
         return self.store.tasks
+
+    @property
+    def forwards(self) -> float:
+        return self.store.forwards + self.router.forwards
 
     @property
     def knows_task(self) -> bool:
@@ -82,6 +91,7 @@ class BlendedMerged(Merged):
 
     `shared` holds every tensor, `shares` the experts' parts v_t by path of the layer, and `weighting` says how the
     coefficients w come about. The sum over experts runs inside each layer; no input gets weight tensors of its own.
+    Where an expert has several parts in a layer, w names them expert by expert, and the route is their mean.
     """
 
     shared: Weights
@@ -90,6 +100,7 @@ class BlendedMerged(Merged):
     weighting: Weighting
     picks_head: bool = True
     notes: tuple[str, ...] = ()
+    history: History | None = None
 
     def weights(self, task: str | None = None) -> Weights:
         """Raise RecipeError: there is no one model."""
@@ -103,13 +114,18 @@ class BlendedMerged(Merged):
         base = float(sum(self.shared[n].numel() for n in self.shared))
         return base + sum(s.stored_parameters for s in self.shares.values()) + self.weighting.stored_parameters
 
+    @property
+    def forwards(self) -> float:
+        return 1.0 + self.weighting.forwards
+
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor that adds every layer's blended share to its output."""
         shared = in_memory(self.shared, dtype=dtype)
         shares = {path: share.to(dtype) for path, share in self.shares.items()}
 
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
-            features, route = blended(network, shared, shares, self.weighting, inputs)
+            features, used = blended(network, shared, shares, self.weighting, inputs.to(dtype))
+            route = used.unflatten(-1, (len(self.tasks), -1)).mean(-1)
             return Prediction(features, route.mean(1).argmax(1) if self.picks_head else None, route)
 
         return predict

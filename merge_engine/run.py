@@ -12,20 +12,30 @@ from .content import suite_digest
 from .contract import Context, MergeMethod, Step, merge_steps
 from .errors import RecipeError, SuiteError, no_such
 from .evaluate import Score, score_steps
+from .live import Point, Watch
 from .merged import Merged
 from .recipe import Recipe
 from .results import Result, TaskAccuracy, averages
 from .suite import Suite
 
 SPLITS = ("score", "validation", "adapt")
+HALVES = ("adapt", "score")
 SPLIT_WORDS = {
     "score": "the score half of the test split",
     "adapt": "the adapt half of the test split",
     "validation": "the validation split",
 }
+PROTOCOLS = {
+    ("score", "adapt"): "Inductive: adapted to other pictures than it is scored on",
+    ("score", "score"): "Transductive: adapted to the pictures it is scored on, without their labels",
+    ("validation", "adapt"): "Inductive: adapted to other pictures than it is scored on",
+    ("validation", "score"): "Inductive: adapted to other pictures than it is scored on",
+    ("adapt", "adapt"): "Transductive: adapted to the pictures it is scored on, without their labels",
+    ("adapt", "score"): "Inductive: adapted to other pictures than it is scored on",
+}
 NEED_WORDS = {
     "support": "unlabelled support pictures of every task",
-    "stream": "unlabelled pictures of the adapt half",
+    "stream": "unlabelled pictures of {half}",
     "train": "train pictures, each known to be of its task but without its class",
     "labels": "labelled train pictures",
     "task id": "the true task of every picture",
@@ -34,17 +44,25 @@ NEED_WORDS = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a merge is scored: the split, the most pictures per task, and the tasks (None: those of the experts)."""
+    """How a merge is scored: the split, the most pictures per task, and the tasks (None: those of the experts).
+
+    `half` of the test split is what an adaptive method sees without labels: "adapt" (inductive), or "score" itself
+    (transductive). `watch` scores so many pictures per task now and then while it adapts; 0 does not.
+    """
 
     split: str = "score"
     limit: int | None = None
     tasks: tuple[str, ...] | None = None
+    half: str = "adapt"
+    watch: int = 0
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise RecipeError(no_such("split to score on", self.split, SPLITS))
         if self.limit is not None and self.limit < 1:
             raise RecipeError(f"limit must be at least 1 picture per task; got {self.limit}.")
+        if self.half not in HALVES:
+            raise RecipeError(no_such("half to adapt to", self.half, HALVES))
 
     def sentence(self, accuracy: Mapping[str, TaskAccuracy], steps: Sequence[MergeMethod], chosen: str) -> str:
         """Return in words what was measured, on what, and what the method was given."""
@@ -52,9 +70,11 @@ class Protocol:
         part = "all of " if self.limit is None else f"at most {self.limit} pictures per task of "
         needs = sorted({need for step in steps for need in step.needs})
         given = " and ".join(NEED_WORDS.get(need, need) for need in needs) or "the weights only"
+        given = given.format(half=SPLIT_WORDS[self.half])
+        adapted = f" {PROTOCOLS[self.split, self.half]}." if "stream" in needs else ""
         return (
             f"Top-1 accuracy in percent on {part}{SPLIT_WORDS[self.split]}: {len(accuracy)} tasks, {count} pictures. "
-            f"The method is given {given}. Parameters: {chosen}."
+            f"The method is given {given}.{adapted} Parameters: {chosen}."
         )
 
 
@@ -80,7 +100,12 @@ def run_steps(
     ctx = ctx or Context(seed=recipe.seed)
     content = suite_digest(suite, recipe.experts, protocol.split if protocol else "score")
     start = time.perf_counter()
-    merged = yield from merge_steps(suite.problem(recipe.experts), method, post, ctx)
+    steps = merge_steps(suite.problem(recipe.experts, protocol.half if protocol else "adapt"), method, post, ctx)
+    watch = None
+    if protocol is not None and protocol.watch:
+        watch = Watch(suite, own_tasks(suite, recipe), protocol.split, protocol.watch)
+        steps = watch.steps(steps)
+    merged = yield from steps
     seconds = {"merge": time.perf_counter() - start, "score": 0.0}
     if protocol is None:
         return Run(merged, describe(recipe, merged, seconds, "Merged, not scored.", content))
@@ -93,8 +118,11 @@ def run_steps(
     seconds["score"] = time.perf_counter() - start
     accuracy = beside_baselines(suite, recipe, scores, fixed)
     sentence = protocol.sentence(accuracy, (method, *post), chosen)
-    tasks = {"own": own_tasks(suite, recipe), "unseen": suite.unseen}
-    result = describe(recipe, merged, seconds, sentence, content, accuracy=accuracy, **tasks, protocol=protocol)
+    result = describe(
+        recipe, merged, seconds, sentence, content,
+        accuracy=accuracy, routed=routes(scores), curve=watch.points if watch else (),
+        own=own_tasks(suite, recipe), unseen=suite.unseen, protocol=protocol,
+    )  # fmt: skip
     return Run(merged, result)
 
 
@@ -166,6 +194,8 @@ def describe(
     content: str,
     *,
     accuracy: Mapping[str, TaskAccuracy] | None = None,
+    routed: Mapping[str, Mapping[str, int]] | None = None,
+    curve: Sequence[Point] = (),
     own: tuple[str, ...] = (),
     unseen: tuple[str, ...] = (),
     protocol: Protocol | None = None,
@@ -180,13 +210,27 @@ def describe(
         accuracy=accuracy or {},
         **averages(accuracy or {}, own, unseen),
         stored_parameters=merged.stored_parameters,
+        forwards=merged.forwards,
         seconds=seconds,
+        routed=routed or {},
+        curve=tuple(point.to_dict() for point in curve),
         warnings=notes_of(merged),
         recipe=recipe.digest,
         split="" if protocol is None else protocol.split,
         limit=None if protocol is None else protocol.limit,
+        half=protocol.half if protocol is not None and adapts(recipe) else "",
         content=content,
     )
+
+
+def routes(scores: Mapping[str, Score]) -> dict[str, dict[str, int]]:
+    """Return how many inputs of every task went to which expert; empty where the merge does not route."""
+    return {task: dict(score.routed) for task, score in scores.items() if score.routed is not None}
+
+
+def adapts(recipe: Recipe) -> bool:
+    """True when the recipe's method adapts to unlabelled inputs of the test split."""
+    return "stream" in recipe.build()[0].needs
 
 
 def notes_of(merged: Merged) -> tuple[str, ...]:

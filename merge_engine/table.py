@@ -20,7 +20,17 @@ from .errors import MergeError, RecipeError
 from .methods import build, registry
 from .recipe import Recipe
 from .results import Result, averages, cached_folder, read_json, write_json
-from .run import Protocol, baseline_pairs, beside_baselines, describe, own_tasks, scored_tasks, scoring, warm
+from .run import (
+    Protocol,
+    baseline_pairs,
+    beside_baselines,
+    describe,
+    own_tasks,
+    routes,
+    scored_tasks,
+    scoring,
+    warm,
+)
 from .suite import Suite
 from .tuning import Merges, choose_steps
 
@@ -156,8 +166,10 @@ class TableRun:
         method, post = recipe.build()
         sentence = protocol.sentence(accuracy, (method, *post), words)
         content = suite_digest(suite, recipe.experts, "score")
-        tasks = {"own": own_tasks(suite, recipe), "unseen": suite.unseen}
-        return describe(recipe, merged, taken, sentence, content, accuracy=accuracy, **tasks, protocol=protocol)
+        return describe(
+            recipe, merged, taken, sentence, content, accuracy=accuracy, routed=routes(scores),
+            own=own_tasks(suite, recipe), unseen=suite.unseen, protocol=protocol,
+        )  # fmt: skip
 
     def _refused(self, line: Entry, setting: str, reason: str) -> Row:
         recipe = line.recipe(self.suite)

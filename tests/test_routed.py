@@ -15,7 +15,7 @@ from merge_engine.svd import decompose
 class Given:
     """Coefficients that were drawn beforehand."""
 
-    stored_parameters = 0.0
+    stored_parameters, forwards = 0.0, 0.0
 
     def __init__(self, w: torch.Tensor) -> None:
         self.w = w

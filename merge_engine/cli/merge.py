@@ -14,6 +14,7 @@ from ..content import checkpoint_digest, suite_digest
 from ..contract import Context, StoreMerge, merge_steps
 from ..errors import RecipeError
 from ..merged import StaticMerged
+from ..methods import method_class
 from ..recipe import Recipe, read_recipe
 from ..results import Result, Results
 from ..run import Protocol, describe, run_steps
@@ -39,6 +40,13 @@ def merge(
     split: Annotated[str | None, typer.Option("--split", help="score, validation or adapt. [score]")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Score at most so many pictures per task.")] = None,
     tasks: Annotated[str | None, typer.Option("--tasks", help="Tasks to score: A,B or all, seen, unseen.")] = None,
+    half: Annotated[
+        str | None, typer.Option("--half", help="Test half that an adaptive method sees: adapt or score. [adapt]")
+    ] = None,
+    watch: Annotated[
+        int, typer.Option("--watch", help="Score so many pictures per task now and then while a method adapts.", min=0)
+    ] = 0,
+    preset: Annotated[str | None, typer.Option("--preset", help="Named parameters, such as cpu; --set wins.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the merged model here.")] = None,
     pretrained: options.Pretrained = None,
     expert: options.ExpertFiles = None,
@@ -47,18 +55,19 @@ def merge(
 ) -> None:
     """Merge experts by a method; score with --evaluate, write with --out."""
     asked = {"suite": suite, "experts": options.names(experts), "method": method, "seed": seed}
-    wanted = _wanted(config, {k: v for k, v in asked.items() if v is not None}, given, post)
+    wanted = _wanted(config, {k: v for k, v in asked.items() if v is not None}, given, post, preset)
     place = options.device(device)
     check_target(json_to)
-    if not evaluate and (split, limit, tasks) != (None, None, None):
-        raise RecipeError("--split, --limit and --tasks say how to score; add --evaluate.")
+    if not evaluate and ((split, limit, tasks, half) != (None, None, None, None) or watch):
+        raise RecipeError("--split, --limit, --tasks, --half and --watch say how to score; add --evaluate.")
     if pretrained is not None or expert:
         if evaluate:
             raise RecipeError("Checkpoint files come without pictures to score on; drop --evaluate, or use a suite.")
         result = _merge_files(pretrained, options.expert_files(expert), backbone, wanted, place, out)
     else:
         chosen = load_suite(wanted.get("suite") or options.DEFAULT_SUITE)
-        protocol = Protocol(split or "score", limit, options.tasks_of(chosen, tasks)) if evaluate else None
+        scored = (split or "score", limit, options.tasks_of(chosen, tasks), half or "adapt", watch)
+        protocol = Protocol(*scored) if evaluate else None
         result = _merge_suite(chosen, wanted, protocol, place, out)
     if not emit(result.to_dict(), json_to):
         show(result)
@@ -76,12 +85,18 @@ def show(result: Result) -> None:
     print(result.protocol)
     timed = f"Merged in {result.seconds['merge']:.1f} s, scored in {result.seconds['score']:.1f} s"
     print(f"{timed}; {result.stored_parameters / 1e6:.2f} M parameters to store; recipe {result.recipe}.")
+    for point in result.curve:
+        print(f"Update {point['step']}: {point['average']:.1f} % after {point['seconds']:.0f} s, on a few pictures.")
     for warning in result.warnings:
         print(f"Note: {warning}")
 
 
 def _wanted(
-    config: Path | None, asked: dict[str, Any], given: list[str] | None, post: list[str] | None
+    config: Path | None,
+    asked: dict[str, Any],
+    given: list[str] | None,
+    post: list[str] | None,
+    preset: str | None,
 ) -> dict[str, Any]:
     """Return the recipe's keys from the file with the options on top; another method drops the file's parameters."""
     wanted = {} if config is None else read_recipe(config)
@@ -94,7 +109,8 @@ def _wanted(
         wanted["post"] = [{"method": key, "parameters": {}} for key in post]
     steps = [{"method": s, "parameters": {}} if isinstance(s, str) else s for s in wanted.get("post", [])]
     values = options.settings(given, [s["method"] for s in steps])
-    wanted["parameters"] = {**wanted.get("parameters", {}), **values[""]}
+    named = method_class(wanted["method"]).preset(preset) if preset else {}
+    wanted["parameters"] = {**wanted.get("parameters", {}), **named, **values[""]}
     wanted["post"] = [{**s, "parameters": {**s.get("parameters", {}), **values[s["method"]]}} for s in steps]
     return wanted
 

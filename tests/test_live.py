@@ -1,0 +1,77 @@
+"""Watching a method adapt: snapshots are scored now and then, the last one always, and a stop keeps what there is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from merge_engine.contract import Context, drive, merge_steps
+from merge_engine.errors import RecipeError
+from merge_engine.evaluate import score
+from merge_engine.live import Watch
+from merge_engine.methods import build
+from merge_engine.run import Protocol, recipe_for, run_steps
+
+
+class Clock:
+    """Time that passes by one second whenever somebody looks."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def adapting(toy, steps: int):
+    method = build("adamerging", steps=steps, batch=4, learning_rate=0.05)
+    return merge_steps(toy.problem(), method, (), Context())
+
+
+def test_the_curve_ends_with_the_result_and_watching_costs_its_share(toy):
+    watch = Watch(toy, toy.seen, pictures=20, clock=Clock())
+    merged = drive(watch.steps(adapting(toy, 30)))
+    assert watch.points[0].step == 1
+    assert watch.points[-1].step == 30
+    assert 3 < len(watch.points) < 30
+    final = score(toy, merged, toy.seen, limit=20)
+    assert watch.points[-1].accuracy == {task: found.accuracy for task, found in final.items()}
+    assert all(point.entropy is not None and point.entropy > 0 for point in watch.points)
+
+
+def test_a_snapshot_is_not_changed_by_later_updates(toy):
+    steps = adapting(toy, 4)
+    early = next(step for step in steps if step.snapshot is not None).snapshot()
+    before = {n: early.weights()[n].clone() for n in early.direction}
+    drive(steps)
+    assert all((early.weights()[n] == before[n]).all() for n in before)
+
+
+def test_a_run_records_its_protocol_and_curve(toy):
+    recipe = recipe_for(toy, "adamerging", {"steps": 3, "batch": 4})
+    inductive = drive(run_steps(toy, recipe, Protocol(limit=20, watch=10))).result
+    transductive = drive(run_steps(toy, recipe, Protocol(limit=20, half="score"))).result
+    assert "Inductive" in inductive.protocol
+    assert "Transductive" in transductive.protocol
+    assert (inductive.half, transductive.half) == ("adapt", "score")
+    assert inductive.key != transductive.key
+    assert inductive.curve[-1]["step"] == 3
+    assert type(inductive).from_dict(inductive.to_dict()).curve == inductive.curve
+    static = drive(run_steps(toy, recipe_for(toy, "average"), Protocol(limit=20, half="score"))).result
+    assert static.half == ""
+    with pytest.raises(RecipeError, match="No half to adapt to named 'test'"):
+        Protocol(half="test")
+
+
+def test_another_half_is_another_stream(toy):
+    seen = {half: next(toy.problem(half=half).inputs.stream("blob", 4)) for half in ("adapt", "score")}
+    assert seen["adapt"].shape == seen["score"].shape
+    assert not (seen["adapt"] == seen["score"]).all()
+
+
+def test_points_are_plain_numbers(toy):
+    watch = Watch(toy, toy.seen[:1], pictures=4)
+    drive(watch.steps(adapting(toy, 1)))
+    point = watch.points[0]
+    assert set(point.to_dict()) == {f.name for f in dataclasses.fields(point)} | {"average"}
