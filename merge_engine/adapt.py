@@ -27,7 +27,8 @@ from .merged import Merged
 class Settings:
     """How to adapt: Adam without weight decay, `batch` inputs of every task per step.
 
-    `schedule` is "constant" or "cosine"; `balanced` divides a task's entropy by ln C, its largest possible value.
+    `schedule` is "constant" or "cosine"; `balanced` divides a task's entropy by ln C, its largest possible value;
+    `share` is the part of the unlabelled inputs that is used.
     """
 
     steps: int
@@ -35,6 +36,7 @@ class Settings:
     learning_rate: float
     schedule: str = "constant"
     balanced: bool = False
+    share: float = 1.0
 
     def rate(self, step: int) -> float:
         """Return the factor of the learning rate at a step counted from 0."""
@@ -42,7 +44,7 @@ class Settings:
 
 
 class Adaptable(Protocol):
-    """What is being adapted."""
+    """What is being adapted. One that learns by tensor also has `tensors`, their names in the order of its state."""
 
     def parameters(self) -> Sequence[Mapping[str, object]]:
         """Return Adam's parameter groups; a group may bring its own `lr`."""
@@ -73,10 +75,12 @@ def adapt_steps(
     what: Adaptable, inputs: Inputs, tasks: Sequence[str], settings: Settings
 ) -> Generator[Step, None, History]:
     """Adapt, yielding a Step with the mean entropy and a snapshot after every update; returns the history."""
-    history, start = History(tuple(tasks)), time.perf_counter()
+    history = History(tuple(tasks), tuple(getattr(what, "tensors", ())))
+    start = time.perf_counter()
     optimiser = torch.optim.Adam(list(what.parameters()), lr=settings.learning_rate)  # type: ignore[arg-type]
     rates = [group["lr"] for group in optimiser.param_groups]
-    streams = {task: inputs.stream(task, settings.batch) for task in tasks}
+    part = {} if settings.share == 1 else {"share": settings.share}
+    streams = {task: inputs.stream(task, settings.batch, **part) for task in tasks}
     history.keep(0, settings.steps, what.state)
     for step in range(settings.steps):
         what.begin()

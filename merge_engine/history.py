@@ -16,10 +16,11 @@ class History:
     """Entropy (nats) by step and task, seconds since the start by step, and some states.
 
     `entropy[i]` and `seconds[i]` belong to update i + 1. `states[j]` is what the method said of itself after update
-    `steps[j]`, arrays by name; update 0 is the start.
+    `steps[j]`, arrays by name; update 0 is the start. `tensors` names the last axis of states by tensor.
     """
 
     tasks: tuple[str, ...]
+    tensors: tuple[str, ...] = ()
     entropy: list[list[float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)

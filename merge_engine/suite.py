@@ -6,6 +6,7 @@ A suite is a folder with a `suite.toml`; nothing in it is code. Bundled suites l
 from __future__ import annotations
 
 import json
+import math
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -243,10 +244,12 @@ class SuiteInputs:
         inputs = self.suite.prepared(task, "validation")
         return inputs[torch.from_numpy(np.random.default_rng(0).permutation(len(inputs))[:count].copy())]
 
-    def stream(self, task: str, batch: int = 16) -> Iterator[Tensor]:
-        """Yield shuffled batches of the unlabelled half to adapt to, for ever."""
+    def stream(self, task: str, batch: int = 16, share: float = 1.0) -> Iterator[Tensor]:
+        """Yield shuffled batches of the unlabelled half to adapt to, or of a fixed share of it, for ever."""
         inputs = self.suite.prepared(task, self.half)
         shuffle = np.random.default_rng(0)
+        if share < 1:
+            inputs = inputs[torch.from_numpy(shuffle.permutation(len(inputs))[: math.ceil(share * len(inputs))])]
         while True:
             order = torch.from_numpy(shuffle.permutation(len(inputs)))
             yield from (inputs[i] for i in order.split(batch) if len(i) == batch or len(inputs) < batch)
