@@ -1,4 +1,4 @@
-"""How the experts' shares of one tensor are kept: dense, as singular components, or as masks of one vector."""
+"""How the experts' shares of one tensor are kept: dense, sparse, as singular components, or as masks of one vector."""
 
 from __future__ import annotations
 
@@ -50,6 +50,35 @@ class LowRankPart:
 
 
 @dataclass(frozen=True)
+class SparsePart:
+    """Some entries of every task vector, of shape S: a bit per entry says which, their values stand in order."""
+
+    shape: torch.Size
+    bits: Tensor
+    values: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, vectors: Tensor, kept: Tensor) -> SparsePart:
+        """Store the kept entries of task vectors; both (T, *S)."""
+        values = tuple(v[k] for v, k in zip(vectors, kept, strict=True))
+        return cls(vectors.shape[1:], _packed(kept), values)
+
+    def task_vector(self, index: int) -> Tensor:
+        """Return one task vector with zeros where nothing is kept, shape S."""
+        kept = _unpacked(self.bits[index], self.shape)
+        dense = torch.zeros(self.shape, dtype=self.values[index].dtype, device=kept.device)
+        return dense.masked_scatter_(kept, self.values[index])
+
+    def dense(self) -> Tensor:
+        """Return all task vectors, (T, *S)."""
+        return torch.stack([self.task_vector(t) for t in range(len(self.values))])
+
+    @property
+    def stored_parameters(self) -> float:
+        return sum(v.numel() for v in self.values) + len(self.values) * self.shape.numel() / 32
+
+
+@dataclass(frozen=True)
 class MaskedPart:
     """One unified vector (S), a bit per entry and expert, and a rescale per expert: rescale_t · mask_t ⊙ unified."""
 
@@ -60,16 +89,11 @@ class MaskedPart:
     @classmethod
     def of(cls, unified: Tensor, masks: Tensor, rescale: tuple[float, ...]) -> MaskedPart:
         """Pack boolean masks (T, *S) into bytes, eight entries each."""
-        flat = masks.reshape(len(masks), -1).to(torch.uint8)
-        flat = torch.nn.functional.pad(flat, (0, -flat.shape[1] % 8)).reshape(len(masks), -1, 8)
-        powers = 2 ** torch.arange(8, dtype=torch.uint8, device=masks.device)
-        return cls(unified, (flat * powers).sum(-1, dtype=torch.uint8), rescale)
+        return cls(unified, _packed(masks), rescale)
 
     def mask(self, index: int) -> Tensor:
         """Return the boolean mask of one expert, shape S."""
-        shifts = torch.arange(8, dtype=torch.uint8, device=self.bits.device)
-        flat = (self.bits[index].unsqueeze(-1) >> shifts) & 1
-        return flat.reshape(-1)[: self.unified.numel()].reshape(self.unified.shape).bool()
+        return _unpacked(self.bits[index], self.unified.shape)
 
     def task_vector(self, index: int) -> Tensor:
         """Return rescale_t · mask_t ⊙ unified, shape S."""
@@ -78,3 +102,18 @@ class MaskedPart:
     @property
     def stored_parameters(self) -> float:
         return self.unified.numel() + len(self.rescale) * self.unified.numel() / 32
+
+
+def _packed(masks: Tensor) -> Tensor:
+    """Return boolean masks (T, *S) as bytes (T, ⌈S / 8⌉), eight entries each."""
+    flat = masks.reshape(len(masks), -1).to(torch.uint8)
+    flat = torch.nn.functional.pad(flat, (0, -flat.shape[1] % 8)).reshape(len(masks), -1, 8)
+    powers = 2 ** torch.arange(8, dtype=torch.uint8, device=masks.device)
+    return (flat * powers).sum(-1, dtype=torch.uint8)
+
+
+def _unpacked(bits: Tensor, shape: torch.Size) -> Tensor:
+    """Return one boolean mask of shape S from its bytes."""
+    shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
+    flat = (bits.unsqueeze(-1) >> shifts) & 1
+    return flat.reshape(-1)[: shape.numel()].reshape(shape).bool()

@@ -23,10 +23,6 @@ class FittedRouter(Protocol):
     def ready(self, network: Network) -> ReadyRouter: ...
     @property
     def stored_parameters(self) -> float: ...
-    @property
-    def forwards(self) -> float:
-        """Passes of one model that routing an input costs, such as 1 for features of the pretrained model."""
-        ...
 
 
 class ReadyRouter(Protocol):
@@ -50,10 +46,6 @@ class RoutedMerged(Merged):
     @property
     def tasks(self) -> tuple[str, ...]:
         return self.store.tasks
-
-    @property
-    def forwards(self) -> float:
-        return self.store.forwards + self.router.forwards
 
     @property
     def knows_task(self) -> bool:
@@ -114,17 +106,14 @@ class BlendedMerged(Merged):
         base = float(sum(self.shared[n].numel() for n in self.shared))
         return base + sum(s.stored_parameters for s in self.shares.values()) + self.weighting.stored_parameters
 
-    @property
-    def forwards(self) -> float:
-        return 1.0 + self.weighting.forwards
-
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor that adds every layer's blended share to its output."""
         shared = in_memory(self.shared, dtype=dtype)
         shares = {path: share.to(dtype) for path, share in self.shares.items()}
 
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
-            features, used = blended(network, shared, shares, self.weighting, inputs.to(dtype))
+            inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+            features, used = blended(network, shared, shares, self.weighting, inputs)
             route = used.unflatten(-1, (len(self.tasks), -1)).mean(-1)
             return Prediction(features, route.mean(1).argmax(1) if self.picks_head else None, route)
 
