@@ -23,6 +23,10 @@ class FittedRouter(Protocol):
     def ready(self, network: Network) -> ReadyRouter: ...
     @property
     def stored_parameters(self) -> float: ...
+    @property
+    def forwards(self) -> float:
+        """Passes of one model that routing an input costs, such as 1 for features of the pretrained model."""
+        ...
 
 
 class ReadyRouter(Protocol):
@@ -46,6 +50,10 @@ class RoutedMerged(Merged):
     @property
     def tasks(self) -> tuple[str, ...]:
         return self.store.tasks
+
+    @property
+    def forwards(self) -> float:
+        return self.store.forwards + self.router.forwards
 
     @property
     def knows_task(self) -> bool:
@@ -105,6 +113,10 @@ class BlendedMerged(Merged):
     def stored_parameters(self) -> float:
         base = float(sum(self.shared[n].numel() for n in self.shared))
         return base + sum(s.stored_parameters for s in self.shares.values()) + self.weighting.stored_parameters
+
+    @property
+    def forwards(self) -> float:
+        return 1.0 + self.weighting.forwards
 
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor that adds every layer's blended share to its output."""
