@@ -266,6 +266,10 @@ class SuiteInputs:
         """Return the layers of the blocks by path, in order of execution."""
         return self.suite.backbone.layers(self.suite.module)
 
+    def real_tokens(self, inputs: Tensor) -> Tensor | None:
+        """Return which tokens are not padding, boolean (N, tokens); None when all are."""
+        return self.suite.backbone.real_tokens(inputs)
+
     def logits(self, task: str, features: Tensor) -> Tensor:
         """Return logits (N, C) of a task's frozen head."""
         return self.suite.head(task)(features)
