@@ -24,6 +24,7 @@ from .contract import Problem
 from .errors import SuiteError, no_such
 from .prediction import Changes
 from .suites.sheets import read_sheet
+from .suites.splits import named_seed
 from .weights import SafetensorsWeights, Weights, load_weights
 
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "suites"
@@ -221,8 +222,13 @@ class SuiteInputs:
     suite: Suite
     half: str = "adapt"
 
-    def support(self, task: str, count: int = 32) -> Tensor:
-        """Return `count` train inputs of a task; the first 32 are the suite's support set."""
+    def support(self, task: str, count: int = 32, draw: int = 0) -> Tensor:
+        """Return `count` train inputs of a task, outside validation; the first 32 are the suite's support set.
+
+        Another `draw` than 0 takes other inputs at random, to see how much depends on the choice.
+        """
+        if draw:
+            return self._drawn(task, count, draw)
         chosen = self.suite.prepared(task, "support")
         if count <= len(chosen):
             return chosen[:count]
@@ -232,6 +238,11 @@ class SuiteInputs:
         return torch.cat(
             [chosen, self.suite.backbone.prepare(self.suite.sheet(task, "train")[np.sort(order)])]
         )
+
+    def _drawn(self, task: str, count: int, draw: int) -> Tensor:
+        random = np.random.default_rng(named_seed(self.suite.name, task, "support", str(draw)))
+        chosen = np.sort(random.permutation(self.suite.indices(task, "train"))[:count])
+        return self.suite.backbone.prepare(self.suite.sheet(task, "train")[chosen])
 
     def train(self, task: str, count: int) -> Tensor:
         """Return up to `count` train inputs of a task, outside validation and the support set; a fixed choice."""
@@ -261,6 +272,10 @@ class SuiteInputs:
     def block_features(self, weights: Weights, inputs: Tensor) -> list[Tensor]:
         """Return one vector per input (N, width) after every block."""
         return self.suite.backbone.block_features(self.suite.module, weights, inputs)
+
+    def pooled(self, hidden: Tensor, inputs: Tensor) -> Tensor:
+        """Return one vector per input (N, width) from hidden states (N, tokens, width), as after a block."""
+        return self.suite.backbone.pool_block(hidden, inputs)
 
     def layers(self) -> Mapping[str, torch.nn.Module]:
         """Return the layers of the blocks by path, in order of execution."""

@@ -49,9 +49,9 @@ class SmallInputs:
     tokens: int = 2
     same: bool = False
 
-    def support(self, task: str, count: int) -> Tensor:
-        key = "any" if self.same else task
-        return torch.randn(count, self.tokens, 5, generator=Context().generator("inputs", key))
+    def support(self, task: str, count: int, draw: int = 0) -> Tensor:
+        key = ("any" if self.same else task, *([str(draw)] if draw else []))
+        return torch.randn(count, self.tokens, 5, generator=Context().generator("inputs", *key))
 
     def stream(self, task: str, batch: int):
         raise AssertionError("these methods must not touch the stream")

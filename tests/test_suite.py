@@ -64,6 +64,17 @@ def test_support_starts_with_the_support_set(toy):
     assert not any((validation == picture).flatten(1).all(1).any() for picture in many)
 
 
+def test_other_draws_of_support_differ_repeat_and_leave_validation_alone(toy):
+    inputs = toy.problem().inputs
+    first, second = inputs.support("stripes", 40, 1), inputs.support("stripes", 40, 2)
+    assert first.shape == second.shape
+    assert not torch.equal(first, second)
+    assert torch.equal(first, inputs.support("stripes", 40, 1))
+    assert torch.equal(inputs.support("stripes", 20, 0), inputs.support("stripes", 20))
+    validation = toy.prepared("stripes", "validation")
+    assert not any((validation == picture).flatten(1).all(1).any() for picture in torch.cat([first, second]))
+
+
 def test_the_stream_is_the_adapt_half_without_labels(toy):
     stream = toy.problem().inputs.stream("blob", 16)
     batch = next(stream)
