@@ -109,10 +109,17 @@ def hp(default: Any, help: str, **declared: Any) -> Any:
     """Declare a hyper-parameter of a method.
 
     `low`/`high` is the legal range, `soft` what a slider spans, `step` its step, `symbol` the letter in the
-    formula, `choices` the legal strings, `per_expert` a tuple with one number per expert (empty: all equal)
-    and `sweep` the values tried on the validation split for the results table.
+    formula, `choices` the legal strings (or a function that lists them when they are asked for), `per_expert` a
+    tuple with one number per expert (empty: all equal) and `sweep` the values tried on the validation split for the
+    results table.
     """
     return dataclasses.field(default=default, metadata={"hp": {"help": help, **declared}})
+
+
+def like(cls: type, name: str) -> Any:
+    """Declare a hyper-parameter as another class does."""
+    field = next(f for f in dataclasses.fields(cls) if f.name == name)
+    return hp(field.default, **field.metadata["hp"])
 
 
 def declared(cls: type) -> dict[str, HP]:
@@ -125,7 +132,7 @@ def declared(cls: type) -> dict[str, HP]:
                 name=field.name,
                 type=_scalar(hints[field.name]),
                 default=field.default,
-                **field.metadata["hp"],
+                **{key: value() if callable(value) else value for key, value in field.metadata["hp"].items()},
             )
     return found
 

@@ -102,12 +102,12 @@ class SparseLinear:
     """Sparse parts of a linear layer, as they are stored; `to` makes them dense, once for many products."""
 
     weight: SparsePart
-    bias: SparsePart | None = None
+    bias: Part | None = None
 
     def to(self, dtype: torch.dtype) -> DenseLinear:
         """Return the dense share in a floating-point type."""
-        bias = None if self.bias is None else self.bias.dense().to(dtype)
-        return DenseLinear(_side_by_side(self.weight.dense().to(dtype)), bias)
+        bias = _stacked(self.bias)
+        return DenseLinear(_side_by_side(self.weight.dense().to(dtype)), None if bias is None else bias.to(dtype))
 
     def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
         """Return Σ_t w_t (x W_tᵀ + b_t), (B, N, m)."""
@@ -168,7 +168,7 @@ def shares_of(parts: Mapping[str, Part], layers: Mapping[str, nn.Module]) -> tup
 
 def _share(layer: nn.Module, own: dict[str, Part | None]) -> Share:
     weight, bias = own.get("weight"), own.get("bias")
-    if isinstance(weight, SparsePart) and (bias is None or isinstance(bias, SparsePart)):
+    if isinstance(weight, SparsePart):
         return SparseLinear(weight, bias)
     bias = _stacked(bias)
     if isinstance(layer, nn.Linear):
@@ -191,6 +191,8 @@ def _stacked(part: Part | None) -> Tensor | None:
         return None
     if isinstance(part, DensePart):
         return part.values
+    if isinstance(part, SparsePart):
+        return part.dense()
     raise TypeError(f"a {type(part).__name__} cannot be blended per input; densify it first")
 
 
@@ -210,6 +212,19 @@ class Weighting(Protocol):
 
     @property
     def stored_parameters(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Coefficients found before the pass, the same in all layers."""
+
+    w: Tensor
+    forwards: float = 0.0
+    stored_parameters: float = 0.0
+
+    def begin(self, network: Network, inputs: Tensor) -> Callable[[str, nn.Module, Tensor], Tensor]:
+        """Return w, whatever the layer."""
+        return lambda path, layer, x: self.w
 
 
 def blended(
