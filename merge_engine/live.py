@@ -43,6 +43,12 @@ class Point:
         }  # fmt: skip
 
 
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Point:
+        """Return the point of a mapping as `to_dict` makes it."""
+        return cls(given["step"], given["seconds"], given["entropy"], given["accuracy"])
+
+
 @dataclass
 class Watch:
     """Scores the snapshots of a run now and then, and keeps the curve.
@@ -59,6 +65,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         self.points: list[Point] = []
+        self.scores: Mapping[str, Score] = {}
         self._watching, self._next = 0.0, 0.0
 
     def steps(self, run: Generator[Step, None, Merged]) -> Generator[Step, None, Merged]:
@@ -76,10 +83,8 @@ class Watch:
     def _look(self, step: Step, start: float) -> Step:
         assert step.snapshot is not None
         begun = self.clock()
-        scores: Mapping[str, Score] = score(
-            self.suite, step.snapshot(), self.tasks, split=self.split, limit=self.pictures
-        )
-        accuracy = {task: found.accuracy for task, found in scores.items()}
+        self.scores = score(self.suite, step.snapshot(), self.tasks, split=self.split, limit=self.pictures)
+        accuracy = {task: found.accuracy for task, found in self.scores.items()}
         point = Point(step.done, begun - start - self._watching, step.metrics.get("entropy"), accuracy)
         self.points.append(point)
         taken = self.clock() - begun

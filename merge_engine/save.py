@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .contract import Step
-from .errors import WeightsError
-from .merged import Merged, PerTaskMerged
+from .errors import RecipeError, WeightsError
+from .merged import Merged, PerTaskMerged, StaticMerged
 from .recipe import Recipe, check_name
 from .weights import SafetensorsWeights, Weights
 
@@ -32,6 +32,10 @@ def save_steps(
 
     `source` names the content that was merged; a shard of the same recipe and source is not written again.
     """
+    if not isinstance(merged, StaticMerged | PerTaskMerged):
+        raise RecipeError(
+            "This merge decides per input and is no single model to write; save its recipe with --json instead."
+        )
     folder = Path(folder)
     targets: list[tuple[Path, str | None]] = [(folder, None)]
     if isinstance(merged, PerTaskMerged):

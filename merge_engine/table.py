@@ -1,8 +1,9 @@
 """The results table of a suite: every method at its published default and at the setting chosen on validation.
 
 A row is stored as soon as it is measured, so an interrupted run goes on where it stopped; a finished run starts
-anew the next time. Every row is measured on the score half: the tasks of the experts and, for one merged model, the
-unseen tasks too.
+anew the next time. Every row is measured on the score half: the tasks of the experts and, for merges that need not
+be told the task, the unseen tasks too. Methods that adapt are measured at their cpu preset, once adapted to the other
+half (inductive) and once to the score half itself (transductive).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from .baselines import Baselines
 from .content import suite_digest
 from .contract import Step
 from .errors import MergeError, RecipeError
+from .live import PICTURES
 from .methods import build, registry
 from .recipe import Recipe
 from .results import Result, averages, cached_folder, read_json, write_json
@@ -27,16 +29,17 @@ from .run import (
     describe,
     own_tasks,
     routes,
+    run_steps,
     scored_tasks,
     scoring,
     warm,
-)
+)  # fmt: skip
 from .suite import Suite
 from .tuning import Merges, choose_steps
 
 VALIDATION_PICTURES = 64
 POST_BASES = ("task_arithmetic", "ties", "tsv_m", "iso_c")
-DEFAULT, CHOSEN = "default", "validation"
+DEFAULT, CHOSEN, CPU, TRANSDUCTIVE = "default", "validation", "cpu", "cpu, transductive"
 Row = dict[str, Any]
 
 
@@ -51,10 +54,20 @@ class Entry:
     def name(self) -> str:
         return f"{self.method}+{self.post}" if self.post else self.method
 
-    def recipe(self, suite: Suite) -> Recipe:
-        """Return the line's recipe at the published defaults, with as many experts as the method takes."""
-        _, high = build(self.method).experts_allowed
-        return Recipe(suite.name, suite.experts[:high], self.method, (), ((self.post, ()),) if self.post else ())
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Return the settings that get a row: the cpu preset where the published course is too long."""
+        cls = registry()[self.method]
+        if CPU not in cls.presets:
+            return DEFAULT, CHOSEN
+        return (CPU, TRANSDUCTIVE) if "stream" in cls.needs else (CPU,)
+
+    def recipe(self, suite: Suite, preset: str = "published") -> Recipe:
+        """Return the line's recipe at a preset, with as many experts as the method takes."""
+        cls = registry()[self.method]
+        post = ((self.post, ()),) if self.post else ()
+        experts = suite.experts[: cls.experts_allowed[1]]
+        return Recipe(suite.name, experts, self.method, tuple(cls.preset(preset).items()), post)
 
     def about(self) -> Row:
         """Return what the declarations say about the line."""
@@ -108,7 +121,7 @@ class TableRun:
 
     def steps(self, lines: Sequence[Entry]) -> Generator[Step, None, list[Row]]:
         """Measure the rows of all lines, yielding Steps; a row that is stored is not measured again."""
-        plan = [(line, setting) for line in lines for setting in (DEFAULT, CHOSEN)]
+        plan = [(line, setting) for line in lines for setting in line.settings]
         for done, (line, setting) in enumerate(plan, 1):
             key = f"{line.name}/{setting}"
             if key not in self.stored:
@@ -127,6 +140,8 @@ class TableRun:
         self.stored = {}
 
     def _measured(self, line: Entry, setting: str) -> Generator[Step, None, Row | None]:
+        if setting in (CPU, TRANSDUCTIVE):
+            return (yield from self._preset(line, setting))
         recipe, tried, words = line.recipe(self.suite), 1, "the published defaults"
         if setting == CHOSEN:
             recipe, tried = yield from self._chosen(line)
@@ -139,6 +154,13 @@ class TableRun:
                 return {**same, "setting": setting, "tried": tried, "protocol": sentence}
         result = yield from self._scored(recipe, words)
         return {**line.about(), "setting": setting, "tried": tried, **result.to_dict()}
+
+    def _preset(self, line: Entry, setting: str) -> Generator[Step, None, Row]:
+        """Measure the cpu preset, watched while it adapts; transductive where the method sees the score half."""
+        suite, half = self.suite, "score" if setting == TRANSDUCTIVE else "adapt"
+        protocol = Protocol("score", self.limit, tuple(suite.tasks), half, watch=PICTURES)
+        run = yield from run_steps(suite, line.recipe(suite, CPU), protocol, chosen="the cpu preset")
+        return {**line.about(), "setting": setting, "tried": 1, **run.result.to_dict()}
 
     def _chosen(self, line: Entry) -> Generator[Step, None, tuple[Recipe, int]]:
         """Return the recipe chosen on validation; a post-step follows its method's own choice."""

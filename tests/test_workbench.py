@@ -12,6 +12,7 @@ from merge_engine.recipe import Recipe
 from merge_engine.suite import load_suite
 from merge_engine.svd import SvdStore
 from viz.page import acts, lenses, view
+from viz.page import session as state
 from viz.page.measure import Ask, depth, metrics
 from viz.page.record import Run
 from viz.page.session import Session
@@ -225,6 +226,24 @@ def test_acts_that_make_no_sense_are_refused(said):
         acts.perform(session, said)
 
 
+def test_a_refused_number_stays_until_its_box_is_filled_again():
+    session, _ = acts.first_session(("toy",), {})
+    tied = {"owner": "task_arithmetic", "name": "scaling"}
+    bad = acts.refused(session, {"act": "set", **tied, "value": "77"}, "too big")
+    assert state.fault(acts.perform(bad, {"act": "block", "value": "0"})) == "too big"
+    for said in ({"act": "set", **tied, "value": "1"}, {"act": "reset", **tied}, {"act": "method", "value": "ties"}):
+        assert state.fault(acts.perform(bad, said)) == "", said
+    assert acts.perform(bad, {"act": "reset", **tied}).drawn == bad.drawn + 1
+
+
+def test_a_passing_remark_ends_with_the_next_act():
+    session, _ = acts.first_session(("toy",), {})
+    told = acts.refused(session, {"act": "suite", "value": "moon"}, "no such suite")
+    assert state.fault(told) == "no such suite"
+    assert state.recipe(told) == state.recipe(session)
+    assert state.fault(acts.perform(told, {"act": "block", "value": "0"})) == ""
+
+
 @pytest.mark.parametrize("said", [{"act": "block", "value": "99"}, {"act": "cell", "block": "x"}, {"act": "kind"}])
 def test_acts_that_point_nowhere_change_nothing(said):
     session, _ = acts.first_session(("toy",), {})
@@ -234,3 +253,25 @@ def test_acts_that_point_nowhere_change_nothing(said):
 def test_the_first_look_is_at_the_middle_of_the_network():
     session, _ = acts.first_session(("toy",), {})
     assert session == Session("toy", load_suite("toy").experts, block=depth(load_suite("toy")) // 2)
+
+
+def test_a_stopped_adaptation_keeps_the_accuracy_it_had_reached(bench):
+    adapting = Recipe("toy", load_suite("toy").experts, "adamerging", {"steps": 50, "batch": 4})
+    stop: list[bool] = []
+    for run in bench.run(adapting, lambda: not stop):
+        if run.curve:
+            stop.append(True)
+    last = bench.record.known(adapting)
+    assert last.phase == "stopped"
+    assert last.curve[-1].step < 50
+    assert set(last.scores) == set(load_suite("toy").seen)
+    assert bench.merged(adapting) is None
+
+
+def test_a_finished_adaptation_remembers_its_curve(bench):
+    adapting = Recipe("toy", load_suite("toy").experts, "adamerging", {"steps": 3, "batch": 4})
+    last = finished(bench.run(adapting))
+    assert [point.step for point in last.curve][-1] == 3
+    again = Workbench(svd=SvdStore(folder=None)).record.known(adapting)
+    if again is not None:  # stored only once the baselines are known
+        assert [point.step for point in again.curve] == [point.step for point in last.curve]

@@ -13,8 +13,10 @@ from merge_engine.baselines import Baseline, Baselines
 from merge_engine.content import suite_digest
 from merge_engine.contract import Step
 from merge_engine.evaluate import Score
+from merge_engine.live import Point
 from merge_engine.recipe import Recipe
 from merge_engine.results import Result, Results, TaskAccuracy, averages
+from merge_engine.run import adapts, routes
 from merge_engine.suite import Suite, load_suite
 
 Phase = Literal["merging", "scoring", "done", "stopped"]
@@ -24,7 +26,10 @@ LIMIT = 256
 
 @dataclass(frozen=True)
 class Run:
-    """One moment of a merge on the page: how far it is and what it scored so far."""
+    """One moment of a merge on the page: how far it is and what it scored so far.
+
+    While a method adapts, `curve` grows and `scores` are those of its latest watched snapshot.
+    """
 
     recipe: Recipe
     phase: Phase
@@ -34,6 +39,8 @@ class Run:
     score_seconds: float = 0.0
     stored_parameters: float = float("nan")
     notes: tuple[str, ...] = ()
+    forwards: float = 1.0
+    curve: tuple[Point, ...] = ()
     merged_now: bool = True
     stored: bool = False
 
@@ -65,7 +72,11 @@ class Record:
         if recipe.digest in self._runs:
             return self._runs[recipe.digest]
         found = Results(recipe.suite).find(recipe, _content(recipe.suite, recipe.experts))
-        return None if found is None else stored_run(recipe, found)
+        return None if found is None else self.keep(stored_run(recipe, found))
+
+    def shown(self, digest: str) -> Run | None:
+        """Return the run of a recipe that is on a page, by its digest."""
+        return self._runs.get(digest)
 
     def average(self, recipe: Recipe) -> Run | None:
         """Return what the weight average of the same experts scored, if it is known."""
@@ -85,6 +96,8 @@ class Record:
                 protocol="Top-1 accuracy in percent on the score half of the test split, measured on the page.",
                 **averages(accuracy, tuple(own)), stored_parameters=run.stored_parameters,
                 seconds={"merge": run.merge_seconds, "score": run.score_seconds}, warnings=run.notes,
+                forwards=run.forwards, routed=routes(run.scores), curve=tuple(p.to_dict() for p in run.curve),
+                half="adapt" if adapts(run.recipe) else "",
                 recipe=run.recipe.digest, split="score", content=_content(suite.name, run.recipe.experts),
             )
         )  # fmt: skip
@@ -117,10 +130,14 @@ class Record:
 def stored_run(recipe: Recipe, found: Result) -> Run:
     """Return a stored result as a finished run."""
     nan = float("nan")
-    scores = {t: Score(t, round(a.merged * a.n / 100), a.n, a.n, nan, nan) for t, a in found.accuracy.items()}
+    scores = {
+        t: Score(t, round(a.merged * a.n / 100), a.n, a.n, nan, nan, found.routed.get(t))
+        for t, a in found.accuracy.items()
+    }
     return Run(
         recipe, "done", scores=scores, merge_seconds=found.seconds.get("merge", 0.0), stored=True,
         score_seconds=found.seconds.get("score", 0.0), stored_parameters=found.stored_parameters, notes=found.warnings,
+        forwards=found.forwards, curve=tuple(Point.from_dict(point) for point in found.curve),
     )  # fmt: skip
 
 

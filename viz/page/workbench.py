@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 from merge_engine.contract import Context, merge_steps
 from merge_engine.evaluate import score_steps
 from merge_engine.hp import declared
+from merge_engine.live import Watch
 from merge_engine.merged import Merged, StaticMerged
 from merge_engine.methods import method_class
 from merge_engine.recipe import Recipe
@@ -55,13 +56,14 @@ class Workbench:
             self._active -= 1
 
     def _run(self, recipe: Recipe, going: Going) -> Runs:
-        started = time.perf_counter()
+        started, curve = time.perf_counter(), ()
         merged = kept = self.merged(recipe)
         if merged is None:
-            merged = yield from self._merge(recipe, going)
+            merged, last = yield from self._merge(recipe, going)
+            curve = last.curve
+            if merged is None:
+                return self.record.keep(dataclasses.replace(last, phase="stopped"))
         seconds = time.perf_counter() - started
-        if merged is None:
-            return Run(recipe, "stopped", merge_seconds=seconds)
         key = direction_key(recipe)
         if kept is None:
             self.shelf.put(key, merged, seconds)
@@ -69,7 +71,7 @@ class Workbench:
         size, notes = merged.stored_parameters, getattr(merged, "notes", ())
         begun = Run(
             recipe, "scoring", merge_seconds=self.shelf.seconds(key), stored_parameters=size, notes=notes,
-            merged_now=kept is None,
+            merged_now=kept is None, forwards=merged.forwards, curve=curve,
         )  # fmt: skip
         return (yield from self._score(begun, merged, going))
 
@@ -90,21 +92,31 @@ class Workbench:
         known = self.record.known(recipe)
         return known.merge_seconds if known else None
 
-    def _merge(self, recipe: Recipe, going: Going) -> Generator[Run, None, Merged | None]:
+    def _merge(self, recipe: Recipe, going: Going) -> Generator[Run, None, tuple[Merged | None, Run]]:
+        """Merge; returns the merge, None when stopped, and the last moment shown.
+
+        A method that adapts is watched: when stopped, the last moment holds the accuracy it had reached.
+        """
         method, post = recipe.build()
-        problem = load_suite(recipe.suite).problem(recipe.experts)
-        steps = merge_steps(problem, method, post, Context(seed=recipe.seed, svd=self.svd))
-        started = time.perf_counter()
-        yield Run(recipe, "merging")
+        suite = load_suite(recipe.suite)
+        steps = merge_steps(suite.problem(recipe.experts), method, post, Context(seed=recipe.seed, svd=self.svd))
+        watch = Watch(suite, own_tasks(suite, recipe))
+        steps, started = watch.steps(steps), time.perf_counter()
+        run = Run(recipe, "merging")
+        yield run
         try:
             while going():
                 step = next(steps)
-                yield Run(recipe, "merging", step, merge_seconds=time.perf_counter() - started)
+                run = Run(
+                    recipe, "merging", step, scores=watch.scores, curve=tuple(watch.points),
+                    merge_seconds=time.perf_counter() - started,
+                )  # fmt: skip
+                yield run
         except StopIteration as end:
-            return end.value
+            return end.value, run
         finally:
             steps.close()
-        return None
+        return None, run
 
     def _score(self, begun: Run, merged: Merged, going: Going) -> Runs:
         suite, run, started = load_suite(begun.recipe.suite), begun, time.perf_counter()
