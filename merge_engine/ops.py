@@ -89,6 +89,11 @@ def disjoint_merge(
     return sign * (_ratio(total, count) if how == "mean" else total)
 
 
+def agreeing(vectors: Tensor, sign: Tensor) -> Tensor:
+    """Return the task vectors (T, *S) with zeros where their sign is not the elected one (S)."""
+    return torch.where(vectors * sign > 0, vectors, 0.0)
+
+
 def largest_magnitude(vectors: Tensor) -> Tensor:
     """Return, entry by entry, the value of largest magnitude; among equals the last expert's; (T, *S) to S."""
     best = vectors[0]

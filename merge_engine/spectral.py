@@ -75,6 +75,19 @@ def definite(factors: Factors, largest: float | None = None) -> Factors:
     return factors if keep.all() else Factors(factors.U[:, keep], factors.s[keep], factors.Vh[keep])
 
 
+def leading(factors: Factors, rank: float, rule: str = "fraction") -> Factors:
+    """Return the components that CART keeps, at least one unless `rank` is 0.
+
+    That share of the rank, rounded down, or the fewest that hold that share of the energy Σ s².
+    """
+    if rank == 0:
+        return factors.top(0)
+    if rule == "fraction":
+        return factors.top(max(1, int(rank * len(factors.s))))
+    energy = factors.s.double().square().cumsum(0)
+    return factors.top(1 + int((energy < rank * energy[-1]).sum()))
+
+
 def joined(parts: Sequence[Factors]) -> Factors:
     """Set components side by side: U (m, K), s (K,), Vh (K, n) with K the number of all of them."""
     return Factors(

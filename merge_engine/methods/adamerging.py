@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from .. import adaptive
+from .. import adaptive, spectral
 from ..adapt import Settings
-from ..contract import Context, Inputs, Problem, Step
+from ..coefficients import Coefficients
+from ..components import Components
+from ..contract import Context, Groups, Problem, Step, TensorGroup
 from ..hp import hp
-from ..merged import StaticMerged
-from ..weights import Weights
+from ..ops import agreeing
+from ..selection import trim_globally
+
+PUBLISHED = {"task_arithmetic": 0.3, "ties": 0.3, "cart": 2.0}
+"""Coefficient to start from, by base."""
 
 
 @dataclass(frozen=True)
 class AdaMerging(adaptive.AdaptiveMerge):
     """Learn one coefficient per task, or per task and tensor, by minimising entropy on unlabelled inputs.
 
-        θ(λ) = θ_0 + Σ_t λ_t,n τ_t,n,  loss = Σ_t mean H(softmax(head_t(f(x; θ(λ)))))
+        θ(λ) = θ_base + Σ_t λ_t,n δ_t,n,  loss = Σ_t mean H(softmax(head_t(f(x; θ(λ)))))
 
     References
     ----------
@@ -32,7 +35,10 @@ class AdaMerging(adaptive.AdaptiveMerge):
     Notes
     -----
     Every task's batch is scored with the task's own frozen head; the result is one static model. The last step is
-    what is returned. The published code clamps coefficients to [0, 1]; FusionBench does not.
+    what is returned. δ are the task vectors; with base `ties` (AdaMerging++) those entries of the trimmed ones that
+    have the elected sign, not summed; with base `cart` (Choi et al., arXiv:2412.12153) θ_base is the average and δ
+    are the centred experts, block matrices truncated to the share `rank`. The published code clamps coefficients to
+    [0, 1], FusionBench does not; on CART they are always free, since they start at 2.
     """
 
     title: ClassVar[str] = "AdaMerging"
@@ -41,9 +47,20 @@ class AdaMerging(adaptive.AdaptiveMerge):
     formula: ClassVar[str] = "θ = θ₀ + Σₜ λₜₙ τₜₙ,  λ minimises the entropy of predictions"
     paper: ClassVar[str] = "Yang et al., AdaMerging, ICLR 2024, arXiv:2310.02575"
 
-    prior: float = hp(0.3, "Coefficient to start from.", low=-10, high=10, soft=(0, 1), step=0.05, symbol="λ₀")
+    base: str = hp(
+        "task_arithmetic", "Task vectors as they are, trimmed and sign-filtered as in Ties (AdaMerging++), or of CART.",
+        choices=("task_arithmetic", "ties", "cart"),
+    )  # fmt: skip
+    prior: float = hp(
+        0.0, "Coefficient to start from; 0 takes the published one: 0.3, or 2 on CART.",
+        low=-10, high=10, soft=(0, 3), step=0.05, symbol="λ₀",
+    )  # fmt: skip
+    density: float = hp(
+        0.2, "Share of entries that Ties keeps.", low=0.001, high=1, soft=(0.01, 1), step=0.01, symbol="d"
+    )
+    rank: float = hp(0.12, "Share of the rank that CART keeps.", low=0, high=1, step=0.01, symbol="ρ")
     unit: str = hp("tensor", "One coefficient per task and tensor, or per task.", choices=("tensor", "task"))
-    clamp: bool = hp(True, "Keep coefficients within [0, 1].")
+    clamp: bool = hp(True, "Keep coefficients within [0, 1], but not those of CART.")
     steps: int = adaptive.steps(500)
     batch: int = adaptive.batch(16)
     learning_rate: float = adaptive.learning_rate(1e-3)
@@ -53,59 +70,32 @@ class AdaMerging(adaptive.AdaptiveMerge):
         return Settings(self.steps, self.batch, self.learning_rate, balanced=self.balanced)
 
     def adaptable(self, problem: Problem, ctx: Context) -> Generator[Step, None, Coefficients]:
-        groups, vectors = problem.groups(device=ctx.device), {}
+        groups, parts = problem.groups(device=ctx.device), []
+        of = yield from self._source(groups, ctx)
         for done, group in enumerate(groups, 1):
             if bool(group.task_vectors.any()):
-                vectors[group.name] = group.task_vectors
+                parts.append(of(group))
             yield Step(done, len(groups), group.name)
-        count = len(vectors) if self.unit == "tensor" else 1
-        start = torch.full((len(problem.tasks), count), self.prior, device=ctx.device)
-        return Coefficients(problem.pretrained, vectors, start, self.clamp, problem.need_inputs(self.title))
+        count = len(parts) if self.unit == "tensor" else 1
+        prior = self.prior or PUBLISHED[self.base]
+        start = torch.full((len(problem.tasks), count), prior, device=ctx.device)
+        return Coefficients(problem, parts, start, clamp=self.clamp and self.base != "cart")
 
+    def _source(
+        self, groups: Groups, ctx: Context
+    ) -> Generator[Step, None, Callable[[TensorGroup], Components]]:
+        """Return what makes the task vectors of a group."""
+        if self.base == "ties":
+            trimmed = yield from trim_globally(groups, self.density, lambda group: group.task_vectors)
+            return lambda group: Components.whole(
+                group, agreeing(kept := trimmed.of(group), trimmed.elect_sign(kept))
+            )
+        if self.base == "cart":
+            return lambda group: self._centred(group, ctx)
+        return lambda group: Components.whole(group, group.task_vectors)
 
-class Coefficients:
-    """λ (T, N), or (T, 1), and the merged weights they give; gradients go through ⟨∂L/∂W_n, τ_t,n⟩."""
-
-    def __init__(
-        self, pretrained: Weights, vectors: Mapping[str, Tensor], start: Tensor, clamp: bool, inputs: Inputs
-    ) -> None:
-        self.pretrained, self.vectors, self.clamp, self.inputs = pretrained, vectors, clamp, inputs
-        self.values = torch.nn.Parameter(start)
-        self.leaves: dict[str, Tensor] = {}
-
-    def parameters(self) -> Sequence[Mapping[str, object]]:
-        return [{"params": [self.values]}]
-
-    def used(self) -> Tensor:
-        """Return the coefficients as they are applied, (T, N) or (T, 1)."""
-        return self.values.detach().clamp(0, 1) if self.clamp else self.values.detach()
-
-    def begin(self) -> None:
-        self.leaves = {n: (self.pretrained[n] + d).requires_grad_() for n, d in self._merged_vectors().items()}
-
-    def features(self, task: str, inputs: Tensor) -> Tensor:
-        return self.inputs.features({**self.pretrained, **self.leaves}, inputs)
-
-    def finish(self) -> None:
-        if not self.leaves:
-            return
-        columns = [
-            v.flatten(1) @ leaf.grad.flatten()
-            for v, leaf in zip(self.vectors.values(), self.leaves.values(), strict=True)
-            if leaf.grad is not None
-        ]
-        grad = torch.stack(columns, 1)
-        if self.values.shape[1] == 1:
-            grad = grad.sum(1, keepdim=True)
-        inside = (self.values.detach() >= 0) & (self.values.detach() <= 1)
-        self.values.grad = grad * inside if self.clamp else grad
-
-    def state(self) -> Mapping[str, np.ndarray]:
-        return {"coefficients": self.used().numpy(force=True).copy()}
-
-    def merged(self) -> StaticMerged:
-        return StaticMerged(self.pretrained, self._merged_vectors(), {})
-
-    def _merged_vectors(self) -> dict[str, Tensor]:
-        used = self.used().expand(-1, len(self.vectors)).unbind(1)
-        return {n: torch.tensordot(c, v, 1) for c, (n, v) in zip(used, self.vectors.items(), strict=True)}
+    def _centred(self, group: TensorGroup, ctx: Context) -> Components:
+        vectors, mean = spectral.centred(group.task_vectors)
+        if group.is_matrix:
+            vectors = torch.stack([spectral.leading(ctx.svd(v), self.rank).matrix() for v in vectors])
+        return Components.whole(group, vectors, mean)

@@ -10,7 +10,6 @@ import torch
 from .. import spectral
 from ..contract import Context, Slice, TensorGroup, TensorMerge
 from ..hp import hp
-from ..svd import Factors
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,8 @@ class Cart(TensorMerge):
         if self.centre == "average":
             vectors, mean = spectral.centred(vectors)
         if group.is_matrix:
-            kept = spectral.joined([self._leading(ctx.svd(vector)) for vector in vectors])
+            kept = spectral.joined(
+                [spectral.leading(ctx.svd(vector), self.rank, self.rank_rule) for vector in vectors]
+            )
             return Slice(kept.matrix(), mean)
         return Slice(vectors.sum(0) if mean is None else torch.zeros_like(mean), mean)
-
-    def _leading(self, factors: Factors) -> Factors:
-        if self.rank == 0:
-            return factors.top(0)
-        if self.rank_rule == "fraction":
-            return factors.top(max(1, int(self.rank * len(factors.s))))
-        energy = factors.s.double().square().cumsum(0)
-        return factors.top(1 + int((energy < self.rank * energy[-1]).sum()))
