@@ -1,0 +1,148 @@
+"""AdaRank, masks over singular components learned by entropy minimisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import adaptive, spectral
+from ..adapt import Settings
+from ..coefficients import Coefficients, Masks
+from ..components import Components
+from ..contract import Context, Problem, Step, TensorGroup, drive
+from ..hp import hp
+from ..merged import StaticMerged
+from ..svd import Factors
+
+PUBLISHED = {"task_arithmetic": (0.3, 1.0), "cart": (2.3, 0.16), "tsv_m": (1.0, 1.0)}
+"""Coefficient, and share of the components that start on, by base."""
+
+
+@dataclass(frozen=True)
+class AdaRank(adaptive.AdaptiveMerge):
+    """Learn which singular components of every expert to add, and how much of them, by minimising entropy.
+
+        W = W_base + Σ_t λ_t U_t diag(b_t s_t) V_tᵀ,  b = 1[m > 0],  ∂b/∂m := σ'(m/τ)/τ
+
+    References
+    ----------
+    Lee, Choi, Lee, Kim, Hong, AdaRank: Adaptive Rank Pruning for Enhanced Model Merging, ICLR 2026,
+    arXiv:2503.22178.
+
+    Notes
+    -----
+    Block matrices have masks; every tensor has one λ per task, free in sign. Task Arithmetic: W_base = θ_0, all
+    components on. CART: W_base = θ_avg, components of θ_t − θ_avg, the leading ones on. TSV-M, for which no code is
+    public: W_base = θ_0, the ⌊r/T⌋ leading components of every expert after orthogonalisation, all on, other
+    tensors from their mean; nothing beyond them can come in. Logits start at ±0.1, so a mask needs 0.1/η updates to
+    flip; soft ones at 2 and 0, with σ(m/τ) in the forward pass. Published runs take 10,000 updates, fuse q, k, v and
+    report the best of several test scores; this is the last step, and `History` keeps the others.
+    """
+
+    title: ClassVar[str] = "AdaRank"
+    family: ClassVar[str] = "Adaptive"
+    idea: ClassVar[str] = (
+        "Switch singular components of every expert on and off, guided by unlabelled inputs."
+    )
+    formula: ClassVar[str] = "W = W_base + Σₜ λₜ Uₜ diag(bₜ sₜ) Vₜᵀ,  b ∈ {0, 1} and λ minimise the entropy"
+    paper: ClassVar[str] = "Lee et al., AdaRank, ICLR 2026, arXiv:2503.22178"
+
+    base: str = hp("task_arithmetic", "Merge to start from.", choices=("task_arithmetic", "cart", "tsv_m"))
+    prior: float = hp(
+        0.0, "Coefficient to start from; 0 takes the published one: 0.3 on Task Arithmetic, 2.3 on CART, 1 on TSV-M.",
+        low=-10, high=10, soft=(0, 3), step=0.05, symbol="λ₀",
+    )  # fmt: skip
+    rank: float = hp(
+        0.0, "Share of the components that start on; 0 takes the published one: 0.16 on CART, else all.",
+        low=0, high=1, step=0.01, symbol="ρ",
+    )  # fmt: skip
+    learn: str = hp("both", "What is learned.", choices=("both", "masks", "coefficients"))
+    candidates: float = hp(
+        1.0, "Share of the rank whose masks are learned, the largest components first; the others stay as they start.",
+        low=0.01, high=1, step=0.01,
+    )  # fmt: skip
+    soft: bool = hp(False, "Masks between 0 and 1 instead of 0 or 1.")
+    temperature: float = hp(
+        10.0, "Temperature of the masks.", low=0.01, high=1000, soft=(0.1, 20), symbol="τ"
+    )
+    delay: int = hp(
+        0, "Updates of the coefficients before masks may move.", low=0, high=100_000, soft=(0, 500)
+    )
+    steps: int = adaptive.steps(10_000)
+    batch: int = adaptive.batch(16)
+    learning_rate: float = adaptive.learning_rate(1e-3)
+    mask_rate: float = hp(1e-3, "Learning rate of the masks.", low=0, high=1, soft=(1e-4, 1e-1), symbol="η_m")
+    schedule: str = adaptive.schedule()
+    balanced: bool = adaptive.balanced()
+    share: float = hp(
+        1.0, "Share of the unlabelled inputs that is used.", low=0.001, high=1, soft=(0.01, 1), step=0.01
+    )
+    attention: str = spectral.attention()
+
+    def remarks(self, tasks: tuple[str, ...]) -> list[str]:
+        if self.base != "cart" or len(tasks) > 2:
+            return []
+        what = "is that expert" if len(tasks) == 1 else "starts at the weight average"
+        return [f"AdaRank on CART of {len(tasks)} {'expert' if len(tasks) == 1 else 'experts'} {what}."]
+
+    def settings(self) -> Settings:
+        return Settings(self.steps, self.batch, self.learning_rate, self.schedule, self.balanced, self.share)
+
+    def adaptable(self, problem: Problem, ctx: Context) -> Generator[Step, None, Coefficients]:
+        groups, parts = problem.groups(fuse=self.attention == "fused", device=ctx.device), []
+        for done, group in enumerate(groups, 1):
+            if bool(group.task_vectors.any()):
+                with torch.no_grad():
+                    parts.append(self.parts(group, ctx))
+            yield Step(done, len(groups), group.name)
+        prior = self.prior or PUBLISHED[self.base][0]
+        start = torch.full((len(problem.tasks), len(parts)), prior, device=ctx.device)
+        masks = Masks(parts, self.temperature, soft=self.soft, rate=self.mask_rate, delay=self.delay)
+        masked = None if self.learn == "coefficients" else masks
+        return Coefficients(problem, parts, start, learned=self.learn != "masks", masks=masked)
+
+    def parts(self, group: TensorGroup, ctx: Context) -> Components:
+        """Return what a tensor may take from every expert."""
+        vectors, offset = group.task_vectors, None
+        if self.base == "cart":
+            vectors, offset = spectral.centred(vectors)
+        count = min(group.pretrained.shape, default=0) // (len(vectors) if self.base == "tsv_m" else 1)
+        on = int((self.rank or PUBLISHED[self.base][1]) * count)
+        learned = 0 if self.learn == "coefficients" else math.ceil(self.candidates * count)
+        if not group.is_matrix or count == 0:
+            return Components.whole(
+                group, vectors / len(vectors) if self.base == "tsv_m" else vectors, offset
+            )
+        if self.base == "tsv_m":
+            return Components.of(
+                group, _orthogonal(vectors, count, ctx), count, on=on, learned=learned, soft=self.soft
+            )
+        if on == count and not learned:
+            return Components.whole(group, vectors, offset)
+        parts = [spectral.definite(ctx.svd(vector)) for vector in vectors]
+        return Components.of(
+            group, parts, count, on=on, learned=learned, soft=self.soft, offset=offset, total=vectors
+        )
+
+    def at(
+        self, state: Mapping[str, np.ndarray], problem: Problem, ctx: Context | None = None
+    ) -> StaticMerged:
+        """Return the merge of a kept state of `History`, such as the best step's."""
+        what = drive(self.adaptable(problem, ctx or Context()))
+        what.load(state)
+        return what.merged()
+
+
+def _orthogonal(vectors: Tensor, count: int, ctx: Context) -> list[Factors]:
+    """Return every expert's leading components, made orthogonal across experts as in TSV-M."""
+    leading = [spectral.definite(ctx.svd(vector).top(count)) for vector in vectors]
+    joint, _ = spectral.orthogonalised(leading)
+    sizes = [len(part.s) for part in leading]
+    pieces = zip(joint.U.split(sizes, 1), joint.s.split(sizes), joint.Vh.split(sizes), strict=True)
+    return [Factors(*piece) for piece in pieces]
