@@ -204,7 +204,8 @@ def _side_by_side(weight: Tensor) -> Tensor:
 class Weighting(Protocol):
     """How the coefficients of a blend come about. `forwards` are extra passes of one model, 0 inside the pass."""
 
-    forwards: float
+    @property
+    def forwards(self) -> float: ...
 
     def begin(self, network: Network, inputs: Tensor) -> Callable[[str, nn.Module, Tensor], Tensor]:
         """Look at a batch; return w of a layer from its path, module and input, as `Share.added` takes it."""
