@@ -1,0 +1,83 @@
+"""What routers look at: features of every input under one model that is the same for all inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..contract import Context, Problem, Step
+from ..errors import RecipeError
+from ..hp import hp
+from ..methods import build
+from ..ops import widest
+from ..weights import Weights, in_memory
+
+MODELS = ("pretrained", "average", "tsv_m")
+BATCH = 64
+
+
+class Reads(Protocol):
+    """What runs a backbone; both the data of a problem and the network of a predictor do."""
+
+    def features(self, weights: Weights, inputs: Tensor) -> Tensor: ...
+    def block_features(self, weights: Weights, inputs: Tensor) -> list[Tensor]: ...
+
+
+def model(default: str = "pretrained") -> Any:
+    """Declare the model whose features a router looks at."""
+    return hp(
+        default,
+        "Model whose features decide: pretrained, or the experts merged by the weight average or TSV-M, "
+        "which is then one more model to store.",
+        choices=MODELS,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """z(x), (B, d): the feature the heads receive (layer 0), or one vector after the block number `layer`, from 1.
+
+    In float64 where the device has it; of unit length if `normalise`.
+    """
+
+    weights: Weights
+    layer: int = 0
+    normalise: bool = True
+    extra_parameters: float = 0.0
+
+    def __call__(self, network: Reads, inputs: Tensor) -> Tensor:
+        if self.layer:
+            found = network.block_features(self.weights, inputs)[self.layer - 1]
+        else:
+            found = network.features(self.weights, inputs)
+        found = found.to(widest(found))
+        return torch.nn.functional.normalize(found, dim=-1) if self.normalise else found
+
+    def of_many(self, network: Reads, inputs: Tensor) -> Tensor:
+        """Return features of any number of inputs, without gradients."""
+        with torch.no_grad():
+            return torch.cat([self(network, part) for part in inputs.split(BATCH)])
+
+
+def model_steps(
+    key: str, problem: Problem, ctx: Context
+) -> Generator[Step, None, tuple[dict[str, Tensor], float]]:
+    """Return the weights to look with, in memory, and how many parameters must be stored for them."""
+    if key == "pretrained":
+        return in_memory(problem.pretrained), 0.0
+    merged = yield from build(key).run(problem, ctx)  # type: ignore[attr-defined]
+    weights = in_memory(merged.weights())
+    return weights, float(sum(w.numel() for w in weights.values()))
+
+
+def check_layer(layer: int, problem: Problem) -> None:
+    """Raise RecipeError for a block that the backbone does not have."""
+    depth = problem.groups().depth
+    if layer > depth:
+        raise RecipeError(
+            f"layer must be 0, the final feature, or a block from 1 to {depth}; got {layer}, choose one of those."
+        )

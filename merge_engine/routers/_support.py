@@ -1,0 +1,114 @@
+"""Routers fitted to a few unlabelled inputs of every task, the support set."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from ..contract import Context, Problem, Step
+from ..errors import DataError
+from ..hp import hp
+from ..prediction import Network
+from ..routed import ReadyRouter
+from ._features import Features, check_layer, model, model_steps
+from ._router import Router
+
+LEAVE_ONE_OUT = 64  # folds, at most; exact up to so many examples
+GAP_FOLDS = 8
+
+
+class Scorer(Protocol):
+    """Scores (B, T) of features (B, d); higher is better."""
+
+    def __call__(self, z: Tensor) -> Tensor: ...
+    @property
+    def stored_parameters(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class SupportRouter(Router):
+    """Abstract base. A subclass writes `scorer`; features and support set are chosen here."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"support"})
+
+    examples: int = hp(32, "Unlabelled inputs of every task.", low=2, high=1024, soft=(4, 128), step=4, symbol="N")
+    draw: int = hp(
+        0, "Which support set: 0 is the suite's own, others are drawn at random, to see how much depends on it.",
+        low=0, high=10_000, soft=(0, 9), step=1,
+    )  # fmt: skip
+    backbone: str = model()
+    layer: int = hp(
+        0, "Features to look at: 0 is what the heads receive, j is one vector after the j-th block.",
+        low=0, high=200, soft=(0, 12), step=1,
+    )  # fmt: skip
+    normalise: bool = hp(True, "Divide features by their length.")
+
+    @abc.abstractmethod
+    def scorer(self, support: Sequence[Tensor]) -> Scorer:
+        """Return what scores features, from the support features (N, d) of every task."""
+
+    def fit_steps(self, problem: Problem, ctx: Context) -> Generator[Step, None, Fitted]:
+        """Look at the support set of every task, yielding a Step after each."""
+        inputs = problem.need_inputs(self.title)
+        check_layer(self.layer, problem)
+        weights, extra = yield from model_steps(self.backbone, problem, ctx)
+        look, support = Features(weights, self.layer, self.normalise, extra), []
+        for done, task in enumerate(problem.tasks, 1):
+            chosen = inputs.support(task, self.examples, self.draw)
+            if len(chosen) < 2:
+                raise DataError(f"{self.title} needs at least 2 inputs of '{task}'; got {len(chosen)}, add some.")
+            support.append(look.of_many(inputs, chosen))
+            yield Step(done, len(problem.tasks), f"support of {task}")
+        return Fitted(look, tuple(support), self.scorer)
+
+
+class Fitted:
+    """A router over features, with the support features it was fitted to."""
+
+    forwards = 1.0
+
+    def __init__(
+        self, look: Features, support: Sequence[Tensor], fit: Callable[[Sequence[Tensor]], Scorer]
+    ) -> None:
+        self.look, self.support, self._fit = look, support, fit
+        self.scorer = fit(support)
+
+    def ready(self, network: Network) -> ReadyRouter:
+        """Return the router with its network."""
+        return lambda inputs, task=None: self.scorer(self.look(network, inputs))
+
+    @property
+    def stored_parameters(self) -> float:
+        return self.scorer.stored_parameters + self.look.extra_parameters
+
+    def gap(self) -> float:
+        """Return the median gap between the best and the second score of support inputs held out in turn.
+
+        The scale on which scores differ; 0 with one expert.
+        """
+        if len(self.support) < 2:
+            return 0.0
+        best = torch.cat(held_out(self._fit, self.support, GAP_FOLDS)).topk(2, dim=1).values
+        return float((best[:, 0] - best[:, 1]).median())
+
+
+def held_out(
+    fit: Callable[[Sequence[Tensor]], Scorer], support: Sequence[Tensor], folds: int = LEAVE_ONE_OUT
+) -> list[Tensor]:
+    """Return the scores (N, T) of every support input by a scorer fitted without it.
+
+    Input i of every task is left out in turn; with more inputs than `folds`, several at once.
+    """
+    folds = min(folds, max(len(z) for z in support))
+    scores = [z.new_zeros(len(z), len(support)) for z in support]
+    for fold in range(folds):
+        left = [torch.arange(len(z), device=z.device) % folds == fold for z in support]
+        scorer = fit([z[~out] for z, out in zip(support, left, strict=True)])
+        for z, out, found in zip(support, left, scores, strict=True):
+            found[out] = scorer(z[out]).to(found)
+    return scores
