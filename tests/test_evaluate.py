@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from merge_engine import evaluate
+from merge_engine import evaluate, precision
 from merge_engine.contract import merge
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import Fixed, logits, score, score_steps
@@ -71,3 +71,24 @@ def test_experts_know_their_own_task_best(toy):
     pretrained = score(toy, Fixed(toy.pretrained))
     for name in toy.experts:
         assert score(toy, Fixed(toy.expert(name)), [name])[name].accuracy > pretrained[name].accuracy
+
+
+def test_bfloat16_scores_nearly_alike(toy, merged):
+    whole = score(toy, merged, ["blob", "grain"])
+    *_, half = score_steps(toy, merged, ["blob", "grain"], dtype=torch.bfloat16)
+    for task, found in half.items():
+        assert abs(found.accuracy - whole[task].accuracy) <= 4
+        assert found.entropy == pytest.approx(whole[task].entropy, rel=0.05)
+
+
+def test_the_live_precision_is_what_the_machine_or_the_user_says(monkeypatch):
+    monkeypatch.delenv(precision.VARIABLE, raising=False)
+    for fast, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda fast=fast: fast)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        assert precision.live_dtype() == expected
+    monkeypatch.setenv(precision.VARIABLE, "bfloat16")
+    assert precision.live_dtype() == torch.bfloat16
+    monkeypatch.setenv(precision.VARIABLE, "bfloat17")
+    with pytest.raises(RecipeError, match="Did you mean 'bfloat16'"):
+        precision.live_dtype()

@@ -14,6 +14,7 @@ from merge_engine.content import suite_digest
 from merge_engine.contract import Step
 from merge_engine.evaluate import Score
 from merge_engine.live import Point
+from merge_engine.precision import live_dtype
 from merge_engine.recipe import Recipe
 from merge_engine.results import Result, Results, TaskAccuracy, averages
 from merge_engine.run import adapts, routes
@@ -93,7 +94,8 @@ class Record:
             Result(
                 **{key: plain[key] for key in ("suite", "method", "parameters", "seed")},
                 experts=run.recipe.experts, post=tuple(plain["post"]), accuracy=accuracy,
-                protocol="Top-1 accuracy in percent on the score half of the test split, measured on the page.",
+                protocol="Top-1 accuracy in percent on the score half of the test split, measured on the page in "
+                f"{str(live_dtype()).removeprefix('torch.')}.",
                 **averages(accuracy, tuple(own)), stored_parameters=run.stored_parameters,
                 seconds={"merge": run.merge_seconds, "score": run.score_seconds}, warnings=run.notes,
                 forwards=run.forwards, routed=routes(run.scores), curve=tuple(p.to_dict() for p in run.curve),

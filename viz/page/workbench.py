@@ -16,6 +16,7 @@ from merge_engine.hp import declared
 from merge_engine.live import Watch
 from merge_engine.merged import Merged, StaticMerged
 from merge_engine.methods import method_class
+from merge_engine.precision import live_dtype
 from merge_engine.recipe import Recipe
 from merge_engine.run import own_tasks
 from merge_engine.suite import load_suite
@@ -123,7 +124,7 @@ class Workbench:
         own = own_tasks(suite, begun.recipe)
         others = () if merged.knows_task else suite.unseen
         yield run
-        steps = score_steps(suite, merged, dict.fromkeys((*own, *others)), first=FIRST)
+        steps = score_steps(suite, merged, dict.fromkeys((*own, *others)), first=FIRST, dtype=live_dtype())
         try:
             for scores in steps:
                 run = dataclasses.replace(begun, scores=scores, score_seconds=time.perf_counter() - started)

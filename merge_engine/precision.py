@@ -1,0 +1,30 @@
+"""Which arithmetic is fast here. The page scores in it; tables and the command line stay in float32."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from .errors import RecipeError, no_such
+
+VARIABLE = "MERGESCOPE_PRECISION"
+KNOWN = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def live_dtype() -> torch.dtype:
+    """Return bfloat16 where the processor multiplies it in hardware (AMX or AVX-512 BF16), else float32.
+
+    The environment variable MERGESCOPE_PRECISION, float32 or bfloat16, decides instead.
+    """
+    asked = os.environ.get(VARIABLE, "")
+    if asked:
+        if asked not in KNOWN:
+            raise RecipeError(no_such("precision", asked, KNOWN))
+        return KNOWN[asked]
+    return torch.bfloat16 if _multiplies_bfloat16() else torch.float32
+
+
+def _multiplies_bfloat16() -> bool:
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(torch.cpu, probe, lambda: False)()) for probe in probes)
