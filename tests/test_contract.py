@@ -92,6 +92,25 @@ def test_declares_what_the_page_shows(key, cls):
     assert high is None or high >= low
     titles = [other.title for _, other in METHODS]
     assert titles.count(cls.title) == 1
+    if cls.family == "Masks (task known)":
+        assert "task id" in cls.needs
+        assert "known" not in cls.title, "the family and what it needs say that"
+
+
+@every
+def test_the_published_preset_is_the_default(key, cls):
+    assert build(key, **cls.preset("published")) == cls()
+    with pytest.raises(RecipeError, match=rf"^No preset of {re.escape(cls.title)} named 'zzz'\."):
+        cls.preset("zzz")
+
+
+@pytest.mark.parametrize(("cls", "name"), [(cls, name) for _, cls in METHODS for name in cls.presets])
+def test_a_preset_is_legal_and_names_only_what_it_changes(cls, name):
+    assert re.fullmatch(r"[a-z][a-z0-9-]*", name), "it is typed on the command line"
+    changes = cls.preset(name)
+    method = build(key_of(cls), **changes)
+    assert all(getattr(method, field) == value != getattr(cls(), field) for field, value in changes.items())
+    assert bool(changes) == (name != "published")
 
 
 @every
@@ -260,10 +279,10 @@ def untouched(problem: Problem, key: tuple[str, str]) -> torch.Tensor:
         return network.features(problem.pretrained, network.support(task, SEEN))
 
 
-running = [
+running = [  # toy has four experts, and is slower
     pytest.param(cls, n, id=f"{key}-{n}")
     for key, cls in METHODS
-    for n in counts(cls, (1, 3) if cls.needs & OF_INPUTS else (1, 2, 3, 8))  # toy has four experts, and is slower
+    for n in counts(cls, (1, 3) if cls.needs & OF_INPUTS or cls.family == "Routed" else (1, 2, 3, 8))
 ]
 
 

@@ -37,7 +37,7 @@ class Emr(StoreMerge):
     and task.
     """
 
-    title: ClassVar[str] = "EMR-Merging (task known)"
+    title: ClassVar[str] = "EMR-Merging"
     family: ClassVar[str] = "Masks (task known)"
     idea: ClassVar[str] = "Store the strongest agreed change, and per task a mask and one number to resize it."
     formula: ClassVar[str] = "θ⁽ᵗ⁾ = θ₀ + rₜ mₜ τ_uni, τ_uni = γ max{|τₜ| : sign τₜ = γ}"

@@ -32,7 +32,7 @@ class TallMask(StoreMerge):
     parameter and task. FusionBench 0.2.33 compares weights with task vectors here and is not followed.
     """
 
-    title: ClassVar[str] = "TALL-mask (task known)"
+    title: ClassVar[str] = "TALL-masks"
     family: ClassVar[str] = "Masks (task known)"
     idea: ClassVar[str] = "Store one sum, and per task one bit per weight that says whether to use it."
     formula: ClassVar[str] = "θ⁽ᵗ⁾ = θ₀ + mₜ τ_M, mₜ = 1[|τₜ| > λₜ |τ_M − τₜ|]"
@@ -52,7 +52,7 @@ class TallMask(StoreMerge):
     )
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
-        return ["TALL-mask needs the task of every input, or a router: a ceiling, not one merged model."]
+        return ["TALL-masks need the task of every input, or a router: a ceiling, not one merged model."]
 
     def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, Any]:
         if self.base == "ties":

@@ -41,6 +41,9 @@ class TsvC(StoreMerge):
         "code does with every 2-D tensor.", choices=("dense", "spectral"),
     )  # fmt: skip
 
+    def remarks(self, tasks: tuple[str, ...]) -> list[str]:
+        return ["TSV-C needs the task of every input, or a router: a ceiling, not one merged model."]
+
     def part(self, group: TensorGroup, ctx: Context, state: Any) -> Part:
         vectors = group.task_vectors
         k = min(group.pretrained.shape, default=0) // len(vectors)

@@ -163,9 +163,9 @@ def demo() -> list[MethodPoint]:
         ("tsv_m", "TSV-M", "Spectral", 68.4, 22.1, 44, False),
         ("iso_c", "Iso-C", "Spectral", 68.0, 22.1, 38, False),
         ("regmean", "RegMean", "Uses inputs", 65.0, 22.1, 24, False),
-        ("tall_mask", "TALL-mask", "Masks (task known)", 80.0, 49.0, 12, True),
-        ("tsv_c", "TSV-C", "Spectral", 83.1, 44.0, 41, True),
-        ("emr", "EMR", "Masks (task known)", 82.0, 50.5, 8, True),
+        ("tall_mask", "TALL-masks", "Masks (task known)", 80.0, 49.0, 12, True),
+        ("tsv_c", "TSV-C", "Masks (task known)", 83.1, 44.0, 41, True),
+        ("emr", "EMR-Merging", "Masks (task known)", 82.0, 50.5, 8, True),
     )
     return [
         MethodPoint(key, title, family, accuracy, 1e6 * millions, seconds, "scaling 1.2", known, key == "tsv_m")
