@@ -1,0 +1,374 @@
+"""Routers: what each promises, the identities of their manifolds, and naive versions of all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import routing as naive
+
+from merge_engine import routers
+from merge_engine.contract import Context
+from merge_engine.errors import DataError, RecipeError
+from merge_engine.hp import declared
+from merge_engine.methods import build as build_method
+from merge_engine.routers import Blend, SupportRouter
+from merge_engine.routers._features import Features
+from merge_engine.routers._support import held_out
+from merge_engine.routers.subspace import Manifolds, Subspace
+from merge_engine.suite import SuiteInputs
+from merge_engine.svd import SvdStore, decompose
+from merge_engine.weights import in_memory
+
+ROUTERS = routers.registry()
+ON_SUPPORT = {key: cls for key, cls in ROUTERS.items() if issubclass(cls, SupportRouter)}
+every = pytest.mark.parametrize(("key", "cls"), ROUTERS.items(), ids=list(ROUTERS))
+
+
+def support_of(tasks: int = 3, examples: int = 8, d: int = 12, seed: int = 0) -> list[torch.Tensor]:
+    """Return support features of every task, in low-rank clouds of their own."""
+    g = torch.Generator().manual_seed(seed)
+    clouds = []
+    for _ in range(tasks):
+        basis, mean = torch.randn(4, d, generator=g), torch.randn(d, generator=g)
+        noise = 0.1 * torch.randn(examples, d, generator=g)
+        clouds.append((torch.randn(examples, 4, generator=g) @ basis + mean + noise).double())
+    return clouds
+
+
+def rows(count: int = 6, d: int = 12, seed: int = 9) -> torch.Tensor:
+    return torch.randn(count, d, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def numpy(support) -> list[np.ndarray]:
+    return [z.numpy() for z in support]
+
+
+def scores_of(router: SupportRouter, support, z) -> np.ndarray:
+    return router.scorer(support)(z).numpy()
+
+
+def by_loops(score, support, z) -> np.ndarray:
+    """Return score(task, input) of every input and task, (B, T)."""
+    return np.array([[score(t, one) for t in range(len(support))] for one in z.numpy()])
+
+
+# What every router declares
+
+
+@every
+def test_declared_documented_and_found_by_key(key, cls):
+    assert cls() == cls()
+    assert routers.key_of(cls()) == routers.key_of(cls) == key
+    assert routers.build(key) == cls()
+    assert importlib.import_module(cls.__module__).__doc__.endswith(".")
+    assert cls.__doc__.splitlines()[0].endswith(".")
+    assert re.search(r"^ {8}\S.*=", cls.__doc__, re.MULTILINE)
+    assert "References\n    ----------\n" in cls.__doc__
+    assert "Notes\n    -----\n" in cls.__doc__
+    assert cls.idea.endswith(".")
+    assert cls.formula
+    assert cls.paper
+    assert cls.needs <= {"support", "task id", "train"}
+    assert [f.name for f in dataclasses.fields(cls)] == list(declared(cls))
+    assert [other.title for other in ROUTERS.values()].count(cls.title) == 1
+
+
+@every
+def test_parameters_are_refused_out_of_range_and_misspelt(key, cls):
+    for hp in declared(cls).values():
+        bad = "no such choice" if hp.choices or hp.type is bool else (hp.low or 0) - 1
+        with pytest.raises(RecipeError, match=f"{cls.__name__}.{hp.name} must be"):
+            routers.build(key, **{hp.name: bad})
+    with pytest.raises(RecipeError, match="No parameter"):
+        routers.build(key, nonsense=1)
+    with pytest.raises(RecipeError, match=f"No router named '{key}x'. Did you mean '{key}'"):
+        routers.build(f"{key}x")
+
+
+# Naive versions
+
+
+@pytest.mark.parametrize("centring", ["task", "none", "global"])
+@pytest.mark.parametrize("kind", ["squared", "relative"])
+@pytest.mark.parametrize("rank", [0, 1, 3, 100])
+def test_the_residual_is_what_a_projection_matrix_leaves(centring, kind, rank):
+    support, z = support_of(), rows()
+    router = Subspace(rank=rank, centring=centring, residual=kind)
+    wanted = by_loops(lambda t, x: -naive.residual(numpy(support), t, x, rank, centring, kind), support, z)
+    np.testing.assert_allclose(scores_of(router, support, z), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("centring", ["task", "none", "global"])
+@pytest.mark.parametrize("kind", ["squared", "relative"])
+def test_the_calibration_is_a_refit_without_each_input(centring, kind):
+    support, z = support_of(examples=6), rows()
+    router = Subspace(rank=3, centring=centring, residual=kind, calibration="leave-one-out")
+    wanted = by_loops(lambda t, x: -naive.calibrated(numpy(support), t, x, 3, centring, kind), support, z)
+    np.testing.assert_allclose(scores_of(router, support, z), wanted, rtol=1e-4)
+
+
+def test_nearest_neighbour_and_mean_by_loops():
+    support, z = support_of(), rows()
+    neighbour = by_loops(lambda t, x: -naive.nearest(numpy(support), t, x), support, z)
+    np.testing.assert_allclose(scores_of(routers.build("nearest_neighbour"), support, z), neighbour, rtol=1e-9)
+    mean = by_loops(lambda t, x: -naive.mean_distance(numpy(support), t, x), support, z)
+    np.testing.assert_allclose(scores_of(routers.build("nearest_mean"), support, z), mean, rtol=1e-9)
+    np.testing.assert_allclose(scores_of(Subspace(rank=0), support, z), mean, rtol=1e-9)
+
+
+@pytest.mark.parametrize("covariance", ["shared", "task"])
+@pytest.mark.parametrize("shrinkage", [0.01, 0.5, 1.0])
+def test_mahalanobis_by_an_inverse(covariance, shrinkage):
+    support, z = support_of(), rows()
+    router = routers.build("mahalanobis", covariance=covariance, shrinkage=shrinkage)
+    wanted = by_loops(lambda t, x: -naive.gaussian(numpy(support), t, x, covariance, shrinkage), support, z)
+    np.testing.assert_allclose(scores_of(router, support, z), wanted, rtol=1e-4)
+
+
+def test_held_out_scores_are_refits():
+    support = support_of(examples=5)
+    found = held_out(Subspace(rank=2).scorer, support)
+    for i in range(5):
+        others = [np.delete(z, i, axis=0) for z in numpy(support)]
+        for t, z in enumerate(numpy(support)):
+            wanted = [-naive.residual(others, u, z[i], 2) for u in range(3)]
+            np.testing.assert_allclose(found[t][i].numpy(), wanted, rtol=1e-5, atol=1e-6)
+
+
+# Identities of the manifolds
+
+
+def test_s1_an_input_on_a_manifold_wins_with_no_residual():
+    support = support_of()
+    manifolds = Subspace(rank=4).scorer(support)
+    for t in range(3):
+        z = manifolds.centre[t] + rows(5, 4) @ manifolds.basis[t]
+        found = manifolds.residuals(z)
+        assert found[:, t].max() < 1e-5
+        assert (found.argmin(1) == t).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 5), st.integers(2, 9), st.integers(0, 12), st.sampled_from(["task", "none", "global"]))
+def test_s2_residuals_lie_between_zero_and_the_distance(tasks, examples, rank, centring):
+    support, z = support_of(tasks, examples), rows()
+    manifolds = Subspace(rank=rank, centring=centring).scorer(support)
+    found = manifolds.residuals(z)
+    bare = dataclasses.replace(manifolds, basis=manifolds.basis[:, :0]).residuals(z)
+    assert found.shape == (6, tasks)
+    assert (found >= 0).all()
+    assert (found <= bare + 1e-9).all()
+    assert all(r <= min(rank, examples - (centring == "task")) for r in manifolds.ranks)
+    relative = Subspace(rank=rank, centring=centring, residual="relative").scorer(support).residuals(z)
+    assert ((relative >= 0) & (relative <= 1 + 1e-9)).all()
+
+
+class Same:
+    """A network whose features are its inputs."""
+
+    def features(self, weights, inputs, changes=None):
+        return inputs
+
+    def block_features(self, weights, inputs):
+        return [inputs + 1, inputs + 2]
+
+
+def test_s3_signs_and_order_of_the_directions_do_not_matter_nor_the_length_of_a_feature():
+    support, z = support_of(), rows()
+    manifolds = Subspace(rank=4).scorer(support)
+    turned = dataclasses.replace(manifolds, basis=-manifolds.basis.flip(1))
+    torch.testing.assert_close(turned(z), manifolds(z))
+    look = Features({}, normalise=True)
+    torch.testing.assert_close(look(Same(), 7.5 * z), look(Same(), z))
+    assert not torch.allclose(Features({}, normalise=False)(Same(), 7.5 * z), z)
+    torch.testing.assert_close(Features({}, 2, normalise=False)(Same(), z), z + 2)
+
+
+@pytest.mark.parametrize("centring", ["task", "none"])
+def test_s4_at_full_rank_the_support_set_has_no_residual_so_it_is_never_scored_on(centring):
+    support = support_of(examples=6)
+    rank = 5 if centring == "task" else 6
+    router = Subspace(rank=rank, centring=centring)
+    fitted = router.scorer(support)
+    for t, z in enumerate(support):
+        assert fitted.residuals(z)[:, t].max() < 1e-4
+    left_out = held_out(router.scorer, support)
+    assert min(float(-s[:, t].max()) for t, s in enumerate(left_out)) > 1e-3
+
+
+def test_s5_a_task_with_more_dimensions_takes_more_of_any_input():
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(4000, 20, generator=g).double()
+    basis = decompose(torch.randn(20, 20, generator=g)).Vh.double()
+    shares = []
+    for k in (2, 4, 8, 16):
+        picked = Manifolds.of(z.new_zeros(1, 0), [basis[:4], basis[20 - k :]])(z).argmax(1)
+        shares.append(float(picked.double().mean()))
+    assert shares == sorted(shares)
+    assert shares[0] < 0.3
+    assert abs(shares[1] - 0.5) < 0.05
+    assert shares[-1] > 0.9
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 10), st.floats(0.05, 1.0))
+def test_a_rank_by_energy_keeps_the_fewest_dimensions_that_hold_it(examples, energy):
+    support = support_of(examples=examples)
+    manifolds = Subspace(rank=100, energy=energy).scorer(support)
+    for z, rank in zip(support, manifolds.ranks, strict=True):
+        spectrum = np.linalg.svd(z.numpy() - z.numpy().mean(0), compute_uv=False) ** 2
+        held = np.cumsum(spectrum) / spectrum.sum()
+        assert held[rank - 1] >= energy - 1e-5
+        assert rank == 1 or held[rank - 2] < energy + 1e-5
+
+
+@pytest.mark.parametrize("key", ON_SUPPORT)
+@settings(max_examples=8, deadline=None)
+@given(tasks=st.integers(1, 4), examples=st.integers(2, 7), data=st.data())
+def test_the_order_of_tasks_is_the_order_of_scores(key, tasks, examples, data):
+    support, z, order = support_of(tasks, examples), rows(), data.draw(st.permutations(range(tasks)))
+    router = routers.build(key)
+    there, back = scores_of(router, support, z), scores_of(router, [support[t] for t in order], z)
+    np.testing.assert_allclose(back, there[:, list(order)], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("key", ON_SUPPORT)
+def test_clouds_apart_are_told_apart_and_equal_inputs_do_no_harm(key):
+    support = [z / 4 + 10 * t for t, z in enumerate(support_of(examples=12))]
+    router = routers.build(key)
+    left_out = held_out(router.scorer, support, folds=4)
+    assert all((scores.argmax(1) == t).all() for t, scores in enumerate(left_out))
+    alike = [z[:1].repeat(4, 1) for z in support]
+    assert router.scorer(alike)(rows()).isfinite().all()
+
+
+# On a suite
+
+
+def fresh() -> Context:
+    return Context(svd=SvdStore(folder=None))
+
+
+@pytest.mark.parametrize("key", ON_SUPPORT)
+def test_a_fitted_router_scores_the_features_of_its_model(key, toy):
+    problem, network = toy.problem(), SuiteInputs(toy)
+    router = routers.build(key, examples=6)
+    fitted = router.fit(problem, fresh())
+    inputs = toy.prepared("grain", "score")[:5]
+    with torch.no_grad():
+        z = torch.nn.functional.normalize(network.features(toy.pretrained_in_memory, inputs).double(), dim=-1)
+        support = [
+            torch.nn.functional.normalize(
+                network.features(toy.pretrained_in_memory, network.support(t, 6)).double(), dim=-1
+            )
+            for t in problem.tasks
+        ]
+        found = fitted.ready(network)(inputs)
+    torch.testing.assert_close(found, router.scorer(support)(z), rtol=1e-4, atol=1e-6)
+    assert fitted.forwards == 1
+    assert fitted.stored_parameters == router.scorer(support).stored_parameters
+    assert fitted.gap() > 0
+
+
+def test_stored_parameters_count_what_is_kept():
+    support = support_of(3, 8, 12)
+    assert Subspace(rank=5).scorer(support).stored_parameters == 3 * (5 + 1) * 12
+    assert Subspace(rank=5, centring="none").scorer(support).stored_parameters == 3 * 5 * 12
+    assert Subspace(rank=5, centring="global").scorer(support).stored_parameters == (3 * 5 + 1) * 12
+    assert routers.build("nearest_mean").scorer(support).stored_parameters == 3 * 12
+    assert routers.build("nearest_neighbour").scorer(support).stored_parameters == 3 * 8 * 12
+
+
+def test_features_may_come_from_a_block_another_model_or_another_draw(toy):
+    problem, network = toy.problem(), SuiteInputs(toy)
+    inputs = toy.prepared("grain", "score")[:4]
+    scores = {}
+    for name, options in {
+        "final": {}, "block": {"layer": 2}, "average": {"backbone": "average"}, "draw": {"draw": 1},
+    }.items():  # fmt: skip
+        fitted = routers.build("nearest_mean", examples=4, **options).fit(problem, fresh())
+        with torch.no_grad():
+            scores[name] = fitted.ready(network)(inputs)
+        extra = sum(w.numel() for w in problem.pretrained.values()) if name == "average" else 0
+        width = 32 if name == "block" else 64
+        assert fitted.stored_parameters == 4 * width + extra
+    assert len({tuple(s.flatten().tolist()) for s in scores.values()}) == 4
+    with pytest.raises(RecipeError, match="a block from 1 to 3; got 4"):
+        routers.build("nearest_mean", layer=4).fit(problem, fresh())
+
+
+def test_a_support_set_of_one_is_refused(toy):
+    class Poor(SuiteInputs):
+        def support(self, task, count, draw=0):
+            return super().support(task, 1)
+
+    problem = dataclasses.replace(toy.problem(), inputs=Poor(toy))
+    with pytest.raises(DataError, match="at least 2 inputs of 'stripes'; got 1"):
+        routers.build("subspace").fit(problem, fresh())
+
+
+def test_weight_projection_leaves_what_the_expert_does_not_read(toy):
+    problem, network = toy.problem(), SuiteInputs(toy)
+    inputs = toy.prepared("stripes", "score")[:3]
+    router = routers.build("weight_projection", depth=0.5, first="pretrained")
+    with torch.no_grad():
+        scores = router.fit(problem, fresh()).ready(network)(inputs)
+    name = router.tensor(problem)
+    place = toy.backbone.place(name)
+    assert (place.block, place.kind) == (1, "fc1")
+    tokens = network.linear_inputs(problem.pretrained, inputs)[name].reshape(3, -1, 32)[:, 0].numpy().astype(float)
+    for t, expert in enumerate(problem.experts.values()):
+        D = (expert[name] - problem.pretrained[name]).numpy().astype(float)
+        P = naive.projector(D, min(D.shape) // 4)
+        wanted = [-np.linalg.norm(x - P @ x) for x in tokens]
+        np.testing.assert_allclose(scores[:, t].numpy(), wanted, rtol=1e-4)
+
+
+def test_weight_projection_looks_at_the_tsv_m_model_and_needs_no_data(toy):
+    problem = dataclasses.replace(toy.problem(), inputs=None)
+    fitted = routers.build("weight_projection").fit(problem, fresh())
+    steps = build_method("tsv_m").run(toy.problem(), fresh())
+    merged = in_memory(_end(steps).weights())
+    assert all(torch.equal(fitted.weights[n], merged[n]) for n in merged)
+    assert fitted.forwards == 1
+    assert fitted.path == "encoder.layer.2.mlp.fc1"
+
+
+def _end(steps):
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def test_the_oracle_is_told(toy):
+    fitted = routers.build("oracle").fit(toy.problem(), fresh())
+    ready = fitted.ready(SuiteInputs(toy))
+    inputs = toy.prepared("blob", "score")[:2]
+    assert (ready(inputs, "blob").argmax(1) == toy.problem().tasks.index("blob")).all()
+    with pytest.raises(RecipeError, match="got None"):
+        ready(inputs)
+    assert fitted.forwards == fitted.stored_parameters == 0
+
+
+# Soft decisions
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 6), st.floats(0, 5), st.sampled_from([None, 1, 2]))
+def test_blends_are_weights_that_prefer_the_best(tasks, sigma, most):
+    scores = rows(7, tasks)
+    w = Blend(router=None, sigma=sigma, most=most).weights(scores)  # type: ignore[arg-type]
+    torch.testing.assert_close(w.sum(1), torch.ones(7, dtype=w.dtype))
+    assert (w.argmax(1) == scores.argmax(1)).all()
+    assert ((w > 0).sum(1) <= (most or tasks)).all()
+    if sigma == 0:
+        assert torch.equal(w, torch.nn.functional.one_hot(scores.argmax(1), tasks).double())
