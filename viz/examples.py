@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from merge_engine.metrics.norms import Norms
 from merge_engine.metrics.sign_conflict import SignConflict
 from merge_engine.metrics.spectrum import Spectrum
 from merge_engine.metrics.subspace import Subspaces
+
+if TYPE_CHECKING:
+    from viz.panels.live_accuracy import LiveAccuracy
 
 EXPERTS = ("digits", "fashion", "animals", "letters", "icons", "emoji", "landcover", "instruments")
 PARTS = {"attention": MATRIX_KINDS[:4], "mlp": MATRIX_KINDS[4:]}
@@ -100,3 +104,20 @@ def norms(experts: Sequence[str] = EXPERTS, *, blocks: int = 12) -> Norms:
     """Return updates that grow with depth and are larger in the MLP."""
     related = affinity(experts, blocks).mean(2)
     return Norms(tuple(experts), rows(blocks), *(related * scale for scale in (2, 0.08, 0.004, 9, 80, 30, 0.3)))
+
+
+def live_accuracy(experts: Sequence[str] = EXPERTS, *, points: int = 16, total: int = 300) -> LiveAccuracy:
+    """Return a curve that rises, then falls for some tasks while the entropy goes on falling."""
+    from viz.panels.live_accuracy import LiveAccuracy
+
+    random, count = np.random.default_rng(5), len(experts)
+    steps = np.linspace(0, total, points).round().astype(int) if points > 1 else np.array([0])
+    at = steps[:, None] / total
+    start, gain, loss = 45 + 40 * random.random(count), 9 * random.random(count), 14 * random.random(count) ** 2
+    accuracy = start + gain * (1 - np.exp(-6 * at)) - loss * at**2 + random.normal(0, 0.4, (points, count))
+    updates = np.arange(1, int(steps[-1]) + 1)
+    entropy = 0.35 + 0.4 * np.exp(-updates / 90) + random.normal(0, 0.012, len(updates))
+    references = {"pretrained": start.mean() - 14, "weight average": start.mean() - 3.5,
+                  "Task Arithmetic": start.mean() - 1, "experts": start.mean() + 14}  # fmt: skip
+    return LiveAccuracy(tuple(experts), steps, np.clip(accuracy, 0, 100), steps * 0.41, updates, entropy, references,
+                        total, pictures=32)  # fmt: skip
