@@ -493,6 +493,16 @@ def test_the_closed_form_of_wudi_has_no_gradient_and_the_path_descends_to_it():
     assert losses[0] > losses[1] > losses[2] > losses[3] > float(naive.wudi_loss(end, D))
 
 
+def test_the_quick_preset_of_wudi_ends_near_the_published_point_and_the_closed_form_does_not():
+    problem = grid_problem(4, shapes=SHAPES, size=0.01)
+    start, published = run(problem, "wudi", steps=0), run(problem, "wudi")
+    for name, near in (("quick", True), ("closed-form", False)):
+        found = run(problem, "wudi", **method_class("wudi").preset(name))
+        for n in MATRICES:
+            share = (found[n] - published[n]).norm() / (published[n] - start[n]).norm()
+            assert (share < 0.1) if near else (share > 0.5)
+
+
 def test_the_losses_of_wudi_are_shown():
     steps = []
     drive(merge_steps(problem_of(3), build("wudi", steps=30, learning_rate=1e-3), ctx=fresh()), steps.append)

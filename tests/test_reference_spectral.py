@@ -13,7 +13,8 @@ from small_net import SHAPES as NET_SHAPES
 from small_net import SmallInputs, forward
 
 from merge_engine.contract import Context, Problem, drive, merge, merge_steps
-from merge_engine.methods import build
+from merge_engine.methods import build, method_class
+from merge_engine.methods.fisher import BATCH
 from merge_engine.svd import SvdStore
 
 SHAPES = {
@@ -265,7 +266,7 @@ def test_wudi_other_tensors():
     official = merge(problem, build("wudi", steps=3), ctx=fresh())
     library = merge(
         problem,
-        build("wudi", steps=3, others="mean", embeddings="optimised", learning_rate=1e-3),
+        build("wudi", **method_class("wudi").preset("fusionbench") | {"steps": 3, "learning_rate": 1e-3}),
         ctx=fresh(),
     )
     for name in SHAPES.keys() - set(MATRICES):
@@ -333,7 +334,9 @@ def test_fisher_tolerance_leaves_little_out():
 def test_fisher_as_in_fusionbench():
     inputs = SmallInputs()
     problem = net_problem(3, inputs)
-    merged = merge(problem, build("fisher", examples=40, estimator="batch-summed"), ctx=fresh())
+    method = build("fisher", **method_class("fisher").preset("fusionbench"))
+    assert (method.examples, BATCH) == (256, 32), "as many inputs as there, in batches of as many"
+    merged = merge(problem, method.replace(examples=40), ctx=fresh())
     F, models = [], []
     for task, weights in problem.experts.items():
         double = {n: w.double() for n, w in weights.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -32,7 +32,9 @@ class Wudi(TensorMerge):
     -----
     Zero steps are Task Arithmetic with λ = 1 on the matrices; the end of the path is the closed form
     (B + ε Σ_t D_t)(A + ε I)⁻¹ with ε = ridge · tr A / n. Other tensors stay pretrained in the official code, which
-    fuses q, k and v; FusionBench averages them, optimises every 2-D tensor and takes 400 steps.
+    fuses q, k and v; FusionBench, which the preset `fusionbench` follows, averages them, optimises every 2-D tensor
+    and takes 400 steps. The preset `quick` takes a fifth of the steps, each five times as long: near the published
+    point, not at it. `closed-form` is the end of the path, which 300 steps stay far from.
     """
 
     title: ClassVar[str] = "WUDI"
@@ -42,6 +44,11 @@ class Wudi(TensorMerge):
     paper: ClassVar[str] = (
         "Cheng et al., Whoever Started the Interference Should End It, ICML 2025, arXiv:2503.08099"
     )
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {"steps": 60, "learning_rate": 5e-5},
+        "closed-form": {"solution": "closed-form"},
+        "fusionbench": {"steps": 400, "others": "mean", "embeddings": "optimised"},
+    }
 
     scaling: float = hp(1.0, "Scaling coefficient of the merged task vector.", low=-10, high=10, soft=(0, 2),
                         step=0.05, symbol="λ", sweep=(0.6, 0.8, 1.0, 1.2))  # fmt: skip
