@@ -1,0 +1,105 @@
+"""SiM, training-free task classification."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .. import routers, stores
+from ..contract import Context, Kind, MergeMethod, Problem, Step
+from ..errors import RecipeError
+from ..hp import declared, hp, like
+from ..merged import Merged, PerTaskMerged
+from ..routed import BlendedMerged, RoutedMerged
+from ..routers.subspace import Subspace
+
+
+@dataclass(frozen=True)
+class SiM(MergeMethod):
+    """Classify the task of every input by features of the pretrained model, and run the expert of that task.
+
+        V_t: leading singular vectors of N centred support features,  c = z(x) − μ_t
+        t(x) = argmin_t ‖c‖² − ‖V_tkᵀ c‖²,  θ(x) = θ_0 + part of t(x),  head of t(x)
+
+    References
+    ----------
+    Son, Jung, Baik, Training-free Task Classification for Multi-Task Model Merging, arXiv:2606.22589.
+
+    Notes
+    -----
+    A reconstruction: the paper's code is not public, and N, k, centring and normalisation are ours. Two passes per
+    input, one of the pretrained model and one of an expert; a batch is grouped by expert. Any router and any store of
+    experts can be combined. `soft` and `top-2` blend experts with weights softmax(score / σ), σ the median gap between
+    the best and the second score of held-out support inputs; the head is that of the largest weight.
+    """
+
+    kind: ClassVar[Kind] = "routed"
+    title: ClassVar[str] = "SiM"
+    family: ClassVar[str] = "Routed"
+    idea: ClassVar[str] = "Find the task of every input by the nearest manifold of features, then run that expert."
+    formula: ClassVar[str] = "t(x) = argminₜ ‖c‖² − ‖Vₜₖᵀ c‖², c = z(x) − μₜ"
+    paper: ClassVar[str] = "Son et al., Training-free Task Classification, arXiv:2606.22589"
+    needs: ClassVar[frozenset[str]] = frozenset({"support"})
+
+    router: str = hp("subspace", "What chooses the expert.", choices=lambda: tuple(routers.registry()))
+    store: str = hp("tsv_c", "How experts are kept; `experts` keeps them whole.", choices=stores.stores)
+    decision: str = hp(
+        "hard", "The best expert alone, all experts weighed by their scores, or the two best.",
+        choices=("hard", "soft", "top-2"),
+    )  # fmt: skip
+    examples: int = like(Subspace, "examples")
+    rank: int = like(Subspace, "rank")
+    energy: float = like(Subspace, "energy")
+    centring: str = like(Subspace, "centring")
+    residual: str = like(Subspace, "residual")
+    calibration: str = like(Subspace, "calibration")
+    normalise: bool = like(Subspace, "normalise")
+    backbone: str = like(Subspace, "backbone")
+    layer: int = like(Subspace, "layer")
+    draw: int = like(Subspace, "draw")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "needs", routers.router_class(self.router).needs)  # what this choice is given
+
+    def check(self, tasks: tuple[str, ...]) -> None:
+        super().check(tasks)
+        if self.decision != "hard" and not issubclass(routers.router_class(self.router), routers.SupportRouter):
+            raise RecipeError(
+                f"decision={self.decision} weighs experts by their scores on a support set, which router="
+                f"{self.router} does not have; choose decision=hard, or another router."
+            )
+
+    def remarks(self, tasks: tuple[str, ...]) -> list[str]:
+        found, most = [], self.examples - (self.centring == "task")
+        if self.router == "subspace" and self.rank > most:
+            found.append(f"{self.examples} examples span at most {most} dimensions; rank {self.rank} is lowered.")
+        if "task id" in self.needs:
+            found.append("The router is told the true task of every input: a ceiling.")
+        return found
+
+    def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
+        """Fit the router, then build the store, yielding Steps."""
+        self.check(problem.tasks)
+        if self.needs - {"task id"}:
+            problem.need_inputs(self.title)
+        fitted = yield from self.chooser().fit_steps(problem, ctx)
+        store = yield from stores.store_steps(self.store, problem, ctx)
+        notes = (*self.remarks(problem.tasks), *ctx.notes)
+        if isinstance(fitted, routers.Fitted) and self.decision != "hard":
+            return self._blended(problem, store, fitted, notes)
+        return RoutedMerged(store, fitted, "task id" in self.needs, notes)
+
+    def chooser(self) -> routers.Router:
+        """Return the router with those of its parameters that are declared here."""
+        own = self.parameters()
+        asked = declared(routers.router_class(self.router))
+        return routers.build(self.router, **{name: own[name] for name in asked if name in own})
+
+    def _blended(
+        self, problem: Problem, store: PerTaskMerged, fitted: routers.Fitted, notes: tuple[str, ...]
+    ) -> BlendedMerged:
+        shares = stores.blendable(store, problem.need_inputs(self.title).layers())
+        weighting = routers.Blend(fitted, fitted.gap(), 2 if self.decision == "top-2" else None, fitted.forwards)
+        return BlendedMerged(problem.pretrained, problem.tasks, shares, weighting, notes=notes)
