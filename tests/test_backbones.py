@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from merge_engine.backbones import MATRIX_KINDS, get_backbone
+from merge_engine.backbones.blockwise import enter, through
 from merge_engine.backbones.dinov2 import resample_positions
 from merge_engine.errors import DataError, SuiteError, WeightsError
 
@@ -96,6 +97,21 @@ def test_captured_inputs_reproduce_the_linear_layers(name):
     hidden = captured[first] @ weights[first].T + weights[first.removesuffix("weight") + "bias"]
     activation = {"clip_vision": lambda x: x * torch.sigmoid(1.702 * x)}.get(name, torch.nn.functional.gelu)
     torch.testing.assert_close(captured[second], activation(hidden))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_block_by_block_is_the_whole_pass(name):
+    backbone, module, weights, inputs = _case(name)
+    whole = backbone.linear_inputs(module, weights, inputs)
+    given, seen = enter(backbone, module, weights, inputs), {}
+    for block in range(2):
+        given, taken = through(backbone, module, weights, block, given)
+        seen |= taken
+    assert seen.keys() == whole.keys()
+    for n in whole:
+        torch.testing.assert_close(seen[n], whole[n])
+    pooled = backbone.pool_block(given.hidden, inputs)
+    torch.testing.assert_close(pooled, backbone.block_features(module, weights, inputs)[-1])
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -17,7 +17,7 @@ from ..contract import MATRIX_KINDS, Place
 from ..errors import WeightsError
 from ..prediction import Change, Changes
 
-_ONE_AT_A_TIME = threading.RLock()  # functional_call swaps the parameters of a module that threads share
+ONE_AT_A_TIME = threading.RLock()  # functional_call swaps the parameters of a module that threads share
 
 
 def _changed(change: Change, layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class Backbone(ABC):
             )
         args, kwargs = self.call(inputs)
         chosen = {name: weights[name] for name in names}
-        with _ONE_AT_A_TIME:
+        with ONE_AT_A_TIME:
             return torch.func.functional_call(module, chosen, args, kwargs)
 
     def features(
@@ -110,7 +110,7 @@ class Backbone(ABC):
         """Features (N, D) in float32, differentiable in the weights; `changes` replace the output of layers."""
         if not changes:
             return self.pool(self.forward(module, weights, inputs), inputs).float()
-        with _ONE_AT_A_TIME:
+        with ONE_AT_A_TIME:
             hooks = [
                 module.get_submodule(path).register_forward_hook(partial(_changed, change))
                 for path, change in changes.items()

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..contract import Context, Groups, Inputs, Problem, Step, TensorGroup, TensorMerge
+from ..contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
 from ..errors import DataError
 from ..hp import hp
 from ..weights import Weights, in_memory
 
 BATCH = 32
+
+
+@dataclass
+class Grams:
+    """Σ Xᵀ X over an expert's inputs and their number of rows, one for all layers that share an input (`source`)."""
+
+    source: dict[str, str] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+
+    def see(self, inputs: Mapping[str, Tensor]) -> None:
+        """Add a batch of layer inputs (rows, n) by weight name; q, k and v see the same tensor."""
+        if not self.source:
+            owner: dict[tuple[int, torch.Size], str] = {}
+            self.source = {n: owner.setdefault((x.data_ptr(), x.shape), n) for n, x in inputs.items()}
+        for name in set(self.source.values()):
+            x = inputs[name].detach().float()
+            self.sums[name] = self.sums.get(name, 0) + x.T @ x
+            self.rows[name] = self.rows.get(name, 0) + len(x)
+
+    def means(self, off_diagonal: float) -> dict[str, Tensor]:
+        """Return Xᵀ X / N with off-diagonal entries times a number."""
+        found = {name: total / self.rows[name] for name, total in self.sums.items()}
+        return {n: off_diagonal * gram + (1 - off_diagonal) * gram.diag().diag() for n, gram in found.items()}
 
 
 @dataclass
@@ -24,6 +48,18 @@ class Sums:
     source: dict[str, str] = field(default_factory=dict)
     grams: dict[str, Tensor] = field(default_factory=dict)
     weighted: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, grams: Grams, off_diagonal: float, expert: Weights, pretrained: Weights) -> None:
+        """Add one expert."""
+        means = grams.means(off_diagonal)
+        self.source.update(grams.source)
+        _add(self.grams, means)
+        change = {n: expert[n] - pretrained[n].to(expert[n]) for n in grams.source}
+        _add(self.weighted, {n: change[n] @ means[owner] for n, owner in grams.source.items()})
+
+    def solved(self, name: str, ridge: float) -> Tensor:
+        """Return the merged task vector of a linear layer."""
+        return solve(self.weighted[name], self.grams[self.source[name]], ridge, name)
 
 
 @dataclass(frozen=True)
@@ -66,26 +102,18 @@ class RegMean(TensorMerge):
         for index, (task, expert) in enumerate(problem.experts.items()):
             weights = in_memory(expert, ctx.device)
             batches = inputs.support(task, self.examples).to(ctx.device).split(BATCH)
-            grams: dict[str, Tensor] = {}
-            rows: dict[str, int] = {}
+            grams = Grams()
             for done, batch in enumerate(batches, 1):
-                _collect(inputs, weights, batch, sums.source, grams, rows)
+                grams.see(inputs.linear_inputs(weights, batch))
                 total = len(batches) * len(problem.tasks)
                 yield Step(index * len(batches) + done, total, f"inputs of {task}")
-            means = {name: self._shrunk(gram / rows[name]) for name, gram in grams.items()}
-            _add(sums.grams, means)
-            change = {n: weights[n] - problem.pretrained[n].to(weights[n]) for n in sums.source}
-            _add(sums.weighted, {n: change[n] @ means[owner] for n, owner in sums.source.items()})
+            sums.add(grams, self.off_diagonal, weights, problem.pretrained)
         return sums
 
     def merge(self, group: TensorGroup, ctx: Context, state: Sums) -> Tensor:
         if group.name not in state.weighted:
             return group.task_vectors.mean(0)
-        gram = state.grams[state.source[group.name]]
-        return solve(state.weighted[group.name], gram, self.ridge, group.name)
-
-    def _shrunk(self, gram: Tensor) -> Tensor:
-        return self.off_diagonal * gram + (1 - self.off_diagonal) * gram.diag().diag()
+        return state.solved(group.name, self.ridge)
 
 
 def solve(weighted: Tensor, gram: Tensor, ridge: float, name: str) -> Tensor:
@@ -99,20 +127,6 @@ def solve(weighted: Tensor, gram: Tensor, ridge: float, name: str) -> Tensor:
             return torch.cholesky_solve(weighted.double().T, factor).T.float()
         epsilon = 10 * epsilon  # sums in float32 may lose definiteness by more than a small ridge
     raise DataError(f"The inputs of {name} are not finite; check the experts' weights.")
-
-
-def _collect(
-    inputs: Inputs, weights: Weights, batch: Tensor, source: dict[str, str], grams: dict, rows: dict
-) -> None:
-    """Add Xᵀ X of a batch for every distinct layer input; q, k and v see the same tensor."""
-    seen = inputs.linear_inputs(weights, batch)
-    if not source:
-        owner: dict[tuple[int, torch.Size], str] = {}
-        source.update({n: owner.setdefault((x.data_ptr(), x.shape), n) for n, x in seen.items()})
-    for name in set(source.values()):
-        x = seen[name].detach().float()
-        grams[name] = grams.get(name, 0) + x.T @ x
-        rows[name] = rows.get(name, 0) + len(x)
 
 
 def _add(into: dict[str, Tensor], more: dict[str, Tensor]) -> None:
