@@ -32,7 +32,8 @@ def task_digest(suite: Suite, task: str, split: str) -> str:
     side = "test" if split in ("test", "adapt", "score") else "train"
     files = [suite.task(task).folder / f"{side}.png", suite.task(task).folder / "labels.safetensors"]
     digests = [_file_digest(file) for file in (*files, suite.folder / "heads.safetensors")]
-    return _hash(*digests, task, str(suite.logit_scale), str(suite.input_size))
+    made = () if suite.corruption is None else (f"{suite.corruption}",)
+    return _hash(*digests, task, str(suite.logit_scale), str(suite.input_size), *made)
 
 
 def checkpoint_digest(paths: Iterable[str | Path]) -> str:

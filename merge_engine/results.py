@@ -62,6 +62,7 @@ class Result:
     split: str = "score"
     limit: int | None = None
     half: str = ""
+    corruption: str = ""
     content: str = ""
     forwards: float = 1.0
     routed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -86,7 +87,8 @@ class Result:
     @property
     def key(self) -> str:
         """Name of the result in a store."""
-        return result_key(self.recipe, self.split, self.limit, self.content, self.half)
+        key = result_key(self.recipe, self.split, self.limit, self.content, self.half)
+        return f"{key}-clean-stream" if self.corruption.endswith("clean") else key
 
 
 def averages(

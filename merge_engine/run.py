@@ -9,73 +9,15 @@ from typing import Any
 
 from .baselines import Baseline, Baselines, Pair
 from .content import suite_digest
-from .contract import Context, MergeMethod, Step, merge_steps
-from .errors import RecipeError, SuiteError, no_such
+from .contract import Context, Step, merge_steps
+from .errors import SuiteError, no_such
 from .evaluate import Score, score_steps
 from .live import Point, Watch
 from .merged import Merged
+from .protocol import Protocol
 from .recipe import Recipe
 from .results import Result, TaskAccuracy, averages
 from .suite import Suite
-
-SPLITS = ("score", "validation", "adapt")
-HALVES = ("adapt", "score")
-SPLIT_WORDS = {
-    "score": "the score half of the test split",
-    "adapt": "the adapt half of the test split",
-    "validation": "the validation split",
-}
-PROTOCOLS = {
-    ("score", "adapt"): "Inductive: adapted to other pictures than it is scored on",
-    ("score", "score"): "Transductive: adapted to the pictures it is scored on, without their labels",
-    ("validation", "adapt"): "Inductive: adapted to other pictures than it is scored on",
-    ("validation", "score"): "Inductive: adapted to other pictures than it is scored on",
-    ("adapt", "adapt"): "Transductive: adapted to the pictures it is scored on, without their labels",
-    ("adapt", "score"): "Inductive: adapted to other pictures than it is scored on",
-}
-NEED_WORDS = {
-    "support": "unlabelled support pictures of every task",
-    "stream": "unlabelled pictures of {half}",
-    "train": "train pictures, each known to be of its task but without its class",
-    "labels": "labelled train pictures",
-    "task id": "the true task of every picture",
-}
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a merge is scored: the split, the most pictures per task, and the tasks (None: those of the experts).
-
-    `half` of the test split is what an adaptive method sees without labels: "adapt" (inductive), or "score" itself
-    (transductive). `watch` scores so many pictures per task now and then while it adapts; 0 does not.
-    """
-
-    split: str = "score"
-    limit: int | None = None
-    tasks: tuple[str, ...] | None = None
-    half: str = "adapt"
-    watch: int = 0
-
-    def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise RecipeError(no_such("split to score on", self.split, SPLITS))
-        if self.limit is not None and self.limit < 1:
-            raise RecipeError(f"limit must be at least 1 picture per task; got {self.limit}.")
-        if self.half not in HALVES:
-            raise RecipeError(no_such("half to adapt to", self.half, HALVES))
-
-    def sentence(self, accuracy: Mapping[str, TaskAccuracy], steps: Sequence[MergeMethod], chosen: str) -> str:
-        """Return in words what was measured, on what, and what the method was given."""
-        count = sum(a.n for a in accuracy.values())
-        part = "all of " if self.limit is None else f"at most {self.limit} pictures per task of "
-        needs = sorted({need for step in steps for need in step.needs})
-        given = " and ".join(NEED_WORDS.get(need, need) for need in needs) or "the weights only"
-        given = given.format(half=SPLIT_WORDS[self.half])
-        adapted = f" {PROTOCOLS[self.split, self.half]}." if "stream" in needs else ""
-        return (
-            f"Top-1 accuracy in percent on {part}{SPLIT_WORDS[self.split]}: {len(accuracy)} tasks, {count} pictures. "
-            f"The method is given {given}.{adapted} Parameters: {chosen}."
-        )
 
 
 @dataclass(frozen=True)
@@ -98,9 +40,10 @@ def run_steps(
     method, post = recipe.build()
     method.check(recipe.experts)
     ctx = ctx or Context(seed=recipe.seed)
+    suite, seen = protocol.suites(suite) if protocol else (suite, suite)
     content = suite_digest(suite, recipe.experts, protocol.split if protocol else "score")
     start = time.perf_counter()
-    steps = merge_steps(suite.problem(recipe.experts, protocol.half if protocol else "adapt"), method, post, ctx)
+    steps = merge_steps(seen.problem(recipe.experts, protocol.half if protocol else "adapt"), method, post, ctx)
     watch = None
     if protocol is not None and protocol.watch:
         watch = Watch(suite, own_tasks(suite, recipe), protocol.split, protocol.watch)
@@ -219,6 +162,7 @@ def describe(
         split="" if protocol is None else protocol.split,
         limit=None if protocol is None else protocol.limit,
         half=protocol.half if protocol is not None and adapts(recipe) else "",
+        corruption=corruption_of(protocol, recipe),
         content=content,
     )
 
@@ -231,6 +175,13 @@ def routes(scores: Mapping[str, Score]) -> dict[str, dict[str, int]]:
 def adapts(recipe: Recipe) -> bool:
     """True when the recipe's method adapts to unlabelled inputs of the test split."""
     return "stream" in recipe.build()[0].needs
+
+
+def corruption_of(protocol: Protocol | None, recipe: Recipe) -> str:
+    """Return the corruption in words, and what an adaptive method saw where it saw clean pictures."""
+    if protocol is None or not protocol.corruption:
+        return ""
+    return protocol.corruption + (", adapted to clean" if protocol.clean_stream and adapts(recipe) else "")
 
 
 def notes_of(merged: Merged) -> tuple[str, ...]:

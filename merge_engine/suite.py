@@ -5,6 +5,7 @@ A suite is a folder with a `suite.toml`; nothing in it is code. Bundled suites l
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -20,8 +21,8 @@ import torch
 from torch import Tensor
 
 from .backbones import Backbone, get_backbone
-from .backbones.blockwise import BlockInput, enter, through
 from .contract import Problem
+from .corruptions import corrupt
 from .errors import SuiteError, no_such
 from .prediction import Changes
 from .suites.sheets import read_sheet
@@ -62,6 +63,8 @@ class Head:
 class Suite:
     """A loaded suite. Weights, pictures and heads are read on first use."""
 
+    corruption: tuple[str, int] | None = None
+
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         declared = _read_toml(self.folder / "suite.toml")
@@ -77,6 +80,13 @@ class Suite:
             raise SuiteError(
                 f"{self.folder / 'suite.toml'} lacks or misspells {error}; see a bundled suite.toml."
             ) from None
+
+    def corrupted(self, kind: str, severity: int) -> Suite:
+        """Return the suite with corrupted test pictures; weights, heads and train pictures stay."""
+        _ = self.pretrained_in_memory, self.module  # read once, shared by the copy
+        found = copy.copy(self)
+        found.corruption = (kind, severity)
+        return found
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -182,7 +192,10 @@ class Suite:
     def pictures(self, task: str, split: str) -> np.ndarray:
         """Return the pictures of a split, uint8 (N, h, w) grey or (N, h, w, 3)."""
         side = "test" if split in ("test", "adapt", "score") else "train"
-        return self.sheet(task, side)[self.indices(task, split)]
+        chosen = self.sheet(task, side)[self.indices(task, split)]
+        if side == "train" or self.corruption is None:
+            return chosen
+        return corrupt(chosen, *self.corruption, seed=named_seed(self.name, task, split))
 
     def sheet(self, task: str, side: str) -> np.ndarray:
         """Return all `train` or `test` pictures of a task, uint8 (N, h, w) or (N, h, w, 3)."""
@@ -293,14 +306,6 @@ class SuiteInputs:
     def linear_inputs(self, weights: Weights, inputs: Tensor) -> dict[str, Tensor]:
         """Return the inputs (N · tokens, n) of every linear layer of the blocks, by weight name."""
         return self.suite.backbone.linear_inputs(self.suite.module, weights, inputs)
-
-    def enter(self, weights: Weights, inputs: Tensor) -> BlockInput:
-        """Return what the first block receives."""
-        return enter(self.suite.backbone, self.suite.module, weights, inputs)
-
-    def through(self, weights: Weights, block: int, given: BlockInput) -> tuple[BlockInput, dict[str, Tensor]]:
-        """Return what the block after this one receives, and the inputs of this one's linear layers by name."""
-        return through(self.suite.backbone, self.suite.module, weights, block, given)
 
 
 def suite_folders() -> dict[str, Path]:

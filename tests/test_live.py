@@ -75,3 +75,21 @@ def test_points_are_plain_numbers(toy):
     drive(watch.steps(adapting(toy, 1)))
     point = watch.points[0]
     assert set(point.to_dict()) == {f.name for f in dataclasses.fields(point)} | {"average"}
+
+
+def test_robustness_adapts_to_what_the_protocol_says(toy):
+    recipe = recipe_for(toy, "adamerging", {"steps": 2, "batch": 4})
+    found = {}
+    for clean in (False, True):
+        protocol = Protocol(limit=20, corruption="contrast:5", clean_stream=clean)
+        found[clean] = drive(run_steps(toy, recipe, protocol)).result
+    plain = drive(run_steps(toy, recipe, Protocol(limit=20))).result
+    assert len({found[False].key, found[True].key, plain.key}) == 3
+    assert "corrupted by contrast at severity 5 of 5; those adapted to are clean" in found[True].protocol
+    assert "corrupted alike" in found[False].protocol
+    assert "corrupted" not in plain.protocol
+    before = {task: a.pretrained for task, a in plain.accuracy.items()}
+    assert before != {task: a.pretrained for task, a in found[False].accuracy.items()}
+    for wrong in ("jpeg", "jpeg:6", "jpg:3", "jpeg:3:4", ":"):
+        with pytest.raises(RecipeError, match="KIND:SEVERITY"):
+            Protocol(corruption=wrong)

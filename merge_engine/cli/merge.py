@@ -46,6 +46,12 @@ def merge(
     watch: Annotated[
         int, typer.Option("--watch", help="Score so many pictures per task now and then while a method adapts.", min=0)
     ] = 0,
+    corruption: Annotated[
+        str | None, typer.Option("--corruption", help="Score corrupted pictures: KIND:SEVERITY, such as jpeg:3.")
+    ] = None,
+    clean_stream: Annotated[
+        bool, typer.Option("--clean-stream", help="With --corruption: let the method adapt to clean pictures.")
+    ] = False,
     preset: Annotated[str | None, typer.Option("--preset", help="Named parameters, such as cpu; --set wins.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the merged model here.")] = None,
     pretrained: options.Pretrained = None,
@@ -58,8 +64,11 @@ def merge(
     wanted = _wanted(config, {k: v for k, v in asked.items() if v is not None}, given, post, preset)
     place = options.device(device)
     check_target(json_to)
-    if not evaluate and ((split, limit, tasks, half) != (None, None, None, None) or watch):
-        raise RecipeError("--split, --limit, --tasks, --half and --watch say how to score; add --evaluate.")
+    if not evaluate and ((split, limit, tasks, half, corruption) != (None,) * 5 or watch or clean_stream):
+        raise RecipeError(
+            "--split, --limit, --tasks, --half, --watch, --corruption and --clean-stream say how to score; "
+            "add --evaluate."
+        )
     if pretrained is not None or expert:
         if evaluate:
             raise RecipeError("Checkpoint files come without pictures to score on; drop --evaluate, or use a suite.")
@@ -67,7 +76,7 @@ def merge(
     else:
         chosen = load_suite(wanted.get("suite") or options.DEFAULT_SUITE)
         scored = (split or "score", limit, options.tasks_of(chosen, tasks), half or "adapt", watch)
-        protocol = Protocol(*scored) if evaluate else None
+        protocol = Protocol(*scored, corruption or "", clean_stream) if evaluate else None
         result = _merge_suite(chosen, wanted, protocol, place, out)
     if not emit(result.to_dict(), json_to):
         show(result)
