@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from .backbones import Backbone, get_backbone
+from .backbones.blockwise import BlockInput, enter, through
 from .contract import Problem
 from .corruptions import corrupt
 from .errors import SuiteError, no_such
@@ -306,6 +307,14 @@ class SuiteInputs:
     def linear_inputs(self, weights: Weights, inputs: Tensor) -> dict[str, Tensor]:
         """Return the inputs (N · tokens, n) of every linear layer of the blocks, by weight name."""
         return self.suite.backbone.linear_inputs(self.suite.module, weights, inputs)
+
+    def enter(self, weights: Weights, inputs: Tensor) -> BlockInput:
+        """Return what the first block receives."""
+        return enter(self.suite.backbone, self.suite.module, weights, inputs)
+
+    def through(self, weights: Weights, block: int, given: BlockInput) -> tuple[BlockInput, dict[str, Tensor]]:
+        """Return what the block after this one receives, and the inputs of this one's linear layers by name."""
+        return through(self.suite.backbone, self.suite.module, weights, block, given)
 
 
 def suite_folders() -> dict[str, Path]:
