@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 
 import gradio as gr
 import pytest
@@ -14,6 +15,7 @@ from conftest import free_port
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from merge_engine.contract import Step
 from merge_engine.svd import SvdStore
 from viz.page.workbench import Runs, Workbench
 
@@ -84,7 +86,7 @@ def visit(browser, url, bench) -> Iterator[Callable]:
     wrong: list[str] = []
     contexts = []
 
-    def open_page(query: str = "?suite=toy", **settings):
+    def open_page(query: str = "?suite=toy", *, idle: bool = True, **settings):
         context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **settings})
         contexts.append(context)
         page = context.new_page()
@@ -94,7 +96,7 @@ def visit(browser, url, bench) -> Iterator[Callable]:
         page.goto(url + query)
         page.wait_for_selector(".mp-toggle")
         page.wait_for_selector("#panel-interference .main-svg")
-        _idle(page)
+        _idle(page) if idle else None
         return page
 
     yield open_page
@@ -113,7 +115,7 @@ def _idle(page) -> None:
 
 
 def _said(page, words: str) -> None:
-    page.wait_for_function("w => document.querySelector('#mp-status .mp-said').textContent.includes(w)", arg=words)
+    page.wait_for_function("w => document.querySelector('#mp-status').textContent.includes(w)", arg=words)
 
 
 def _merge(page) -> None:
@@ -185,7 +187,7 @@ def test_cancel_stops_and_says_what_is_left(visit, bench):
     page = visit("?suite=toy&recipe=" + _link("breadcrumbs"))
     bench.pause = 0.2
     page.click("#mp-merge")
-    page.wait_for_function("document.querySelector('.mp-bar').value > 1")
+    page.wait_for_function("document.querySelector('#mp-words .mp-bar').value > 1")
     page.click("#mp-cancel")
     _said(page, "Cancelled")
     page.wait_for_function("!document.querySelector('#mp-merge').disabled")
@@ -218,6 +220,51 @@ def test_another_parameter_makes_the_result_stale(visit):
 
 
 @pytest.mark.browser
+def test_a_bad_value_is_named_until_it_is_good_while_models_are_scored(visit, bench, monkeypatch):
+    ready = Event()
+
+    def unhurried(suite, limit, going) -> Iterator[Step]:
+        done = 0
+        while not ready.wait(0.05) and going():
+            yield Step(done := done + 1, 999, f"picture {done}")
+
+    monkeypatch.setattr(bench.record, "baseline_steps", unhurried)
+    page = visit("?suite=toy&recipe=" + _link("della"), idle=False)
+    box = page.locator("#mp-form-box input.mp-box").first
+    box.fill("77")
+    box.press("Tab")
+    page.wait_for_selector("#mp-status [data-tone=bad]")
+    before = page.inner_text("#mp-preparing")
+    page.wait_for_function("w => document.querySelector('#mp-preparing').textContent !== w", arg=before)
+    page.locator("#mp-where select").first.select_option("2")
+    page.wait_for_function("document.querySelector('#panel-spectrum h3').textContent.includes('block 2')")
+    assert "density must be a number" in page.inner_text("#mp-status [data-tone=bad]")
+    assert box.get_attribute("aria-invalid") == "true"
+    ready.set()
+    _idle(page)
+    page.click("#mp-merge")
+    page.wait_for_function("!document.querySelector('#mp-merge').disabled")
+    assert "density must be a number" in page.inner_text("#mp-status [data-tone=bad]")
+    box.fill("0.5")
+    box.press("Tab")
+    page.wait_for_selector("#mp-status [data-tone=bad]", state="detached")
+
+
+@pytest.mark.browser
+def test_published_defaults_come_back_into_the_boxes(visit):
+    page = visit("?suite=toy&recipe=" + _link("dare"))
+    box = page.locator("#mp-form-box input.mp-box").first
+    published = box.input_value()
+    for value in ("0.321", "77"):
+        box.fill(value)
+        box.press("Tab")
+        page.wait_for_selector(".mp-form[data-edited=true]")
+        page.click("#mp-form-box [data-emit=reset]")
+        page.wait_for_function("w => document.querySelector('#mp-form-box input.mp-box').value === w", arg=published)
+        page.wait_for_selector("#mp-status [data-tone=bad]", state="detached")
+
+
+@pytest.mark.browser
 def test_a_cell_moves_every_panel(visit):
     page = visit()
     assert page.inner_text("#panel-spectrum h3").endswith("block 1, fc1")
@@ -230,6 +277,29 @@ def test_a_cell_moves_every_panel(visit):
     assert page.locator("#mp-where select").first.input_value() == place[1]
     assert page.locator("#mp-where select").last.input_value() == place[2]
     page.wait_for_function("w => document.querySelector('#panel-overlap h3').textContent.includes(w)", arg=place[0])
+
+
+@pytest.mark.browser
+def test_menus_and_boxes_show_the_session_after_they_were_touched(visit):
+    page = visit("?suite=toy&recipe=" + _link("dare"))
+    page.locator(".mp-toggle input").first.uncheck()
+    page.locator("#mp-method").select_option("ties")
+    page.wait_for_selector("#hp-ties-density")
+    page.get_by_role("tab", name="All methods").click()
+    made = f'<button data-emit="load" data-recipe="{_link("magmax")}">load</button>'
+    page.evaluate("html => document.querySelector('#mp-table .mp-notice').innerHTML = html", made)
+    page.click("#mp-table button")
+    page.wait_for_function("document.querySelector('#mp-method').value === 'magmax'")
+    assert page.locator(".mp-toggle input:checked").count() == 4
+    block = page.locator("#mp-where select").first
+    there = block.input_value()
+    block.select_option("2")
+    page.wait_for_function("document.querySelector('#panel-spectrum h3').textContent.includes('block 2')")
+    page.wait_for_selector("#panel-overlap-depth .nsewdrag")
+    page.locator("#panel-overlap-depth .ms-plot").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#mp-where select').value === '0'")
+    assert there == "1"
 
 
 @pytest.mark.browser

@@ -54,6 +54,28 @@ def test_bad_values_are_refused_in_a_sentence(owner, name, value):
         state.set_parameter(START, owner, name, value)
 
 
+def test_what_was_refused_stands_until_it_is_legal():
+    bad = state.refused(START, "λ is too big.", "task_arithmetic", "scaling")
+    elsewhere = state.look_at(state.choose_experts(bad, ["blob", "grain"], KNOWN), block=1, depth=3)
+    assert state.fault(elsewhere) == "λ is too big."
+    with pytest.raises(RecipeError, match="too big"):
+        state.recipe(elsewhere)
+    assert "recipe=" in state.query(elsewhere)
+    again = state.refused(elsewhere, "λ is too small.", "task_arithmetic", "scaling")
+    assert [f[2] for f in again.faults] == ["λ is too small."]
+    assert state.fault(state.set_parameter(again, "task_arithmetic", "scaling", 0.5)) == ""
+
+
+def test_a_refused_value_is_named_as_the_page_names_it():
+    with pytest.raises(RecipeError, match=r"^Task Arithmetic: scaling must be a number in .*77"):
+        state.set_parameter(START, "task_arithmetic", "scaling", "77")
+
+
+def test_a_session_that_cannot_be_merged_says_what_to_correct():
+    assert "choose at least one" in state.fault(state.choose_experts(START, [], KNOWN))
+    assert state.fault(START) == ""
+
+
 def test_numbers_per_expert_end_with_the_selection():
     edited = state.set_parameter(START, "linear", "weights", ["1", "2", "3", "4"])
     assert state.parameters(edited, "linear")["weights"] == (1, 2, 3, 4)

@@ -32,9 +32,27 @@
     }
   };
 
-  const mount = (element, trigger) => {
+  // Gradio patches attributes, which a box or menu no longer follows once it was touched; `data-drawn` of the new HTML
+  // says that all of them shall show what Python wrote.
+  const refill = (element) => {
+    for (const box of element.querySelectorAll("input")) {
+      if (box.type === "checkbox") box.checked = box.defaultChecked;
+      else box.value = box.defaultValue;
+    }
+    for (const option of element.querySelectorAll("option")) if (option.defaultSelected) option.selected = true;
+  };
+
+  const mount = (element, trigger, watch) => {
     let timer = 0;
     let last = null;
+    const written = () => element.querySelector("[data-drawn]")?.dataset.drawn;
+    let drawn = written();
+    watch(["value"], () => {
+      if (written() === drawn) return;
+      drawn = written();
+      last = null;
+      refill(element);
+    });
     const report = (target) => {
       clearTimeout(timer);
       timer = 0;
@@ -55,6 +73,7 @@
     });
     element.addEventListener("change", (event) => {
       const target = event.target.closest("[data-emit]");
+      if (target?.type === "number") target.setAttribute("aria-invalid", String(!target.checkValidity()));
       if (target) report(target);
     });
     element.addEventListener("click", (event) => {

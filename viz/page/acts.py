@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from merge_engine.errors import RecipeError, SuiteError, no_such
+from merge_engine.methods import registry as methods
 from merge_engine.metrics import registry
 from merge_engine.recipe import Recipe
 from merge_engine.suite import Suite, load_suite, suite_folders
@@ -16,6 +17,7 @@ from .measure import depth
 from .session import Session
 
 Said = Mapping[str, Any]
+REDRAW = ("suite", "load", "method", "post", "reset")  # acts after which every box is filled anew
 
 
 def perform(session: Session, said: Said) -> Session:
@@ -23,12 +25,21 @@ def perform(session: Session, said: Said) -> Session:
     act = said.get("act")
     if not isinstance(act, str) or act not in ACTS:
         raise RecipeError("The page sent something it cannot do; reload it.")
-    return ACTS[act](session, said)
+    standing = tuple(fault for fault in session.faults if fault[0])
+    after = ACTS[act](dataclasses.replace(session, faults=standing), said)
+    rows = after.experts != session.experts and state.has_rows(after)
+    return state.redrawn(after) if rows or act in REDRAW else after
 
 
-def redrawn(act: str) -> str:
-    """Return how much of the left column an act changes: all of it, the form, or only the live lines."""
-    return {"suite": "all", "load": "all", "method": "form", "post": "form", "reset": "form"}.get(act, "live")
+def refused(session: Session, said: Said, sentence: str) -> Session:
+    """Return the session after an act that was refused: a number that stands in its box, or a passing remark."""
+    owner = str(said.get("owner")) if said.get("act") == "set" else ""
+    return state.refused(session, sentence, *((owner, said.get("name")) if owner in methods() else ()))
+
+
+def everywhere(act: str) -> bool:
+    """Return whether an act changes the whole page."""
+    return act in ("suite", "load")
 
 
 def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Session, str]:

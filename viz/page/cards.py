@@ -37,7 +37,7 @@ def families(post: bool = False) -> dict[str, list[tuple[str, type[MergeMethod]]
     return found
 
 
-def method_menu(chosen: str) -> str:
+def method_menu(chosen: str, drawn: int = 0) -> str:
     """Return the menu of methods, grouped by family."""
     options = {f: "".join(_option(key, cls.title, chosen) for key, cls in m) for f, m in families().items()}
     groups = "".join(f'<optgroup label="{escape(family)}">{inside}</optgroup>' for family, inside in options.items())
@@ -45,11 +45,11 @@ def method_menu(chosen: str) -> str:
         '<div class="mp-pick"><label class="mp-heading" for="mp-method">Method</label>'
         '<span class="mp-steps"><button type="button" data-step="-1" aria-label="Previous method">‹</button>'
         '<button type="button" data-step="1" aria-label="Next method">›</button></span></div>'
-        f'<select id="mp-method" class="mp-select" data-emit="method">{groups}</select>'
+        f'<select id="mp-method" class="mp-select" data-emit="method" data-drawn="{drawn}">{groups}</select>'
     )
 
 
-def post_menu(chosen: str) -> str:
+def post_menu(chosen: str, drawn: int = 0) -> str:
     """Return the menu of post-steps; empty when there are none."""
     members = [member for group in families(post=True).values() for member in group]
     if not members:
@@ -57,7 +57,7 @@ def post_menu(chosen: str) -> str:
     options = _option("", "none", chosen) + "".join(_option(key, cls.title, chosen) for key, cls in members)
     return (
         '<div class="mp-pick"><label class="mp-heading" for="mp-post">Afterwards</label>'
-        f'<select id="mp-post" class="mp-select" data-emit="post">{options}</select></div>'
+        f'<select id="mp-post" class="mp-select" data-emit="post" data-drawn="{drawn}">{options}</select></div>'
     )
 
 

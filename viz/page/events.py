@@ -16,7 +16,8 @@ from .listeners import Listeners
 from .workbench import Workbench
 
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
-ANSWER = ("shown", "focus", "status", "headline", "accuracy")
+ANSWER = ("shown", "focus", "fault", "status", "headline", "accuracy")
+BACKGROUND = ("preparing", "news")
 REST = ("where", "table", "scatter", "about", "tabs")
 BUTTONS = ("merge", "cancel")
 WIDGETS = ("experts", "method", "form", "post", "post_form", "metrics", "table")
@@ -32,11 +33,12 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     """Attach every listener of a page."""
     on, told = Listeners(page, bench), page.some("session", "shown")
     everything = page.some("session", *COLUMN, *ANSWER, *REST)
-    prepared = page.some("experts", *ANSWER)
+    prepared = page.some(*BACKGROUND)
     demo.load(on.open, None, everything, **LIGHT).then(on.prepare, told, prepared, **COMPUTE)
     page.suites.act(on.act, told, everything, **ACT).then(on.prepare, told, prepared, **COMPUTE)
     for widget in page.some(*WIDGETS):
         widget.act(on.act, told, everything, **ACT)
+    page.news.turn(on.refresh, told, page.some("experts", "headline", "accuracy"), **ACT)
     page.scatter.select(on.choose, told, everything, **ACT)
     _wire_places(page, on, told)
     _wire_merging(page, on, told, prepared)
@@ -44,7 +46,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
 
 def _wire_places(page: Page, on: Listeners, told: list[Any]) -> None:
     """Clicks on cells and the menus of places move every panel; what is not measured yet follows."""
-    moved = page.some("session", "focus", "where", "link", *lenses.NEAR)
+    moved = page.some("session", "focus", "fault", "where", "link", *lenses.NEAR)
     page.where.act(on.act, told, moved, **ACT)
     for panel in page.some(*PANELS):
         panel.select(on.select, told, moved, **ACT)
@@ -53,9 +55,12 @@ def _wire_places(page: Page, on: Listeners, told: list[Any]) -> None:
 
 def _wire_merging(page: Page, on: Listeners, told: list[Any], prepared: list[Any]) -> None:
     """Merge, cancel, and score again while the scaling slider moves."""
-    streamed, session = page.some(*ANSWER, *BUTTONS, "cost"), page.some("session")
+    streamed, session = page.some("shown", "status", "headline", "accuracy", *BUTTONS), page.some("session")
+    settled = page.some("cost", "focus", "status")
     started = page.merge.click(on.start, None, page.some("status", *BUTTONS), **LIGHT)
-    started.then(on.merge, session, streamed, **COMPUTE).then(on.prepare, told, prepared, **COMPUTE)
+    merged = started.then(on.merge, session, streamed, **COMPUTE)
+    merged.then(on.settle, told, settled, **ACT).then(on.prepare, told, prepared, **COMPUTE)
     page.cancel.click(on.cancel, None, page.some("cancel"), **LIGHT)
     for form in page.some("form", "post_form"):
-        form.live(on.rescale, session, streamed, trigger_mode="always_last", **COMPUTE)
+        scored = form.live(on.rescale, session, streamed, trigger_mode="always_last", **COMPUTE)
+        scored.then(on.settle, told, settled, **ACT)

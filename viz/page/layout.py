@@ -44,7 +44,10 @@ class Page:
     cost: Widget
     merge: gr.Button
     cancel: gr.Button
+    fault: Status
     status: Status
+    preparing: Status
+    news: Signal
     headline: Widget
     accuracy: PlotlyPanel
     where: Widget
@@ -106,7 +109,11 @@ def _controls() -> dict[str, Any]:
 
 
 def _answer() -> dict[str, Any]:
-    parts: dict[str, Any] = {"headline": Widget(INTRO, elem_id="mp-headline"), "status": Status(elem_id="mp-status")}
+    parts: dict[str, Any] = {"headline": Widget(INTRO, elem_id="mp-headline"), "news": Signal(elem_id="mp-news")}
+    with gr.Row(elem_id="mp-lines"):
+        with gr.Column(elem_id="mp-status", min_width=0):
+            parts |= {"fault": Status(elem_id="mp-fault"), "status": Status(elem_id="mp-words")}
+        parts["preparing"] = Status(elem_id="mp-preparing")
     with gr.Row(elem_id="mp-place"):
         parts["where"] = Widget(elem_id="mp-where")
         parts["measuring"] = Status(elem_id="mp-measuring")

@@ -96,7 +96,8 @@ def ask(bench: Workbench, focus: Focus, name: str) -> Ask:
 
 def metric_menu(focus: Focus, words: dict[str, str]) -> str:
     """Return the menu of measurements for the interference panel."""
-    return f'<span class="mp-metric">Interference {menu("metric", "Measurement", words, focus.metric)}</span>'
+    drawn = " ".join((focus.metric, *words))
+    return f'<span class="mp-metric">Interference {menu("metric", "Measurement", words, focus.metric, drawn)}</span>'
 
 
 def _first(bench: Workbench, focus: Focus, done: set[str]) -> Generator[Parts, None, None]:
@@ -104,7 +105,7 @@ def _first(bench: Workbench, focus: Focus, done: set[str]) -> Generator[Parts, N
     merged = bench.merged(focus.recipe) if focus.recipe else None
     words = {key: cls.title for key, cls in sorted(metrics(merged).items(), key=lambda item: item[1].title)}
     parts: Parts = {"measuring": status("")}
-    if (offered := f"menu {' '.join(words)}") not in done:
+    if (offered := f"menu {' '.join((focus.metric, *words))}") not in done:
         done.difference_update([mark for mark in done if mark.startswith("menu ")])
         done.add(offered)
         parts["metrics"] = metric_menu(focus, words)

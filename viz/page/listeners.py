@@ -6,7 +6,7 @@ generator that ends without having yielded.
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import logging
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -43,7 +43,7 @@ class Listeners:
     """The listeners of one page on one workbench."""
 
     def __init__(self, page: Page, bench: Workbench) -> None:
-        self.page, self.bench, self.tickets = page, bench, Tickets()
+        self.page, self.bench, self.tickets, self.count = page, bench, Tickets(), itertools.count(1)
 
     def open(self, request: gr.Request) -> dict[Any, Any]:
         """Fill the page for the session that the address describes."""
@@ -51,26 +51,34 @@ class Listeners:
             session, sorry = acts.first_session(tuple(suite_folders()), dict(request.query_params))
             parts = self._all(session)
         except MergeError as error:
-            return self.page.fill({"status": view.status(str(error), tone="bad")})
-        if sorry:
-            parts["status"] = view.status(sorry, tone="bad")
-        return self.page.fill({"session": session, **parts})
+            return self.page.fill({"fault": view.complaint(str(error))})
+        return self._answered(state.refused(session, sorry) if sorry else session, parts)
 
     def prepare(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
-        """Compute the baselines that are not stored yet, on a few pictures first, then on all."""
+        """Compute the baselines that are not stored yet, on a few pictures first, then on all.
+
+        The visitor goes on meanwhile, so nothing is drawn here from the session as it was: `news` calls `refresh`.
+        """
         yield gr.skip()
         if not session.suite or not load_suite(session.suite).experts:
             return
-        ticket, changed = self.tickets.take("prepare", session.suite), False
+        ticket = self.tickets.take("prepare", session.suite)
         for limit in (FIRST_LOOK, None):
             for step in self.bench.record.baseline_steps(session.suite, limit, ticket.going):
-                changed = True
                 words = f"Scoring the models alone: {step.label}"
-                said_now = view.status(words, done=step.done, total=step.total, tone="busy")
-                drawn = self._known(session) if step.done % 6 == 0 or step.done == step.total else {}
-                yield self.page.fill(drawn | {"status": said_now})
-        if changed and ticket.going():
-            yield self.page.fill(self._known(session) | {"experts": view.expert_strip(self.bench, session)})
+                parts = {"preparing": view.status(words, done=step.done, total=step.total, tone="busy")}
+                if step.done % 6 == 0 or step.done == step.total:
+                    parts["news"] = str(next(self.count))
+                yield self.page.fill(parts)
+        yield self.page.fill({"preparing": view.status("")})
+
+    def refresh(self, session: Session, shown: str) -> dict[Any, Any]:
+        """Draw again what stands beside the answer, now that more is known."""
+        if not session.suite:
+            return gr.skip()
+        run = self.bench.record.shown(shown) if shown else None
+        parts = view.answer_parts(self.bench, session, run) if run or not shown else {}
+        return self.page.fill(parts | {"experts": view.expert_strip(self.bench, session)})
 
     def act(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Do what the visitor did, and redraw only what it changes."""
@@ -78,16 +86,13 @@ class Listeners:
         try:
             after = acts.perform(session, words)
         except MergeError as error:
-            return self.page.fill({"status": view.status(str(error), tone="bad")})
+            after, words = acts.refused(session, words, str(error)), {"act": "refused"}
         if words["act"] in ("block", "kind"):
-            return self.page.fill({"session": after, **self._moved(after, shown, request)})
-        how = acts.redrawn(str(words["act"]))
-        if how == "all":
-            return self.page.fill({"session": after, **self._all(after)})
-        parts = view.live_parts(self.bench, after) | (view.form_parts(after) if how == "form" else {})
-        if _per_expert_changed(session, after):
-            parts |= view.form_parts(after)
-        return self.page.fill({"session": after, **parts, **self._after(after, shown, words, request)})
+            return self._moved(after, shown, request)
+        if acts.everywhere(str(words["act"])):
+            return self._answered(after, self._all(after))
+        parts = view.live_parts(self.bench, after) | (view.form_parts(after) if after.drawn != session.drawn else {})
+        return self._answered(after, parts | self._after(after, shown, words, request))
 
     def start(self, request: gr.Request) -> tuple[str, Any, Any]:
         """Answer the button at once; the merge follows in the queue, ahead of what was only being prepared."""
@@ -116,6 +121,15 @@ class Listeners:
             return
         yield from self._stream(after, request)
 
+    def settle(self, session: Session, shown: str, request: gr.Request) -> dict[Any, Any]:
+        """After a merge, for the session as it is now: look into it, tell the next one's cost and a changed recipe."""
+        if not session.suite:
+            return gr.skip()
+        parts = {"cost": view.cost_line(self.bench, session), "focus": self._focus(session, shown)}
+        if self._digest(session) not in (shown, self.tickets.held(visitor(request)).what):
+            parts["status"] = view.stale_status(self.bench, session)
+        return self.page.fill(parts)
+
     def cancel(self, request: gr.Request) -> Any:
         """Stop what this visitor is computing at its next step."""
         self.tickets.cancel(visitor(request))
@@ -127,8 +141,7 @@ class Listeners:
         after = acts.perform(session, {"act": "cell", "block": chosen.block, "kind": chosen.kind})
         if after == session:
             return gr.skip()
-        place = view.where(after, depth(load_suite(after.suite)))
-        return self.page.fill({"session": after, "where": place, **self._moved(after, shown, request)})
+        return self._moved(after, shown, request)
 
     def choose(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Compose the recipe behind a dot of the scatter."""
@@ -137,7 +150,7 @@ class Listeners:
         if line is None:
             return gr.skip()
         after = acts.perform(session, {"act": "load", "recipe": link_of(line.best)})
-        return self.page.fill({"session": after, **self._all(after)})
+        return self._answered(after, self._all(after))
 
     def look(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Draw the panels that look into the weights."""
@@ -158,12 +171,13 @@ class Listeners:
             ticket.done.update(mark for mark in before.done if same or mark not in lenses.NEAR)
         return ticket
 
-    def _moved(self, session: Session, shown: str, request: gr.Request) -> dict[str, Any]:
+    def _moved(self, session: Session, shown: str, request: gr.Request) -> dict[Any, Any]:
         """Return the panels of another place as far as they are measured; the look that follows does the rest."""
         focus = lenses.focus_of(session, self._recipe(session, shown))
         parts = lenses.at_hand(self.bench, focus)
         self._looking(focus, request).done.update(parts)
-        return {**parts, "focus": focus.key, "link": view.link(session)}
+        place = view.where(session, depth(load_suite(session.suite)))
+        return self._answered(session, {**parts, "where": place, "focus": focus.key, "link": view.link(session)})
 
     def _stream(self, session: Session, request: gr.Request) -> Generator[dict[Any, Any], None, None]:
         ticket = None
@@ -174,13 +188,18 @@ class Listeners:
                 if run.phase == "stopped" and not ticket.cancelled:
                     return
                 yield self.page.fill(self._shown(session, run) | {"cancel": ON if run.partial else OFF})
-            yield self.page.fill({**IDLE, "cost": view.cost_line(self.bench, session)})
+            yield self.page.fill(IDLE)
         except MergeError as error:
-            yield self.page.fill({"status": view.status(str(error), tone="bad"), **IDLE})
+            words = "" if str(error) == state.fault(session) else str(error)
+            yield self.page.fill({"status": view.complaint(words), **IDLE})
         except Exception as error:
             LOG.exception("a merge failed")
             words = f"The merge failed: {type(error).__name__}: {error}. The log has the details."
-            yield self.page.fill({"status": view.status(words, tone="bad"), **IDLE})
+            yield self.page.fill({"status": view.complaint(words), **IDLE})
+
+    def _answered(self, session: Session, parts: dict[str, Any]) -> dict[Any, Any]:
+        """Return what an act changed. Only acts say what is wrong with the input: what streams cannot cover it."""
+        return self.page.fill({"session": session, "fault": view.complaint(state.fault(session)), **parts})
 
     def _shown(self, session: Session, run: Run) -> dict[str, Any]:
         """Return the parts of a run; while it merges, the answer before it stays."""
@@ -189,8 +208,7 @@ class Listeners:
         parts = view.answer_parts(self.bench, session, run)
         own = [load_suite(session.suite).task_of[e] for e in run.recipe.experts]
         words = view.run_status(run, answer(run, own, {}).average)
-        parts |= {"status": words, "shown": run.recipe.digest}
-        return parts if run.phase == "scoring" else parts | {"focus": self._focus(session, run.recipe.digest)}
+        return parts | {"status": words, "shown": run.recipe.digest}
 
     def _all(self, session: Session) -> dict[str, Any]:
         suite = load_suite(session.suite)
@@ -221,11 +239,11 @@ class Listeners:
         try:
             recipe = state.recipe(session)
         except MergeError:
-            return {"status": view.stale_status(self.bench, session), "focus": self._focus(session, shown)}
+            return {"status": view.status("", tone="stale" if shown else ""), "focus": self._focus(session, shown)}
         self.tickets.want(visitor(request), recipe.digest) if "live" in words else None
         run = self.bench.record.known(recipe)
         if run is not None and not run.partial:
-            return self._shown(session, run)
+            return self._shown(session, run) | {"focus": self._focus(session, recipe.digest)}
         parts = {"focus": self._focus(session, shown)}
         return parts if recipe.digest == shown else parts | {"status": view.stale_status(self.bench, session)}
 
@@ -234,18 +252,19 @@ class Listeners:
 
     def _recipe(self, session: Session, shown: str) -> Any:
         """Return the recipe shown beside the experts when it is the session's own."""
-        try:
-            recipe = state.recipe(session)
-        except MergeError:
+        if not shown or self._digest(session) != shown:
             return None
-        return recipe if recipe.digest == shown and self.bench.merged(recipe) is not None else None
+        recipe = state.recipe(session)
+        return recipe if self.bench.merged(recipe) is not None else None
+
+    def _digest(self, session: Session) -> str:
+        """Return the digest of a session's recipe, or nothing while it has none."""
+        try:
+            return state.recipe(session).digest
+        except MergeError:
+            return ""
 
 
 def visitor(request: gr.Request | None) -> str:
     """Return the name of a visitor's browser tab."""
     return str(getattr(request, "session_hash", None) or "api")
-
-
-def _per_expert_changed(before: Session, after: Session) -> bool:
-    """True when rows of one number per expert have to follow a new selection."""
-    return before.experts != after.experts and bool(dataclasses.replace(before, experts=after.experts) != before)

@@ -25,7 +25,9 @@ class Session:
     """The recipe being composed and the cell being looked at.
 
     `edits` holds, for every method and post-step, the parameters that differ from the published default, so that
-    going back to a method finds its values again. `post` is the key of a post-step or empty.
+    going back to a method finds its values again. `post` is the key of a post-step or empty. `faults` holds what was
+    typed and refused and still stands in a box, as (owner, name, sentence); `drawn` counts how often the boxes were
+    filled from here.
     """
 
     suite: str = ""
@@ -37,7 +39,8 @@ class Session:
     block: int = 0
     kind: str = "fc1"
     metric: str = ""
-    overlap: str = ""
+    faults: tuple[tuple[str, str, str], ...] = ()
+    drawn: int = 0
 
 
 def parameters(session: Session, owner: str) -> dict[str, Any]:
@@ -48,6 +51,41 @@ def parameters(session: Session, owner: str) -> dict[str, Any]:
 
 def recipe(session: Session) -> Recipe:
     """Return the recipe of a session; raises RecipeError when it cannot be merged as it stands."""
+    for owner, _, sentence in session.faults:
+        if owner:
+            raise RecipeError(sentence)
+    return _legal(session)
+
+
+def fault(session: Session) -> str:
+    """Return what the visitor has to correct, in a sentence; empty when there is nothing."""
+    if session.faults:
+        return session.faults[-1][2]
+    try:
+        recipe(session)
+    except MergeError as error:
+        return str(error)
+    return ""
+
+
+def refused(session: Session, sentence: str, owner: Any = "", name: Any = "") -> Session:
+    """Remember why something was refused: for a parameter until it is legal, else until something else succeeds."""
+    kept = tuple(f for f in session.faults if f[:2] != (str(owner), str(name)))
+    return dataclasses.replace(session, faults=(*kept, (str(owner), str(name), sentence)))
+
+
+def redrawn(session: Session) -> Session:
+    """Fill every box from the session, so that nothing refused is left in one."""
+    return dataclasses.replace(session, faults=(), drawn=session.drawn + 1)
+
+
+def has_rows(session: Session) -> bool:
+    """Return whether the forms have a box per expert, and so change with the selection."""
+    owners = [owner for owner in (session.method, session.post) if owner]
+    return any(hp.per_expert for owner in owners for hp in declared(method_class(owner)).values())
+
+
+def _legal(session: Session) -> Recipe:
     if not session.experts:
         raise RecipeError("No expert is chosen; choose at least one.")
     post = ((session.post, parameters(session, session.post)),) if session.post else ()
@@ -99,7 +137,12 @@ def set_parameter(session: Session, owner: Any, name: Any, value: Any) -> Sessio
     cls = method_class(str(owner))
     check_names([str(name)], cls)
     hp = declared(cls)[str(name)]
-    checked = hp.check(_given(hp, value), cls.__name__)
+    try:
+        checked = hp.check(_given(hp, value), cls.__name__)
+    except RecipeError as error:
+        said = str(error).replace(f"{cls.__name__}.{hp.name}", f"{cls.title}: {hp.name.replace('_', ' ')}")
+        raise RecipeError(said) from None
+    session = dataclasses.replace(session, faults=tuple(f for f in session.faults if f[:2] != (str(owner), hp.name)))
     kept = {n: v for n, v in parameters(session, str(owner)).items() if n != hp.name} | {hp.name: checked}
     changed = {n: v for n, v in kept.items() if v != declared(cls)[n].default}
     return _with_edits(session, str(owner), changed)
@@ -138,7 +181,7 @@ def query(session: Session) -> str:
     """Return the session as a URL query, without the leading question mark."""
     pairs = {"suite": session.suite, "at": f"{session.block}.{session.kind}", "metric": session.metric}
     with contextlib.suppress(MergeError):
-        pairs["recipe"] = recipe(session).to_link()
+        pairs["recipe"] = _legal(session).to_link()
     return urlencode({k: v for k, v in pairs.items() if v})
 
 

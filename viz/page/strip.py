@@ -51,11 +51,11 @@ def picture_sheet(suite: str, task: str, count: int = SHOWN) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def strip(cards: Sequence[ExpertCard], chosen: Collection[str]) -> str:
+def strip(cards: Sequence[ExpertCard], chosen: Collection[str], drawn: int = 0) -> str:
     """Return the strip as HTML: a group of check boxes, with buttons for all and none."""
     boxes = "".join(_toggle(card, card.name in chosen) for card in cards)
     return (
-        '<div class="mp-experts" role="group" aria-labelledby="mp-experts-head" data-group>'
+        f'<div class="mp-experts" role="group" aria-labelledby="mp-experts-head" data-group data-drawn="{drawn}">'
         '<div class="mp-pick"><span class="mp-heading" id="mp-experts-head">Experts</span>'
         '<span class="mp-tools"><button type="button" data-check="all">all</button>'
         '<button type="button" data-check="none">none</button></span></div>'

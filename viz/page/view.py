@@ -26,10 +26,10 @@ Parts = dict[str, Any]
 def controls_parts(bench: Workbench, session: Session) -> Parts:
     """Return the whole left column."""
     return {
-        "suites": suite_menu(session.suite),
+        "suites": suite_menu(session),
         "experts": expert_strip(bench, session),
-        "method": cards.method_menu(session.method),
-        "post": cards.post_menu(session.post),
+        "method": cards.method_menu(session.method, session.drawn),
+        "post": cards.post_menu(session.post, session.drawn),
         **form_parts(session),
         **live_parts(bench, session),
     }
@@ -39,7 +39,7 @@ def expert_strip(bench: Workbench, session: Session) -> str:
     """Return the toggles of the experts, and what to do about missing ones."""
     suite, known = load_suite(session.suite), bench.record.baselines(session.suite)
     alone = {expert: own.accuracy() for expert, task in suite.task_of.items() if (own := known[task][1])}
-    return strip.missing(suite) + strip.strip(strip.expert_cards(suite, alone), session.experts)
+    return strip.missing(suite) + strip.strip(strip.expert_cards(suite, alone), session.experts, session.drawn)
 
 
 def form_parts(session: Session) -> Parts:
@@ -64,7 +64,8 @@ def method_form(session: Session, owner: str) -> str:
     edited = bool(dict(session.edits).get(owner))
     body = controls.form(owner, parameters(session, owner), session.experts)
     reset = f'<button type="button" data-emit="reset" data-owner="{escape(owner)}">published defaults</button>'
-    return f'<div class="mp-form" data-edited="{str(edited).lower()}">{body}<div class="mp-tools">{reset}</div></div>'
+    tied = f'data-edited="{str(edited).lower()}" data-drawn="{session.drawn}"'
+    return f'<div class="mp-form" {tied}>{body}<div class="mp-tools">{reset}</div></div>'
 
 
 def post_form(session: Session) -> str:
@@ -72,18 +73,20 @@ def post_form(session: Session) -> str:
     return method_form(session, session.post)
 
 
-def suite_menu(chosen: str) -> str:
+def suite_menu(session: Session) -> str:
     """Return the menu of suites."""
-    return f'<span class="mp-suite">Suite {menu("suite", "Suite", {n: n for n in suite_folders()}, chosen)}</span>'
+    names = {name: name for name in suite_folders()}
+    return f'<span class="mp-suite">Suite {menu("suite", "Suite", names, session.suite, session.drawn)}</span>'
 
 
-def menu(act: str, label: str, words: Mapping[str, str], chosen: str) -> str:
-    """Return a menu that reports an act."""
+def menu(act: str, label: str, words: Mapping[str, str], chosen: str, drawn: Any = "") -> str:
+    """Return a menu that reports an act and shows `chosen` again whenever `drawn` is another word."""
     options = "".join(
         f'<option value="{escape(key, quote=True)}"{" selected" if key == chosen else ""}>{escape(text)}</option>'
         for key, text in words.items()
     )
-    return f'<select class="mp-select" data-emit="{act}" aria-label="{escape(label, quote=True)}">{options}</select>'
+    words_of = f'data-drawn="{escape(str(drawn), quote=True)}" aria-label="{escape(label, quote=True)}"'
+    return f'<select class="mp-select" data-emit="{act}" {words_of}>{options}</select>'
 
 
 def link(session: Session) -> str:
@@ -164,6 +167,11 @@ def status(text: str, *, done: int = 0, total: int = 0, tone: str = "") -> str:
     return json.dumps({"text": text, "done": done, "total": total, "tone": tone})
 
 
+def complaint(sentence: str) -> str:
+    """Return the value of a status line that says what is wrong, or that nothing is."""
+    return status(sentence, tone="bad" if sentence else "")
+
+
 def run_status(run: Run, found_average: float | None) -> str:
     """Return the status line of a run."""
     if run.phase == "merging":
@@ -184,8 +192,8 @@ def stale_status(bench: Workbench, session: Session) -> str:
     """Return the status line when the recipe has no result yet."""
     try:
         wanted = recipe(session)
-    except MergeError as error:
-        return status(str(error), tone="bad")
+    except MergeError:
+        return status("", tone="stale")
     if bench.merged(wanted) is not None and can_rescale(wanted):
         return status("Merged at another scaling; scoring this one.", tone="busy")
     return status("The recipe changed: press Merge.", tone="stale")
@@ -193,8 +201,9 @@ def stale_status(bench: Workbench, session: Session) -> str:
 
 def where(session: Session, depth: int) -> str:
     """Return the line that says which matrix the panels look at, and lets it be chosen without a mouse."""
-    blocks = menu("block", "Block", {str(b): f"block {b}" for b in range(depth)}, str(session.block))
-    kinds = menu("kind", "Matrix", {k: k for k in MATRIX_KINDS}, session.kind)
+    place = f"{session.block}.{session.kind}"
+    blocks = menu("block", "Block", {str(b): f"block {b}" for b in range(depth)}, str(session.block), place)
+    kinds = menu("kind", "Matrix", {k: k for k in MATRIX_KINDS}, session.kind, place)
     return (
         f'<div class="mp-where"><span>Looking at</span>{blocks}<span>›</span>{kinds}'
         "<span>Click any cell to look elsewhere; every panel follows.</span></div>"

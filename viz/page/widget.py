@@ -2,6 +2,7 @@
 
 Inside the HTML, an element with `data-emit="act"` fires the event `act` with {act, value, values, …data attributes}
 when it changes or is pressed; one that also has `data-live` fires `live` too. Nothing arriving is trusted.
+Where an element's `data-drawn` changes, every box and menu of the widget shows what the HTML says, whatever was typed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Widget(gr.HTML):
     def __init__(self, value: str = "", **settings: Any) -> None:
         super().__init__(
             value=value,
-            js_on_load="MergePage.mount(element, trigger); /* 'act' 'live' */",
+            js_on_load="MergePage.mount(element, trigger, watch); /* 'act' 'live' */",
             head=HEAD,
             apply_default_css=False,
             **settings,
@@ -37,7 +38,7 @@ class Link(gr.HTML):
     def __init__(self, value: str = "", **settings: Any) -> None:
         super().__init__(
             value=value,
-            js_on_load="MergePage.mount(element, trigger); MergePage.follow(element, watch);",
+            js_on_load="MergePage.mount(element, trigger, watch); MergePage.follow(element, watch);",
             head=HEAD,
             apply_default_css=False,
             **settings,
