@@ -10,7 +10,9 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from conftest import small_problem
+from conftest import SmallTransformer, small_problem
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from merge_engine.contract import Context, MergeMethod, PostStep, Problem, Step, drive, merge_steps
 from merge_engine.errors import DataError, RecipeError
@@ -404,3 +406,56 @@ def test_scaling_is_applied_after_the_merge(cls):
     rescaled, merged = run(method, problem).rescaled(0.8), run(wanted, problem)
     for n in problem.pretrained:
         torch.testing.assert_close(rescaled.task_vector(n), merged.task_vector(n))
+
+
+# Whatever the shapes, the dtype and the number of experts
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+of_weights = [pytest.param(c, id=k) for k, c in METHODS if not c.needs & OF_INPUTS and c.family != "Routed"]
+of_inputs = [pytest.param(c, id=k) for k, c in METHODS if c.family == "Uses inputs"]
+
+
+def stored_as(problem: Problem, dtype: torch.dtype) -> Problem:
+    """Return the problem with every model stored in a dtype."""
+    models = {t: {n: w[n].to(dtype) for n in w} for t, w in problem.experts.items()}
+    return dataclasses.replace(
+        problem, pretrained={n: problem.pretrained[n].to(dtype) for n in problem.pretrained}, experts=models
+    )
+
+
+def merges_like_float32(cls: type[MergeMethod], problem: Problem) -> None:
+    """What is stored in half precision is merged as the same numbers in float32 are, and served in float32."""
+    same = stored_as(problem, torch.float32)
+    got, wanted = served(run(frugal(cls), problem), problem), served(run(frugal(cls), same), same)
+    for place, value in got.items():
+        assert value.shape == problem.pretrained[place[1]].shape
+        assert value.dtype == torch.float32
+        assert value.isfinite().all()
+        assert torch.equal(value, wanted[place])
+
+
+@pytest.mark.parametrize("cls", of_weights)
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    m=st.integers(1, 7), n=st.integers(1, 7), tasks=st.integers(1, 12), dtype=st.sampled_from(DTYPES),
+    scale=st.sampled_from([0.0, 1e-6, 0.05, 10.0]), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_any_shape_dtype_and_number_of_experts(cls, m, n, tasks, dtype, scale, seed):
+    low, high = cls.experts_allowed
+    draw = torch.Generator().manual_seed(seed)
+    shapes = {
+        "blocks.0.q.weight": (m, n), "blocks.0.q.bias": (m,), "blocks.1.fc1.weight": (n, m), "embed.weight": (n, m),
+        "norm.weight": (n,), "patch.weight": (m, 3, 2, 2), "scale": (),
+    }  # fmt: skip
+    base = {name: torch.randn(shape, generator=draw) for name, shape in shapes.items()}
+    experts = {
+        f"task{t}": {name: w + scale * torch.randn(w.shape, generator=draw) for name, w in base.items()}
+        for t in range(min(max(tasks, low), high or tasks + low))
+    }
+    merges_like_float32(cls, stored_as(Problem(base, experts, SmallTransformer()), dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
+@pytest.mark.parametrize("cls", of_inputs)
+def test_half_precision_with_inputs(cls, dtype, toy):
+    merges_like_float32(cls, stored_as(problem_for(cls, 2, toy), dtype))
