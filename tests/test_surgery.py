@@ -1,0 +1,88 @@
+"""Representation surgery: the start is the merge, the fast path equals loops, and the distance falls."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from merge_engine.contract import Context, drive
+from merge_engine.errors import RecipeError
+from merge_engine.evaluate import score
+from merge_engine.methods.average import Average
+from merge_engine.methods.surgery import BASES, Surgery
+from merge_engine.suite import SuiteInputs
+from merge_engine.surgery import Adapters, SurgeryMerged
+from merge_engine.svd import SvdStore
+
+
+def context() -> Context:
+    return Context(svd=SvdStore(folder=None))
+
+
+def run(method: Surgery, problem):
+    return drive(method.run(problem, context()))
+
+
+def served(merged, toy, task: str) -> torch.Tensor:
+    with torch.inference_mode():
+        return merged.predictor(SuiteInputs(toy))(toy.prepared(task, "validation")[:4], task).features
+
+
+def drawn(count: int, d: int = 6, r: int = 3) -> Adapters:
+    g = torch.Generator().manual_seed(2)
+    return Adapters(torch.randn(count, r, d, generator=g), torch.randn(count, d, r, generator=g))
+
+
+def test_without_a_correction_it_is_the_merge(toy):
+    problem = toy.problem()
+    base = drive(Average().run(problem, context()))
+    merged = SurgeryMerged(base, problem.tasks, Adapters.start(64, 4, problem.tasks, context()))
+    assert merged.knows_task
+    for task in problem.tasks:
+        inputs = toy.prepared(task, "validation")[:4]
+        assert torch.equal(served(merged, toy, task), toy.features(base.weights(), inputs))
+
+
+def test_equals_loops_in_float64():
+    adapters = drawn(2)
+    z = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(3))
+    for t in range(2):
+        down, up = adapters.down[t].double(), adapters.up[t].double()
+        for b in range(5):
+            inner = [max(0.0, float(sum(down[i] * z[t, b].double()))) for i in range(3)]
+            expected = [float(z[t, b, i]) - sum(float(up[i, j]) * inner[j] for j in range(3)) for i in range(6)]
+            torch.testing.assert_close(adapters(z)[t, b], torch.tensor(expected), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(adapters.of(t)(z[t : t + 1])[0], adapters(z)[t])
+
+
+@pytest.mark.parametrize("base", list(BASES))
+def test_features_come_closer_to_the_experts(toy, base):
+    problem = toy.problem(toy.experts[:2])
+    steps = 4 if base == "adamerging" else 60
+    merged = run(Surgery(base=base, steps=steps, learning_rate=0.01, examples=64), problem)
+    history = merged.history
+    distance = history.over_time("distance")
+    assert distance.shape == (len(history.steps), 2)
+    assert len(history.entropy) == len(history.seconds) == steps
+    if steps > 4:
+        assert distance[-1].mean() < 0.9 * distance[0].mean()
+    assert set(score(toy, merged, limit=4)) == set(problem.tasks), "only tasks with an adapter"
+
+
+def test_one_expert_averaged_needs_no_correction(toy):
+    problem = toy.problem(toy.experts[:1])
+    merged = run(Surgery(base="average", steps=3, examples=16), problem)
+    task = problem.tasks[0]
+    expected = toy.features(problem.experts[task], toy.prepared(task, "validation")[:4])
+    torch.testing.assert_close(served(merged, toy, task), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_tells_what_it_stores_and_what_it_cannot_give(toy):
+    problem = toy.problem()
+    merged = run(Surgery(base="average", steps=1, examples=8, rank=4), problem)
+    assert merged.stored_parameters == merged.base.stored_parameters + 4 * 2 * 64 * 4
+    with pytest.raises(RecipeError, match="features after the encoder"):
+        merged.weights("blob")
+    with pytest.raises(RecipeError, match="none for 'zzz'"):
+        merged.predictor(SuiteInputs(toy))(toy.prepared("blob", "score")[:1], "zzz")
+    assert any("needs the task" in note for note in merged.notes)
