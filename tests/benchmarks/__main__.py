@@ -1,16 +1,17 @@
-"""Run the benchmarks and print one table each: `python -m tests.benchmarks [merge|store|score|slider|paint ...]`."""
+"""Run the benchmarks and print one table each: `python -m tests.benchmarks [name ...]`."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import merging, painting, scoring, store
+from tests.benchmarks import adarank_step, merging, painting, scoring, store
 
 BENCHMARKS = {
     "store": store.cold_and_warm,
     "score": scoring.against_the_floor,
     "slider": scoring.slider,
     "merge": merging.every_method,
+    "adarank": adarank_step.against_naive,
     "paint": painting.first_paint,
 }
 
