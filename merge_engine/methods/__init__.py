@@ -39,6 +39,11 @@ def method_class(key: str) -> type[MergeMethod]:
     return known[key]
 
 
+def static_keys() -> tuple[str, ...]:
+    """Return the keys of the methods that give one model from the weights alone."""
+    return tuple(key for key, cls in registry().items() if cls.kind == "static" and not cls.needs)
+
+
 def build(key: str, **parameters: Any) -> MergeMethod:
     """Return a method with the given hyper-parameters; the others keep their published defaults."""
     cls = method_class(key)

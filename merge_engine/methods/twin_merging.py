@@ -1,0 +1,143 @@
+"""Twin-Merging."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from ..compress import WAYS, compressed
+from ..contract import Context, Kind, MergeMethod, Problem, Step
+from ..hp import declared, hp
+from ..parts import Part
+from ..per_input import Share, shares_of
+from ..routers._training import Course, TrainedRouter, Training, pick_from_stream
+from ..twin import MIXES, Mix, TwinMerged
+from ..weights import Weights, in_memory
+from . import build, method_class, static_keys
+
+CEILING = (
+    "Protocol 'as published': the true task brings its head and biases, and the router's epoch is picked on test "
+    "inputs; a ceiling, not a number to compare with merges that are not told the task."
+)
+
+
+@dataclass(frozen=True)
+class TwinMerging(MergeMethod):
+    """Merge what the experts share, keep what each has beyond it in few numbers, and mix both for every input.
+
+        θ_s = θ_0 + λ Σ_t τ_t,  v_t = compress_ρ(θ_t − θ_s),  θ(x) = θ_s + Σ_t w_t(x) v_t,  w = softmax(R(f(x; θ_s)))
+
+    References
+    ----------
+    Lu, Fan, Wei, Qu, Chen, Cheng, Twin-Merging: Dynamic Integration of Modular Expertise in Model Merging,
+    NeurIPS 2024, arXiv:2406.15479.
+
+    Notes
+    -----
+    Matrices of the blocks keep k = ⌊ρ r⌋ singular components, vectors stay whole; ρ = 0 keeps nothing. The router is
+    the published network and course, trained on which task an input is from. Published numbers come from a code that
+    takes biases and head from the true task and picks the epoch on test inputs: `as published`, where the half to
+    adapt to stands for the test inputs. Here the routed task picks the head, biases are merged and validation inputs
+    pick the epoch. Tensors outside the blocks, such as embeddings, stay as in the shared model. λ and ρ are published
+    choices, not tuned.
+    """
+
+    kind: ClassVar[Kind] = "routed"
+    title: ClassVar[str] = "Twin-Merging"
+    family: ClassVar[str] = "Routed"
+    idea: ClassVar[str] = (
+        "Add to one shared model, for every input, small parts of the experts that a trained router weighs."
+    )
+    formula: ClassVar[str] = "θ(x) = θₛ + Σₜ wₜ(x) vₜ,  vₜ = SVDₖ(θₜ − θₛ),  w = softmax(R(f(x; θₛ)))"
+    paper: ClassVar[str] = "Lu et al., Twin-Merging, NeurIPS 2024, arXiv:2406.15479"
+    needs: ClassVar[frozenset[str]] = frozenset({"train"})
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"cpu": {"examples": 500, "epochs": 20}}
+
+    shared: str = hp("task_arithmetic", "Static merge that gives the shared model.", choices=static_keys)
+    shared_scaling: float = hp(
+        0.3, "Scaling coefficient of the shared merge, where it has one.", low=-10, high=10, soft=(0, 2), step=0.05,
+        symbol="λ",
+    )  # fmt: skip
+    rank_share: float = hp(
+        0.1, "Share of singular components, or of entries, that exclusive parts keep.", low=0, high=1, step=0.05,
+        symbol="ρ",
+    )  # fmt: skip
+    compression: str = hp(
+        "svd", "Exclusive parts: leading singular components, largest entries, or random entries divided by ρ.",
+        choices=WAYS,
+    )  # fmt: skip
+    weights: str = hp(
+        "router", "Weights of the exclusive parts; whatever they are, the router picks the head.", choices=MIXES
+    )
+    protocol: str = hp(
+        "routed", "Who picks head and biases, and what picks the router's epoch.", choices=("routed", "as published")
+    )
+    examples: int = hp(5500, "Train inputs of every task for the router.", low=2, high=100_000, soft=(100, 5500))
+    epochs: int = hp(50, "Epochs of the router.", low=1, high=1000, soft=(5, 50))
+
+    def remarks(self, tasks: tuple[str, ...]) -> list[str]:
+        return [CEILING] if self.protocol == "as published" else []
+
+    def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, TwinMerged]:
+        """Merge, compress, then train the router, yielding a Step after every tensor, batch of features and epoch."""
+        self.check(problem.tasks)
+        inputs = problem.need_inputs(self.title)
+        shared = yield from self._shared(problem, ctx)
+        shares = yield from self._exclusive(problem, shared, inputs.layers(), ctx)
+        course = Course(self.examples, min(Course.pick_examples, self.examples), self.epochs)
+        training = Training(shared, problem.tasks, course, ctx.generator("twin_merging", "router"))
+        pick = pick_from_stream(inputs) if self.protocol == "as published" else inputs.validation
+        for step in training.steps(inputs, pick):
+            ready = bool(training.accuracy)
+            yield dataclasses.replace(
+                step, snapshot=(lambda: self._merged(problem, shares, training.router(), ctx)) if ready else None
+            )
+        return self._merged(problem, shares, training.router(), ctx)
+
+    def _shared(self, problem: Problem, ctx: Context) -> Generator[Step, None, dict[str, Tensor]]:
+        """Return the shared model; experts are sorted, so that their order changes nothing."""
+        scaled = {"scaling": self.shared_scaling} if "scaling" in declared(method_class(self.shared)) else {}
+        ordered = dataclasses.replace(problem, experts=dict(sorted(problem.experts.items())))
+        merged = yield from build(self.shared, **scaled).run(ordered, ctx)  # type: ignore[attr-defined]
+        for sentence in merged.notes:
+            ctx.note(sentence)
+        weights = in_memory(merged.weights())
+        return weights | {n: problem.pretrained[n] for n in weights if self._borrowed(n)}
+
+    def _exclusive(
+        self, problem: Problem, shared: Weights, layers: Mapping[str, nn.Module], ctx: Context
+    ) -> Generator[Step, None, dict[str, Share]]:
+        """Return the experts' compressed differences to the shared model, layer by layer."""
+        if self.weights == "shared-only" or self.rank_share == 0:
+            return {}
+        inside = [f"{path}.{leaf}" for path, layer in layers.items() for leaf, _ in layer.named_parameters()]
+        groups = problem.groups(device=ctx.device, names={n for n in inside if not self._borrowed(n)})
+        parts: dict[str, Part] = {}
+        for done, group in enumerate(groups, 1):
+            vectors = group.experts - shared[group.name].to(group.experts)
+            key = (group.name, group.tasks)
+            parts[group.name] = compressed(vectors, self.compression, self.rank_share, ctx, key)
+            yield Step(done, len(groups), f"Exclusive parts of {group.name}")
+        return shares_of(parts, layers)[0]
+
+    def _borrowed(self, name: str) -> bool:
+        """True for tensors that the true task brings instead of having them merged."""
+        return self.protocol == "as published" and "bias" in name
+
+    def _merged(
+        self, problem: Problem, shares: Mapping[str, Share], router: TrainedRouter, ctx: Context
+    ) -> TwinMerged:
+        alone = self.weights == "exclusive-only"
+        own = None
+        if self.protocol == "as published":
+            biases = [n for n in problem.pretrained if self._borrowed(n)]
+            own = {task: {n: expert[n] for n in biases} for task, expert in problem.experts.items()}
+        notes = (*self.remarks(problem.tasks), *ctx.notes)
+        base = problem.pretrained if alone else router.model
+        return TwinMerged(
+            base, problem.tasks, shares, Mix(router, self.weights, not alone), own is None, notes, own=own
+        )
