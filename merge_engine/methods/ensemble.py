@@ -1,0 +1,102 @@
+"""The ensemble of all experts."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..contract import Context, Kind, MergeMethod, Problem, Step
+from ..hp import hp
+from ..merged import Merged, PerTaskMerged
+from ..prediction import Network, Prediction, Predictor
+from ..stores import FULL, store_steps
+from ..weights import Weights
+
+
+@dataclass(frozen=True)
+class Ensemble(MergeMethod):
+    """Run every expert on every input and average what they say under the head of the known task.
+
+        logits(x) = (1/T) Σ_t head(f(x; θ_t)),  or log (1/T) Σ_t softmax(head(f(x; θ_t)) / temperature)
+
+    References
+    ----------
+    Lakshminarayanan, Pritzel, Blundell, Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles,
+    NeurIPS 2017, arXiv:1612.01474.
+
+    Notes
+    -----
+    Nothing is merged: T passes for every input and T stored models. It is told the task of every input, which picks
+    the head; most experts never saw that task.
+    """
+
+    kind: ClassVar[Kind] = "routed"
+    title: ClassVar[str] = "Ensemble of experts"
+    family: ClassVar[str] = "Routed"
+    idea: ClassVar[str] = "Ask every expert and average the answers; the cost that merging saves."
+    formula: ClassVar[str] = "logits(x) = (1/T) Σₜ head(f(x; θₜ))"
+    paper: ClassVar[str] = "Lakshminarayanan et al., Deep Ensembles, NeurIPS 2017, arXiv:1612.01474"
+    needs: ClassVar[frozenset[str]] = frozenset({"task id"})
+
+    average: str = hp("logits", "What is averaged.", choices=("logits", "probabilities"))
+    temperature: float = hp(
+        1.0, "Divides the logits of every expert; above 1 their answers are less certain.", low=0.01, high=100,
+        soft=(0.1, 10), step=0.1,
+    )  # fmt: skip
+
+    def remarks(self, tasks: tuple[str, ...]) -> list[str]:
+        return [f"{len(tasks)} passes for every input, and the task is known: a reference, not a merge."]
+
+    def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
+        """Read every expert, yielding a Step after each tensor."""
+        self.check(problem.tasks)
+        store = yield from store_steps(FULL, problem, ctx)
+        notes = (*self.remarks(problem.tasks), *store.notes)
+        return EnsembleMerged(store, self.average == "probabilities", self.temperature, notes)
+
+
+@dataclass(frozen=True)
+class EnsembleMerged(Merged):
+    """All experts of a store, averaged by logits or by probabilities."""
+
+    store: PerTaskMerged
+    probabilities: bool
+    temperature: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return self.store.tasks
+
+    @property
+    def knows_task(self) -> bool:
+        return True
+
+    def weights(self, task: str | None = None) -> Weights:
+        """Return the weights of one expert; raises RecipeError without its name."""
+        return self.store.weights(task)
+
+    @property
+    def stored_parameters(self) -> float:
+        return self.store.stored_parameters
+
+    @property
+    def forwards(self) -> float:
+        return float(len(self.tasks))
+
+    def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
+        """Return a predictor that runs every expert; its features are their mean, for looking at."""
+        serve = self.store.predictor(network, dtype)
+
+        def predict(inputs: Tensor, task: str | None = None) -> Prediction:
+            assert task is not None
+            features = torch.stack([serve(inputs, expert).features for expert in self.tasks])
+            logits = torch.stack([network.logits(task, each) for each in features]) / self.temperature
+            said = logits.softmax(-1).mean(0).log() if self.probabilities else logits.mean(0)
+            return Prediction(features.mean(0), logits=said)
+
+        return predict

@@ -1,0 +1,113 @@
+"""DaWin and the ensemble: equal to one dense model per input, and to an expert where all are the same."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from reference import per_input as naive
+
+from merge_engine.contract import Context, merge
+from merge_engine.methods import build
+from merge_engine.methods.dawin import weights_of
+from merge_engine.suite import SuiteInputs
+from merge_engine.svd import SvdStore
+
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+def fresh() -> Context:
+    return Context(svd=SvdStore(folder=None))
+
+
+def some(toy, count: int = 2) -> torch.Tensor:
+    """Return inputs of every task that has an expert, task by task."""
+    return torch.cat([toy.prepared(task, "score")[:count] for task in toy.experts])
+
+
+def said(merged, network, inputs, task=None):
+    with torch.inference_mode():
+        return merged.predictor(network)(inputs, task)
+
+
+@pytest.fixture(scope="module")
+def problem(toy):
+    return toy.problem()
+
+
+@pytest.fixture(scope="module")
+def network(toy):
+    return SuiteInputs(toy)
+
+
+def test_dawin_equals_one_dense_model_per_input(toy, problem, network):
+    merged, task = merge(problem, build("dawin"), ctx=fresh()), problem.tasks[2]
+    assert merged.knows_task
+    assert merged.forwards == len(problem.tasks) + 1
+    inputs, base = some(toy, 1), naive.double(problem.pretrained)
+    experts = [naive.double(problem.experts[t]) for t in problem.tasks]
+    vectors = [{n: e[n] - base[n] for n in base} for e in experts]
+    got = said(merged, network, inputs, task)
+    for i, x in enumerate(inputs):
+        logits = [network.logits(task, network.features(e, x[None].double()))[0] for e in experts]
+        w = 0.3 * len(experts) * naive.softmax([-naive.entropy(one.numpy()) for one in logits])
+        np.testing.assert_allclose(got.route[i, 0], w, atol=1e-4)
+        torch.testing.assert_close(got.features[i], naive.mixed(network, base, vectors, w, x), **TOLERANCE)
+
+
+def test_dawin_weights_add_up():
+    w = weights_of(torch.tensor([[0.0, 2.0], [1.0, 1.0]]), 0.3)
+    torch.testing.assert_close(w.sum(1), torch.tensor([0.6, 0.6]))
+    torch.testing.assert_close(w[1], torch.tensor([0.3, 0.3]))
+    assert w[0, 0] > w[0, 1], "the certain expert weighs more"
+
+
+def test_dawin_makes_one_pass_of_every_expert_and_one_of_the_blend(toy, problem):
+    passes = []
+
+    class Counting(SuiteInputs):
+        def features(self, weights, inputs, changes=None):
+            passes.append(len(inputs))
+            return super().features(weights, inputs, changes)
+
+    inputs = some(toy)
+    said(merge(problem, build("dawin"), ctx=fresh()), Counting(toy), inputs, problem.tasks[0])
+    assert passes == [len(inputs)] * (len(problem.tasks) + 1)
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_ensemble_equals_its_definition(toy, problem, network, average):
+    merged, task = merge(problem, build("ensemble", average=average, temperature=2.0), ctx=fresh()), problem.tasks[0]
+    assert merged.knows_task
+    inputs = some(toy, 1)
+    got = said(merged, network, inputs, task)
+    logits = [network.logits(task, network.features(problem.experts[t], inputs)) / 2 for t in problem.tasks]
+    for i in range(len(inputs)):
+        if average == "logits":
+            torch.testing.assert_close(got.logits[i], sum(one[i] for one in logits) / len(logits), **TOLERANCE)
+        else:
+            wanted = sum(naive.softmax(one[i].numpy()) for one in logits) / len(logits)
+            np.testing.assert_allclose(got.logits[i].exp(), wanted, atol=1e-4)
+
+
+def test_one_expert_comes_back(toy, network):
+    """G1."""
+    problem, inputs = toy.problem(toy.experts[:1]), some(toy)
+    (task,) = problem.tasks
+    wanted = network.features(problem.experts[task], inputs)
+    for method in (build("dawin", offset=1.0), build("ensemble")):
+        got = said(merge(problem, method, ctx=fresh()), network, inputs, task)
+        torch.testing.assert_close(got.features, wanted, **TOLERANCE)
+
+
+def test_identical_experts_come_back(toy, network):
+    """G2; the weights of DaWin add up to λT."""
+    expert, experts = toy.expert(toy.experts[0]), toy.experts[:3]
+    problem = dataclasses.replace(toy.problem(experts), experts=dict.fromkeys(experts, expert))
+    inputs, task = some(toy), experts[0]
+    wanted = network.features(expert, inputs)
+    for method in (build("dawin", offset=1 / 3), build("ensemble")):
+        got = said(merge(problem, method, ctx=fresh()), network, inputs, task)
+        torch.testing.assert_close(got.features, wanted, **TOLERANCE)
