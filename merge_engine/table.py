@@ -37,7 +37,7 @@ from .run import (
 from .suite import Suite
 from .tuning import Merges, choose_steps
 
-VALIDATION_PICTURES = 64
+VALIDATION_PICTURES = 100
 POST_BASES = ("task_arithmetic", "ties", "tsv_m", "iso_c")
 DEFAULT, CHOSEN, CPU, TRANSDUCTIVE = "default", "validation", "cpu", "cpu, transductive"
 Row = dict[str, Any]

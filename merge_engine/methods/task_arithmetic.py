@@ -35,7 +35,7 @@ class TaskArithmetic(TensorMerge):
 
     scaling: float = hp(
         0.3, "Scaling coefficient of the summed task vector.", low=-10, high=10, soft=(0, 2), step=0.05,
-        symbol="λ", sweep=(0.1, 0.2, 0.3, 0.4, 0.5, 0.7),
+        symbol="λ", sweep=(0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7),
     )
 
     def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
