@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +13,9 @@ from merge_engine.metrics.norms import Norms
 from merge_engine.metrics.sign_conflict import SignConflict
 from merge_engine.metrics.spectrum import Spectrum
 from merge_engine.metrics.subspace import Subspaces
-
-if TYPE_CHECKING:
-    from viz.panels.live_accuracy import LiveAccuracy
+from viz.panels.live_accuracy import LiveAccuracy
+from viz.panels.route_confusion import RouteConfusion
+from viz.panels.route_depth import RouteDepth
 
 EXPERTS = ("digits", "fashion", "animals", "letters", "icons", "emoji", "landcover", "instruments")
 PARTS = {"attention": MATRIX_KINDS[:4], "mlp": MATRIX_KINDS[4:]}
@@ -108,8 +107,6 @@ def norms(experts: Sequence[str] = EXPERTS, *, blocks: int = 12) -> Norms:
 
 def live_accuracy(experts: Sequence[str] = EXPERTS, *, points: int = 16, total: int = 300) -> LiveAccuracy:
     """Return a curve that rises, then falls for some tasks while the entropy goes on falling."""
-    from viz.panels.live_accuracy import LiveAccuracy
-
     random, count = np.random.default_rng(5), len(experts)
     steps = np.linspace(0, total, points).round().astype(int) if points > 1 else np.array([0])
     at = steps[:, None] / total
@@ -121,3 +118,34 @@ def live_accuracy(experts: Sequence[str] = EXPERTS, *, points: int = 16, total: 
                   "Task Arithmetic": start.mean() - 1, "experts": start.mean() + 14}  # fmt: skip
     return LiveAccuracy(tuple(experts), steps, np.clip(accuracy, 0, 100), steps * 0.41, updates, entropy, references,
                         total, pictures=32)  # fmt: skip
+
+
+def route_confusion(experts: Sequence[str] = EXPERTS, unseen: Sequence[str] = ("scripts", "shells")) -> RouteConfusion:
+    """Return routes that are mostly right; related tasks are taken for each other."""
+    random, count = np.random.default_rng(7), len(experts)
+    mixed = random.dirichlet(np.full(count, 0.25), count + len(unseen))
+    mixed[:count] = 0.12 * mixed[:count] + 0.88 * np.eye(count)
+    mixed[count // 2 :: count] = 0.45 * random.dirichlet(np.full(count, 0.4)) + 0.55 * mixed[count // 2 :: count]
+    counts = np.array([random.multinomial(256, row) for row in mixed])
+    return RouteConfusion((*experts, *unseen), tuple(experts), counts)
+
+
+def routes(experts: Sequence[str] = EXPERTS, *, inputs: int = 64, blocks: int = 12) -> dict[str, np.ndarray]:
+    """Return weights (inputs, blocks, experts) by task: undecided near the input, mostly the own expert deeper down."""
+    random, count = np.random.default_rng(9), len(experts)
+    sure = 1 / (1 + np.exp(-(np.arange(blocks) - 3.5) / 1.2))
+    found = {}
+    for i, task in enumerate(experts):
+        wrong = random.random(blocks) < 0.12
+        weights = 0.3 + random.normal(0, 0.09, (inputs, blocks, count)) + random.normal(0, 0.08, (1, blocks, count))
+        weights[:, :, i] += np.where(wrong, -0.3, 0.75) * sure
+        weights[:, wrong, (i + 3) % count] += 0.6
+        found[task] = weights - 0.35 * sure[:, None] * (np.arange(count) != i)
+    return found
+
+
+def route_depth(experts: Sequence[str] = EXPERTS, *, blocks: int = 12) -> RouteDepth:
+    """Return routing by depth as routers in front of the blocks' MLPs learn it; both of its layers take the same."""
+    where = [(b, kind) for b in range(blocks) for kind in ("fc1", "fc2")]
+    twice = {task: np.repeat(weights, 2, axis=1) for task, weights in routes(experts, blocks=blocks).items()}
+    return RouteDepth.of(twice, experts, where, level=0.3, word="start")

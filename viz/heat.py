@@ -191,10 +191,10 @@ def by_depth(values: np.ndarray, blocks: Sequence[int], kinds: Sequence[str], sc
     """Return kind against block, (kinds, blocks): the network read from left (input) to right (output)."""
     columns = [str(b) for b in blocks]
     trace = cells(columns, kinds, values, scale, hover=hover, text=len(blocks) <= 12, gap=1.5, expected=expected)
-    ticks = _ticks(range(len(blocks)), blocks)
+    ticks = block_ticks(range(len(blocks)), blocks)
     return picture(
         [trace], scale, values, rows=len(kinds), row_height=26, top=44,
-        xaxis={**ticks, "title": _top_title("block, from input to output"), "range": [-0.5, len(blocks) - 0.5]},
+        xaxis={**ticks, "title": top_title("block, from input to output"), "range": [-0.5, len(blocks) - 0.5]},
         yaxis={"type": "category", "range": [len(kinds) - 0.5, -0.5]},
         meta={
             "axes": {"x": [[str(b), {"block": b}] for b in blocks], "y": [[k, {"kind": k}] for k in kinds]},
@@ -215,11 +215,11 @@ def experts_by_depth(values: np.ndarray, blocks: Sequence[int], kinds: Sequence[
         places += [[f"block {block}, {kind}", {"block": block, "kind": kind}] for kind in kinds]
         columns += [f"block {block}, {kind}" for kind in kinds] + [f"after {block}"]
     trace = cells(columns[:-1], names, z[:, :-1], scale, hover=hover, gap=0, expected=chance[:, :-1]).update(ygap=2)
-    ticks = _ticks([b * width + (len(kinds) - 1) / 2 for b in range(len(blocks))], blocks)
+    ticks = block_ticks([b * width + (len(kinds) - 1) / 2 for b in range(len(blocks))], blocks)
     title = "block, from input to output"
     return picture(
         [trace], scale, z, rows=len(names), row_height=26, top=44,
-        xaxis={**ticks, "title": _top_title(f"{title} ({', '.join(kinds)} in each)"),
+        xaxis={**ticks, "title": top_title(f"{title} ({', '.join(kinds)} in each)"),
                "range": [-0.5, len(columns) - 1.5]},
         yaxis={"type": "category", "tickvals": list(range(len(names))), "ticktext": theme.shorts(names, 12),
                "range": [len(names) - 0.5, -0.5]},
@@ -230,14 +230,15 @@ def experts_by_depth(values: np.ndarray, blocks: Sequence[int], kinds: Sequence[
     )  # fmt: skip
 
 
-def _ticks(positions: Sequence[float], blocks: Sequence[int]) -> dict[str, Any]:
+def block_ticks(positions: Sequence[float], blocks: Sequence[int]) -> dict[str, Any]:
     """Return an axis on top that names the blocks, at most sixteen of them."""
     step = max(1, -(-len(blocks) // 16))
     return {"type": "category", "side": "top", "tickvals": list(positions)[::step],
             "ticktext": [str(b) for b in blocks[::step]]}  # fmt: skip
 
 
-def _top_title(text: str) -> dict[str, Any]:
+def top_title(text: str) -> dict[str, Any]:
+    """Return the title of an axis on top."""
     return {"text": text, "font": {"size": theme.SMALL, "color": theme.MUTED}, "standoff": 6}
 
 

@@ -12,13 +12,14 @@
       this.marked = address;
       send();
     },
-    /* A place (block, kind) stays until another is chosen; an expert or pair goes when it is chosen again. */
-    select({ block, kind, expert, other }) {
+    /* A place (block, kind) stays until another is chosen; an expert, task or pair goes when it is chosen again. */
+    select({ block, kind, expert, other, task }) {
       const now = this.selected;
       const place = block === undefined && kind === undefined ? { block: now.block, kind: now.kind } : { block, kind };
-      const again = expert === now.expert && other === now.other;
-      const pair = expert === undefined ? { expert: now.expert, other: now.other } : again ? {} : { expert, other };
-      this.selected = { ...place, ...pair };
+      const [kept, pair] = [{ expert: now.expert, other: now.other, task: now.task }, { expert, other, task }];
+      const again = Object.keys(pair).every((key) => pair[key] === kept[key]);
+      const none = expert === undefined && task === undefined;
+      this.selected = { ...place, ...(none ? kept : again ? {} : pair) };
       send();
     },
     place(address) {

@@ -1,0 +1,156 @@
+"""Panels of merges that decide per input: confusion, depth, gallery, one input, map of features."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from viz import examples
+from viz.panel import draw
+from viz.panels import route_confusion, route_depth
+from viz.panels.route_confusion import RouteConfusion
+from viz.panels.route_depth import RouteDepth, distinct
+
+LONG = tuple(f"expert number {i} with a rather long name" for i in range(12))
+
+
+def figures(panel, data, **options):
+    """Return a panel's figures as dictionaries, by view."""
+    return {view: json.loads(f.to_json()) for view, f in draw(panel, data, **options).figures.items()}
+
+
+class TestConfusion:
+    DATA = RouteConfusion(("ising", "a", "b"), ("a", "b"), np.array([[3, 1], [9, 1], [0, 0]]))
+
+    def test_shares_are_of_a_task(self):
+        percent = self.DATA.percent
+        assert percent[:2].tolist() == [[75, 25], [90, 10]]
+        assert np.isnan(percent[2]).all()
+        assert self.DATA.right == 90
+
+    def test_tasks_without_an_expert_come_last_after_a_gap(self):
+        figure = figures(route_confusion, self.DATA)[""]
+        heat = figure["data"][0]
+        assert heat["y"] == ["a", "b", " ", "ising"]
+        assert heat["text"] == [["90 %<br>9", "10 %<br>1"], ["", ""], ["", ""], ["75 %<br>3", "25 %<br>1"]]
+        assert heat["customdata"][0][0] == "<b>a</b> sent to <b>a</b>, right<br>90.0 %, 9 of 10 inputs"
+        assert heat["customdata"][0][1].startswith("<b>a</b> sent to <b>b</b>, wrong")
+        assert "right" not in heat["customdata"][3][0]
+        assert "wrong" not in heat["customdata"][3][0]
+        assert figure["layout"]["meta"]["title"] == "Where inputs are sent, 90.0 % right"
+
+    def test_right_cells_are_outlined(self):
+        shapes = route_confusion.figure(self.DATA).layout.shapes
+        assert [(s.x0, s.y0) for s in shapes if s.type == "rect"] == [(-0.5, -0.5), (0.5, 0.5)]
+
+    def test_a_cell_says_task_and_expert(self):
+        axes = figures(route_confusion, self.DATA)[""]["layout"]["meta"]["axes"]
+        assert axes["x"] == [["a", {"expert": "a"}], ["b", {"expert": "b"}]]
+        assert axes["y"] == [["a", {"task": "a"}], ["b", {"task": "b"}], ["ising", {"task": "ising"}]]
+
+    def test_the_table_has_the_counts(self):
+        columns, rows = route_confusion.rows(self.DATA)
+        assert columns[:3] == ["task", "sent to", "inputs"]
+        assert rows[:2] == [["ising", "a", 3, 75.0, "no"], ["ising", "b", 1, 25.0, "no"]]
+        assert [r[:3] for r in rows[2:]] == [["a", "a", 9], ["a", "b", 1], ["b", "b", 0]]
+
+    def test_from_scores(self):
+        data = RouteConfusion.of({"a": {"a": 2, "b": 1}, "free": None, "new": {"b": 4}}, ("a", "b"))
+        assert data.tasks == ("a", "new")
+        assert data.counts.tolist() == [[2, 1], [0, 4]]
+        assert len(RouteConfusion.of({"free": None}, ("a",))) == 0
+        assert draw(route_confusion, RouteConfusion.of({}, ("a",))).to_json().count(route_confusion.EMPTY) == 1
+
+    @pytest.mark.parametrize("experts", [("only",), LONG])
+    def test_any_number_of_experts(self, experts):
+        data = examples.route_confusion(experts, unseen=("new task", "other"))
+        figure = figures(route_confusion, data)[""]
+        assert "%<br>" in str(figure["data"][0]["text"]) or len(experts) > route_confusion.CELLS
+        assert max(map(len, figure["layout"]["yaxis"]["ticktext"])) <= 12
+
+    def test_only_tasks_without_an_expert(self):
+        data = RouteConfusion(("new",), ("a", "b"), np.array([[1, 3]]))
+        figure = figures(route_confusion, data)[""]
+        assert figure["layout"]["meta"]["title"] == route_confusion.TITLE
+        assert figure["data"][0]["y"] == ["new"]
+
+
+class TestDepth:
+    ROUTES = {  # noqa: RUF012
+        "a": np.array([[[1.0, -0.5], [1.0, -0.5], [0.2, 0.4]], [[0.0, 0.5], [0.0, 0.5], [0.4, 0.6]]]),
+        "b": np.array([[[0.1, 0.9], [0.1, 0.9], [0.0, 1.0]]]),
+    }
+    PLACES = ((0, "fc1"), (0, "fc2"), (1, "fc1"))
+
+    def test_layers_that_are_always_alike_become_one(self):
+        routes = list(self.ROUTES.values())
+        assert distinct(routes, self.PLACES) == ([0, 2], ((0, ""), (1, "")))
+        assert distinct([r[:, :2] for r in routes], self.PLACES[:2]) == ([0], ((None, ""),))
+        assert distinct(routes, ((None, "patch"), (0, "q"), (0, "k"))) == ([1, 2], ((0, "q"), (0, "k")))
+        assert distinct([], ()) == ([], ())
+
+    def test_means_and_largest_by_task(self):
+        data = RouteDepth.of(self.ROUTES, ("a", "b"), self.PLACES)
+        assert data.inputs == (2, 1)
+        assert data.mean[0].tolist() == [[0.5, 0.0], [pytest.approx(0.3), 0.5]]
+        assert data.largest[0].tolist() == [[50, 50], [0, 100]]
+        columns, rows = route_depth.rows(data, task="b")
+        assert columns == ["inputs of", "number", "layer", "a", "b"]
+        assert rows == [["b", 1, "block 0", 0.1, 0.9], ["b", 1, "block 1", 0.0, 1.0]]
+
+    def test_all_tasks_or_one(self):
+        data = RouteDepth.of(self.ROUTES, ("a", "b"), self.PLACES, level=0.3)
+        own = figures(route_depth, data)["mean"]
+        assert own["data"][0]["y"] == ["a", "b"]
+        assert own["layout"]["meta"]["axes"] == {
+            "x": [["block 0", {"block": 0}], ["block 1", {"block": 1}]],
+            "y": [["a", {"task": "a"}], ["b", {"task": "b"}]],
+        }
+        one = figures(route_depth, data, task="a")["largest"]
+        assert one["layout"]["meta"]["axes"]["y"][0] == ["a", {"expert": "a"}]
+        assert one["layout"]["meta"]["title"] == "Routing of 2 inputs of a"
+        assert "start .300" in [a["text"] for a in own["layout"]["annotations"]]
+
+    def test_signed_weights_diverge_from_zero_and_shares_do_not(self):
+        data = RouteDepth.of(self.ROUTES, ("a", "b"), self.PLACES)
+        for view, low in (("mean", -1), ("largest", 0)):
+            heat = route_depth.figure(data, view=view).data[0]
+            assert np.sign(heat.zmin) == low
+        positive = RouteDepth.of({"b": np.abs(self.ROUTES["b"])}, ("a", "b"), self.PLACES, signed=False)
+        assert route_depth.figure(positive).data[0].zmin == 0
+
+    def test_several_layers_in_a_block_stand_side_by_side(self):
+        route = np.random.default_rng(0).random((3, 4, 2))
+        places = tuple((b, k) for b in range(2) for k in ("q", "fc1"))
+        figure = route_depth.figure(RouteDepth.of({"a": route}, ("a", "b"), places), task="a")
+        assert list(figure.data[0].x) == ["block 0, q", "block 0, fc1", "after 0", "block 1, q", "block 1, fc1"]
+        assert np.isnan(figure.data[0].z[:, 2]).all()
+        assert figure.layout.meta["axes"]["x"][2] == ["block 1, q", {"block": 1, "kind": "q"}]
+
+    def test_one_weight_for_all_layers_is_task_against_expert(self):
+        route = np.repeat(np.random.default_rng(0).random((5, 1, 2)), 3, axis=1)
+        data = RouteDepth.of({"a": route, "new": route}, ("a", "b"), self.PLACES, signed=False, level=0.5, word="even")
+        assert data.places == ((None, ""),)
+        for figure in figures(route_depth, data, task="a").values():
+            assert figure["layout"]["meta"]["axes"]["y"] == [["a", {"task": "a"}], ["new", {"task": "new"}]]
+        assert route_depth.rows(data)[1][0][2] == "all layers"
+
+    def test_one_input(self):
+        data = RouteDepth.of({"a": self.ROUTES["a"][:1]}, ("a", "b"), self.PLACES)
+        (figure,) = figures(route_depth, data, task="a").values()
+        assert figure["layout"]["meta"]["title"] == "Routing of one input of a"
+
+    def test_tasks_without_an_expert_and_nothing_at_all(self):
+        data = RouteDepth.of({"new": self.ROUTES["b"]}, ("a", "b"), self.PLACES)
+        (figure,) = figures(route_depth, data).values()
+        assert figure["data"][0]["y"] == ["a", "b"]
+        nothing = RouteDepth.of({"a": self.ROUTES["a"][:0]}, ("a", "b"), self.PLACES)
+        assert route_depth.EMPTY in draw(route_depth, nothing).to_json()
+
+    @pytest.mark.parametrize("experts", [("only",), LONG])
+    def test_any_number_of_experts(self, experts):
+        for figure in figures(route_depth, examples.route_depth(experts), task=experts[0]).values():
+            assert max(map(len, figure["layout"]["yaxis"]["ticktext"])) <= 12
+            assert len(json.dumps(figure)) < 150_000
