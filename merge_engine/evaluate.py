@@ -144,11 +144,11 @@ class Predicted:
 
 
 def predictions(
-    suite: Suite, merged: Merged, task: str, split: str = "score", limit: int | None = None
+    suite: Suite, merged: Merged | Model, task: str, split: str = "score", limit: int | None = None
 ) -> Predicted:
     """Return what a merge says about the inputs of one task, and how it routed them."""
     tally = _Tally(suite, task, split, limit)
-    tally.add(Model(merged, suite), tally.total)
+    tally.add(merged if isinstance(merged, Model) else Model(merged, suite), tally.total)
     return tally.predicted()
 
 

@@ -12,10 +12,11 @@ from torch import Tensor
 from .baselines import Baselines
 from .contract import Context, Problem, Step
 from .errors import DataError, RecipeError
-from .evaluate import BATCH, logits, scoring_order
+from .evaluate import BATCH, Model, logits, predictions, scoring_order
 from .merged import Merged
 from .metrics import MERGED, Measured, Metric, WeightMetric, key_of
 from .suite import Suite
+from .told import told
 from .weights import in_memory
 
 INPUTS = 64
@@ -111,12 +112,31 @@ def _cost(metric: Any, problem: Problem, suite: Suite, merged: Merged | None, li
     return metric.measure(problem, _needed(merged, metric))
 
 
+def _routing(metric: Any, problem: Problem, suite: Suite, merged: Merged | None, limit: int | None) -> Steps:
+    """Score a merge as it routes, and once more told the true task."""
+    made = _needed(merged, metric)
+    ceiling = told(made)
+    routing, best = Model(made, suite), None if ceiling is None else Model(ceiling, suite)
+    picked, right, known = {}, {}, {}
+    for done, expert in enumerate(problem.tasks, 1):
+        said = predictions(suite, routing, suite.task_of[expert], limit=limit)
+        if said.picked is None:
+            raise RecipeError(f"{metric.title} needs a merge that picks an expert for every input; choose another.")
+        picked[expert], right[expert] = said.picked, said.guess == said.label
+        if best is not None:
+            knowing = predictions(suite, best, suite.task_of[expert], limit=limit)
+            known[expert] = float((knowing.guess == knowing.label).mean())
+        yield Step(done, len(problem.tasks), expert)
+    return metric.measure(picked, right, known)
+
+
 TAKERS: dict[str, Callable[..., Steps]] = {
     "accuracy": _accuracy,
     "cka": _cka,
     "cost": _cost,
     "cross_task": _cross_task,
     "representation": _representation,
+    "routing": _routing,
 }
 
 

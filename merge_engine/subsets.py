@@ -59,6 +59,7 @@ class SubsetMerged(RoutedMerged):
 
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
             coefficients = self.select(route(inputs, task))
+            inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
             found = [(rows, merged(chosen)(network, inputs[rows])) for chosen, rows in _sets(coefficients > 0)]
             order = torch.cat([rows for rows, _ in found]).argsort()
             features = torch.cat([part for _, part in found])[order]
