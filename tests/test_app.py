@@ -276,7 +276,9 @@ def test_a_cell_moves_every_panel(visit):
     place = re.search(r"block (\d), (\w+)", page.inner_text("#panel-spectrum h3"))
     assert page.locator("#mp-where select").first.input_value() == place[1]
     assert page.locator("#mp-where select").last.input_value() == place[2]
-    page.wait_for_function("w => document.querySelector('#panel-overlap h3').textContent.includes(w)", arg=place[0])
+    for name in ("overlap", "histogram"):
+        says = f"document.querySelector('#panel-{name} h3').textContent.includes('{place[0]}')"
+        page.wait_for_function(says)
 
 
 @pytest.mark.browser

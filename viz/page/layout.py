@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from viz.panels import accuracy, interference, method_table, overlap, overlap_depth, spectrum
+from viz.panels import accuracy, histogram, interference, method_table, overlap, overlap_depth, spectrum
 
 from .plotly_panel import PlotlyPanel
 from .session import Session
@@ -57,6 +57,7 @@ class Page:
     spectrum: PlotlyPanel
     overlap: PlotlyPanel
     depths: PlotlyPanel
+    histogram: PlotlyPanel
     scatter: PlotlyPanel
     table: Widget
     about: Widget
@@ -125,7 +126,8 @@ def _answer() -> dict[str, Any]:
             with gr.Column(elem_classes="mp-panel", elem_id="mp-interference"):
                 parts["metrics"] = Widget(elem_id="mp-metrics")
                 parts["interference"] = _panel(interference)
-            parts["overlap"] = _panel(overlap)
+            for name, module in (("overlap", overlap), ("histogram", histogram)):
+                parts[name] = _panel(module)
     return parts
 
 

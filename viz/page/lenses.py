@@ -16,16 +16,20 @@ from merge_engine.recipe import Recipe
 from merge_engine.suite import load_suite
 from viz import theme
 from viz.panel import Drawing, draw, empty
-from viz.panels import interference, overlap, overlap_depth, spectrum
+from viz.panels import histogram, interference, overlap, overlap_depth, spectrum
 
 from .measure import FIRST_METRIC, Ask, metrics, uses_merge
 from .session import Session
 from .view import Parts, menu, status
 from .workbench import Workbench
 
-NEAR = ("spectrum", "interference", "overlap")
+NEAR = ("spectrum", "interference", "overlap", "histogram")
+COUNTED = ("sign_conflict", "mask_counts")  # measurements that the histogram can show
 PATIENCE = 0.1  # seconds between two looks whether a merge still runs
-LENSES = {"spectrum": spectrum, "overlap": overlap, "depths": overlap_depth, "interference": interference}
+LENSES = {
+    "spectrum": spectrum, "overlap": overlap, "depths": overlap_depth, "interference": interference,
+    "histogram": histogram,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +90,9 @@ def lens_steps(
 
 def ask(bench: Workbench, focus: Focus, name: str) -> Ask:
     """Return what a panel wants measured at the place in focus; the merged model beside it where it says something."""
-    metric = {"spectrum": "spectrum", "interference": focus.metric}.get(name, "subspace")
+    counted = focus.metric if focus.metric in COUNTED else COUNTED[0]
+    chosen = {"spectrum": "spectrum", "interference": focus.metric, "histogram": counted}
+    metric = chosen.get(name, "subspace")
     kind = None if name == "interference" else focus.kind
     beside = ""
     if focus.recipe and (metric == "spectrum" or uses_merge(metric)):
@@ -159,12 +165,18 @@ def _overlap(focus: Focus, measured: Measured) -> Drawing:
     return draw(overlap, measured, block=focus.block, kind=focus.kind, selected=_place(focus))
 
 
+def _histogram(focus: Focus, measured: Measured) -> Drawing:
+    data = measured if len(focus.experts) > 1 else None
+    return draw(histogram, data, block=focus.block, kind=focus.kind, selected=_place(focus))
+
+
 def _depths(focus: Focus, measured: Measured) -> Drawing:
     return draw(overlap_depth, measured, selected=_place(focus))
 
 
 DRAWN: dict[str, Callable[[Focus, Measured], Drawing]] = {
     "spectrum": _spectrum, "interference": draw_interference, "overlap": _overlap, "depths": _depths,
+    "histogram": _histogram,
 }  # fmt: skip
 
 
