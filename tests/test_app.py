@@ -167,6 +167,8 @@ def test_the_first_sight_has_every_panel(visit):
     page = visit()
     assert page.locator(".main-svg").count() >= 5
     assert page.inner_text(".mp-brand h1") == "MergeScope"
+    assert "–" not in page.inner_text(".mp-headline").split()
+    page.wait_for_function("document.querySelector('.mp-headline').textContent.includes('plain average')")
     assert page.locator(".mp-toggle input:checked").count() == 4
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 

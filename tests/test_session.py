@@ -8,12 +8,14 @@ from html import unescape
 import pytest
 
 from merge_engine.errors import MergeError, RecipeError
+from merge_engine.evaluate import Score
 from merge_engine.hp import HP, declared
 from merge_engine.methods import method_class, registry
 from merge_engine.recipe import Recipe
 from viz.page import cards, controls
 from viz.page import session as state
 from viz.page.headline import Answer, duration, headline, size
+from viz.page.record import Run
 from viz.page.session import Session
 from viz.page.view import menu, status
 
@@ -184,7 +186,24 @@ def test_numbers_read_as_people_write_them():
 def test_the_headline_without_a_merge_says_so():
     html = headline(None, Answer(pretrained=40.0, expert=90.0, tasks=4), None, 1e6)
     assert "not merged yet" in html
-    assert "from 40.0 %" in html
+    assert "40.0 %" in html
+    assert "plain average" not in html
+    assert "plain average" in headline(None, Answer(pretrained=40.0), 55.0, 1e6)
+
+
+@pytest.mark.parametrize("method", ["ties", "average"])
+@pytest.mark.parametrize("plain", [None, 60.0])
+@pytest.mark.parametrize("phase", ["scoring", "done"])
+@pytest.mark.parametrize("known", [{}, {"pretrained": 40.0}, {"pretrained": 40.0, "expert": 90.0, "normalised": 80.0}])
+def test_no_tile_is_empty(method, plain, phase, known):
+    scores = {"blob": Score("blob", 7, 10, 10, 0.0, 0.0)}
+    run = Run(Recipe("toy", KNOWN, method), phase, scores=scores, merge_seconds=float("nan"))
+    found = Answer(average=70.0, half_width=2.0, tasks=1, **known)
+    html = headline(run, found, plain, 1e6)
+    values = re.findall(r"<b>(.*?)</b>", html)
+    assert all(re.search(r"\d", value) for value in values), values
+    assert ("over plain average" in html) == (plain is not None and method != "average")
+    assert "+10.0" in html or plain is None or method == "average"
 
 
 def test_the_status_is_json():

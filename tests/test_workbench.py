@@ -14,7 +14,7 @@ from merge_engine.svd import SvdStore
 from viz.page import acts, lenses, view
 from viz.page import session as state
 from viz.page.measure import Ask, depth, metrics
-from viz.page.record import Run
+from viz.page.record import Run, average_of
 from viz.page.session import Session
 from viz.page.shelf import Shelf, Tickets
 from viz.page.workbench import Workbench, can_rescale, direction_key, paced
@@ -97,6 +97,27 @@ def test_a_finished_run_is_found_by_another_process(bench, recipe):
     stored = Workbench(svd=SvdStore(folder=None)).record.known(recipe)
     assert stored.stored
     assert {t: s.correct for t, s in stored.scores.items()} == {t: s.correct for t, s in done.scores.items()}
+
+
+def test_the_plain_average_is_measured_once_and_in_nobodys_way(bench, recipe):
+    for _ in bench.record.baseline_steps("toy", None, lambda: True):
+        pass
+    runs, average = bench.compare(average_of("toy", recipe.experts)), None
+    for run in runs:
+        assert not bench.busy
+        average = bench.record.average("toy", recipe.experts)
+        assert average is None or run.phase == "done"
+    average = bench.record.average("toy", recipe.experts)
+    assert average.merge_seconds > 0
+    assert finished(bench.compare(average.recipe)) == average
+    parts = view.answer_parts(bench, acts.first_session(("toy",), {})[0], finished(bench.run(recipe)))
+    assert "over plain average" in parts["headline"]
+
+
+def test_a_comparison_that_was_stopped_is_not_used(bench, recipe):
+    asked = iter([True] * 40 + [False] * 9)
+    list(bench.compare(average_of("toy", recipe.experts), lambda: next(asked, False)))
+    assert bench.record.average("toy", recipe.experts) is None
 
 
 def test_a_method_that_knows_the_task_is_scored_on_its_own_tasks_only(bench):

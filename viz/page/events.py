@@ -63,4 +63,4 @@ def _wire_merging(page: Page, on: Listeners, told: list[Any], prepared: list[Any
     page.cancel.click(on.cancel, None, page.some("cancel"), **LIGHT)
     for form in page.some("form", "post_form"):
         scored = form.live(on.rescale, session, streamed, trigger_mode="always_last", **COMPUTE)
-        scored.then(on.settle, told, settled, **ACT)
+        scored.then(on.settle, told, settled, **ACT).then(on.prepare, told, prepared, **COMPUTE)

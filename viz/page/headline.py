@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from .record import Pairs, Run
+from .record import Pairs, Run, average_of
 
 NORMAL = 1.959963984540054
 
@@ -47,13 +47,14 @@ def answer(run: Run | None, own: Sequence[str], baselines: Pairs) -> Answer:
     )
 
 
-def headline(run: Run | None, found: Answer, over_average: float | None, parameters: float) -> str:
-    """Return the row of numbers; `parameters` is the size of one model, `over_average` the gain over averaging."""
-    tiles = [_merged_tile(run, found), *_compared_tiles(found, over_average)]
+def headline(run: Run | None, found: Answer, plain: float | None, parameters: float) -> str:
+    """Return the row of numbers that are known; `plain` is the plain average's accuracy, `parameters` one model's."""
+    tiles = _references(found, plain) if found.average is None else _comparisons(run, found, found.average, plain)
     if run is not None and run.scores:
-        tiles += [_cost_tile(run), _size_tile(run.stored_parameters, parameters)]
+        tiles += [_cost_tile(run)] if math.isfinite(run.merge_seconds) else []
+        tiles += [_size_tile(run.stored_parameters, parameters)] if math.isfinite(run.stored_parameters) else []
     stale = ' data-partial="yes"' if run is not None and run.partial else ""
-    return f'<dl class="mp-headline"{stale}>{"".join(tiles)}</dl>'
+    return f'<dl class="mp-headline"{stale}>{_merged_tile(run, found)}{"".join(tiles)}</dl>'
 
 
 def tile(label: str, value: str, below: str = "", *, kind: str = "", why: str = "") -> str:
@@ -84,29 +85,43 @@ def duration(seconds: float) -> str:
 
 def _merged_tile(run: Run | None, found: Answer) -> str:
     if found.average is None:
-        waiting = "scoring …" if run is not None and run.phase == "scoring" else "not merged yet"
-        return tile("merged model", "–", waiting, kind="mp-main")
+        scoring = run is not None and run.phase in ("merging", "scoring")
+        words = ("scoring …", "") if scoring else ("not merged yet", "press Merge to see how good it is")
+        return tile("merged model", *words, kind="mp-main mp-waiting")
     about = "≈ " if run is not None and run.partial else ""
     below = f"± {found.half_width:.1f} · {found.tasks} task{'s' if found.tasks != 1 else ''}"
     why = f"Average accuracy on {found.pictures} of {found.total} test pictures, with its 95 % interval."
     return tile("merged model", f"{about}{found.average:.1f} %", below, kind="mp-main", why=why)
 
 
-def _compared_tiles(found: Answer, over_average: float | None) -> list[str]:
-    average = found.average
-    before, alone = found.pretrained, found.expert
-    gain = None if average is None or before is None else average - before
-    gap = None if average is None or alone is None else average - alone
-    return [
-        tile("of the experts", _percent(found.normalised), "normalised",
-             why="Mean over tasks of merged accuracy divided by the expert's own."),
-        tile("over pretrained", _points(gain), f"from {_percent(before)}" if before is not None else "",
-             why="Points gained over the model that nobody fine-tuned."),
-        tile("over plain average", _points(over_average), "points",
-             why="Points gained over the average of the same experts' weights; merge 'Weight average' to measure it."),
-        tile("to the experts", _points(gap), f"experts {_percent(alone)}" if alone is not None else "",
-             why="Points lost against using every task's own expert."),
+def _references(found: Answer, plain: float | None) -> list[str]:
+    """What a merge will be compared with."""
+    known = [
+        ("pretrained model", found.pretrained, "before fine-tuning", "The model that all experts started from."),
+        ("plain average", plain, "of the experts", "The average of the experts' weights, the simplest merge."),
+        ("the experts", found.expert, "each on its own task", "One model for every task, nothing merged."),
+    ]
+    return [tile(label, _percent(value), below, why=why) for label, value, below, why in known if value is not None]
+
+
+def _comparisons(run: Run | None, found: Answer, average: float, plain: float | None) -> list[str]:
+    """How a merge stands beside what is known."""
+    tiles = []
+    if found.normalised is not None:
+        why = "Normalised accuracy: mean over tasks of merged accuracy divided by the expert's own."
+        tiles.append(tile("recovered", _percent(found.normalised), "of the experts", why=why))
+    itself = run is not None and run.recipe == average_of(run.recipe.suite, run.recipe.experts)
+    known = [
+        ("over pretrained", found.pretrained, "from", "Points gained over the model that nobody fine-tuned."),
+        ("over plain average", None if itself else plain, "from",
+         "Points gained over the average of the same experts' weights."),
+        ("gap to experts", found.expert, "experts", "Points lost against using every task's own expert."),
     ]  # fmt: skip
+    return tiles + [
+        tile(label, _points(average - value), f"{word} {_percent(value)}", why=why)
+        for label, value, word, why in known
+        if value is not None
+    ]
 
 
 def _cost_tile(run: Run) -> str:
@@ -116,16 +131,16 @@ def _cost_tile(run: Run) -> str:
 
 
 def _size_tile(stored: float, parameters: float) -> str:
-    times = f"{stored / parameters:.2g} × one model" if parameters and math.isfinite(stored) else ""
-    return tile("to store", size(stored), times, why="Parameters to keep, masks counted as one bit an entry.")
+    times = f"{stored / parameters:.2g} × one model" if parameters else ""
+    return tile("parameters", size(stored), times, why="Parameters to keep, masks counted as one bit an entry.")
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f} %"
+def _percent(value: float) -> str:
+    return f"{value:.1f} %"
 
 
-def _points(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.1f}".replace("-", "−")
+def _points(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
 
 
 def _mean(values: list[float]) -> float | None:

@@ -19,8 +19,8 @@ BRAND = (
     "<div><h1>MergeScope</h1><p>See what happens when models are merged.</p></div></div>"
 )
 INTRO = (
-    '<dl class="mp-headline"><div class="mp-tile mp-main"><dt>merged model</dt>'
-    "<dd><b>–</b><small>opening the suite …</small></dd></div></dl>"
+    '<dl class="mp-headline"><div class="mp-tile mp-main mp-waiting"><dt>merged model</dt>'
+    "<dd><b>opening the suite …</b><small>experts, pictures and what is known about them</small></dd></div></dl>"
 )
 
 

@@ -25,7 +25,7 @@ from .headline import answer
 from .layout import Page
 from .measure import depth
 from .plotly_panel import Selection
-from .record import Run
+from .record import Run, average_of
 from .session import Session
 from .shelf import Ticket, Tickets
 from .table import lines, link_of, methods_table, points
@@ -62,15 +62,25 @@ class Listeners:
         yield gr.skip()
         if not session.suite or not load_suite(session.suite).experts:
             return
-        ticket = self.tickets.take("prepare", session.suite)
+        ticket, changed = self.tickets.take("prepare", session.suite), False
         for limit in (FIRST_LOOK, None):
             for step in self.bench.record.baseline_steps(session.suite, limit, ticket.going):
                 words = f"Scoring the models alone: {step.label}"
                 parts = {"preparing": view.status(words, done=step.done, total=step.total, tone="busy")}
+                changed = True
                 if step.done % 6 == 0 or step.done == step.total:
                     parts["news"] = str(next(self.count))
                 yield self.page.fill(parts)
-        yield self.page.fill({"preparing": view.status("")})
+        for run in self._compared(session, ticket):
+            changed = True
+            yield self.page.fill({"preparing": view.comparing(run)})
+        yield self.page.fill({"preparing": view.status("")} | ({"news": str(next(self.count))} if changed else {}))
+
+    def _compared(self, session: Session, ticket: Ticket) -> Iterator[Run]:
+        """Measure the plain average of the chosen experts when everything before it is done."""
+        known = self.bench.record.average(session.suite, session.experts) if session.experts else None
+        if session.experts and known is None and ticket.going():
+            yield from paced(self.bench.compare(average_of(session.suite, session.experts), ticket.going))
 
     def refresh(self, session: Session, shown: str) -> dict[Any, Any]:
         """Draw again what stands beside the answer, now that more is known."""
@@ -244,6 +254,8 @@ class Listeners:
         run = self.bench.record.known(recipe)
         if run is not None and not run.partial:
             return self._shown(session, run) | {"focus": self._focus(session, recipe.digest)}
+        if "live" in words and self.bench.merged(recipe) is not None:
+            self.tickets.want("prepare", "")
         parts = {"focus": self._focus(session, shown)}
         return parts if recipe.digest == shown else parts | {"status": view.stale_status(self.bench, session)}
 

@@ -79,9 +79,10 @@ class Record:
         """Return the run of a recipe that is on a page, by its digest."""
         return self._runs.get(digest)
 
-    def average(self, recipe: Recipe) -> Run | None:
-        """Return what the weight average of the same experts scored, if it is known."""
-        return self.known(Recipe(recipe.suite, recipe.experts, "average"))
+    def average(self, suite: str, experts: Sequence[str]) -> Run | None:
+        """Return what the weight average of the same experts scored on all pictures, if it is known."""
+        known = self.known(average_of(suite, experts))
+        return None if known is None or known.partial else known
 
     def save(self, run: Run, own: Sequence[str]) -> None:
         """Put a finished run among the stored results, where the command line finds it too."""
@@ -127,6 +128,11 @@ class Record:
         if suite not in self._baselines:
             self._baselines[suite] = Baselines(load_suite(suite))
         return self._baselines[suite]
+
+
+def average_of(suite: str, experts: Sequence[str]) -> Recipe:
+    """Return the recipe of the plain average, which every result is compared with."""
+    return Recipe(suite, tuple(experts), "average")
 
 
 def stored_run(recipe: Recipe, found: Result) -> Run:

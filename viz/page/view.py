@@ -130,11 +130,10 @@ def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
     own = list(dict.fromkeys(suite.task_of[e] for e in experts if e in suite.task_of))
     baselines = bench.record.baselines(session.suite)
     found = answer(run, own, baselines)
-    plain = bench.record.average(run.recipe) if run else None
-    reference = answer(plain, own, {}).average if plain else None
-    gain = None if reference is None or found.average is None else found.average - reference
+    plain = bench.record.average(session.suite, experts) if experts else None
+    average = answer(plain, own, {}).average if plain else None
     return {
-        "headline": headline(run, found, gain, model_size(suite)),
+        "headline": headline(run, found, average, model_size(suite)),
         "accuracy": draw(accuracy, accuracy_data(suite, run, own, baselines), colors=task_colors(suite)),
     }
 
@@ -186,6 +185,12 @@ def run_status(run: Run, found_average: float | None) -> str:
         return status(f"Cancelled; {kept}.", tone="stale")
     score = "" if found_average is None else f": {found_average:.1f} % on average, from {pictures} test pictures"
     return status(" ".join((f"{'Stored result' if run.stored else 'Done'}{score}.", *run.notes)))
+
+
+def comparing(run: Run) -> str:
+    """Return the status line while the plain average is measured in the background."""
+    pictures, total = (sum(getattr(s, k) for s in run.scores.values()) for k in ("n", "total"))
+    return status("Scoring the plain average, to compare with", done=pictures, total=max(total, 1), tone="busy")
 
 
 def stale_status(bench: Workbench, session: Session) -> str:

@@ -76,6 +76,17 @@ class Workbench:
         )  # fmt: skip
         return (yield from self._score(begun, merged, going))
 
+    def compare(self, recipe: Recipe, going: Going = lambda: True) -> Runs:
+        """Measure what results are compared with, unless it is known; nobody waits for it, so nothing gives way."""
+        known = self.record.known(recipe)
+        if known is not None and not known.partial:
+            return known
+        merged, last = yield from self._merge(recipe, going)
+        if merged is None:
+            return dataclasses.replace(last, phase="stopped")
+        begun = dataclasses.replace(last, phase="scoring", stored_parameters=merged.stored_parameters)
+        return (yield from self._score(begun, merged, going))
+
     def merged(self, recipe: Recipe) -> Merged | None:
         """Return the merge of a recipe, at its scaling, if it is still kept."""
         kept = self.shelf.get(direction_key(recipe))
