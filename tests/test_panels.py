@@ -20,16 +20,19 @@ from plotly.offline import get_plotlyjs_version
 import viz.panels
 from merge_engine.metrics import metric_class, registry
 from viz import demo, examples, heat, markup, places, theme
-from viz.panel import Drawing, draw, views
+from viz.panel import Drawing, draw, views, write
 from viz.panels import accuracy, histogram, interference, method_table, overlap, overlap_depth, spectrum
 from viz.panels.accuracy import TaskAccuracy
 from viz.panels.interference import Interference
 
 ROOT = Path(__file__).parents[1]
-NAMES = [m.name for m in pkgutil.iter_modules(viz.panels.__path__)]
+EVERY = [m.name for m in pkgutil.iter_modules(viz.panels.__path__)]
+HTML = {name: module for name in EVERY if hasattr(module := importlib.import_module(f"viz.panels.{name}"), "html")}
+NAMES = [name for name in EVERY if name not in HTML]
 PANELS = [importlib.import_module(f"viz.panels.{name}") for name in NAMES]
 LONG = tuple(f"expert number {i} with a rather long name" for i in range(12))
 LIMIT = 150_000
+STANDARD = {"__future__", "collections", "dataclasses", "html", "math", "typing"}
 
 
 def everything(experts=examples.EXPERTS, blocks=12):
@@ -102,7 +105,22 @@ def test_the_house_style_holds(panel):
             assert not trace.get("showscale")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", HTML)
+def test_a_panel_of_html_is_words_and_a_pure_function(name):
+    panel = HTML[name]
+    assert panel.__doc__
+    assert panel.EMPTY.endswith(".")
+    assert len(panel.TITLE) <= 40
+    assert len(panel.ABOUT) <= 260
+    text = write(panel, panel.demo())
+    assert text == write(panel, panel.demo())
+    assert f'data-panel="{name}"' in text
+    assert len(text) < LIMIT
+    assert not re.search(r'style="[^"]*(#[0-9a-fA-F]{3}|rgb)|<script|https?:', text), "colours are CSS variables"
+    assert panel.EMPTY in write(panel, None)
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_a_panel_imports_only_numpy_plotly_and_viz(name):
     tree = ast.parse((ROOT / "viz" / "panels" / f"{name}.py").read_text())
     lazy = {n for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for n in ast.walk(node)}
@@ -113,7 +131,7 @@ def test_a_panel_imports_only_numpy_plotly_and_viz(name):
             modules |= {alias.name.split(".")[0] for alias in node.names}
         elif node not in lazy and isinstance(node, ast.ImportFrom):
             modules.add(node.module.split(".")[0])
-    assert modules <= {"__future__", "collections", "dataclasses", "math", "typing", "numpy", "plotly", "viz"}
+    assert modules <= STANDARD | {"numpy", "plotly", "viz"}
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=NAMES)
@@ -335,8 +353,9 @@ def test_scripts_are_small_and_stay_at_home():
 
 
 def test_the_demonstration_page_holds_its_panels(capsys, monkeypatch):
-    page = demo.page("accuracy", "overlap")
-    assert page.count('class="ms-panel"') == 2
+    page = demo.page("accuracy", "overlap", "route_gallery")
+    assert page.count('class="ms-panel"') == 3
+    assert page.count("ms-plot") == 2
     assert "plotly-cartesian.min.js" in page
     demo.show("accuracy")
     assert capsys.readouterr().out.startswith("file:///")

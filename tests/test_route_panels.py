@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import io
 import json
+import re
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from viz import examples
-from viz.panel import draw
-from viz.panels import route_confusion, route_depth
+from viz.panel import draw, write
+from viz.panels import route_confusion, route_depth, route_gallery, route_input
 from viz.panels.route_confusion import RouteConfusion
 from viz.panels.route_depth import RouteDepth, distinct
+from viz.panels.route_gallery import Gallery, RoutedInput
+from viz.panels.route_input import InputView, RouterView, why
+from viz.pictures import data_uri
 
 LONG = tuple(f"expert number {i} with a rather long name" for i in range(12))
 
@@ -19,6 +28,31 @@ LONG = tuple(f"expert number {i} with a rather long name" for i in range(12))
 def figures(panel, data, **options):
     """Return a panel's figures as dictionaries, by view."""
     return {view: json.loads(f.to_json()) for view, f in draw(panel, data, **options).figures.items()}
+NASTY = '<b onmouseover="x">&</b>'
+
+
+class Tags(HTMLParser):
+    """The elements of some HTML, as (tag, attributes), and whether every one is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found, self.words, self._open = [], [], []
+        self.feed(text)
+        assert not self._open
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in ("img", "input", "br"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def all(self, tag, **wanted):
+        return [a for t, a in self.found if t == tag and all(a.get(k) == v for k, v in wanted.items())]
 
 
 class TestConfusion:
@@ -154,3 +188,117 @@ class TestDepth:
         for figure in figures(route_depth, examples.route_depth(experts), task=experts[0]).values():
             assert max(map(len, figure["layout"]["yaxis"]["ticktext"])) <= 12
             assert len(json.dumps(figure)) < 150_000
+
+
+class TestGallery:
+    PIXELS = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+
+    def data(self, *picks):
+        """Return inputs of task a with class c, from (task, picked, guess)."""
+        inputs = [RoutedInput(t, i, self.PIXELS, "c", p, g) for i, (t, p, g) in enumerate(picks)]
+        return Gallery(("a", "b"), tuple(inputs), "SiM")
+
+    def test_pictures_are_png_data(self):
+        for pixels in (self.PIXELS, self.PIXELS[..., 0]):
+            kind, _, code = data_uri(pixels).partition(",")
+            assert kind == "data:image/png;base64"
+            assert (np.asarray(Image.open(io.BytesIO(base64.b64decode(code)))) == pixels).all()
+
+    def test_right_and_wrong_differ_in_shape_sign_and_words(self):
+        data = self.data(("a", "a", "c"), ("a", "a", "d"), ("a", "b", "c"), ("new", "b", "c"))
+        assert [route_gallery.state(data, i) for i in data.inputs] == ["right", "class", "route", "none"]
+        page = Tags(route_gallery.html(data))
+        thumbs = page.all("label", **{"class": "ms-thumb"})
+        assert [t["data-state"] for t in thumbs] == ["right", "class", "route", "none"]
+        assert thumbs[2]["title"] == "a, c: sent to b, wrong route"
+        assert len({sign for sign, _ in route_gallery.STATES.values()}) == 4
+        assert "2 of 3 sent right" in "".join(page.words)
+
+    def test_choosing_reports_the_input(self):
+        page = Tags(route_gallery.html(self.data(("a", "a", "c"), ("a", "b", "c")), selected="a:1"))
+        inputs = page.all("input", **{"data-emit": "input"})
+        assert [i["value"] for i in inputs] == ["a:0", "a:1"]
+        assert ["checked" in i for i in inputs] == [False, True]
+        assert [i["value"] for i in page.all("input", name="ms-show")] == ["all", "route", "right"]
+
+    def test_colours_are_those_of_the_experts(self):
+        text = route_gallery.html(self.data(("a", "b", "c")), colors={"b": "var(--ms-expert-9)"})
+        assert '<i style="background:var(--ms-expert-9)">' in text
+
+    def test_everything_is_escaped(self):
+        one = RoutedInput(NASTY, 0, NASTY, NASTY, NASTY, NASTY)
+        text = write(route_gallery, Gallery((NASTY,), (one,), NASTY), selected=NASTY)
+        assert not Tags(text).all("b", onmouseover="x")
+        assert NASTY not in text
+
+    def test_texts_stand_in_for_pictures(self):
+        one = RoutedInput("a", 0, "a sentence that is much too long " * 9, "c", "a", "c")
+        page = Tags(route_gallery.html(Gallery(("a",), (one,))))
+        assert not page.all("img")
+        assert max(len(w) for w in page.words if w.startswith("a sentence")) <= 56
+
+    def test_nothing_to_show(self):
+        assert route_gallery.EMPTY in write(route_gallery, self.data())
+
+
+class TestInput:
+    RESIDUAL = RouterView("SiM", "residual", np.array([0.3, 0.2, 0.6]), "b", "x")
+    SOFTMAX = RouterView("Twin", "softmax", np.array([0.4, 0.35, 0.25]), "a", "c")
+    WEIGHTS = RouterView("WEMoE", "weights", np.array([[1.0, 0.5, -1], [0.2, 0.5, 0], [2, 0, 0]]), None, "c")
+
+    def data(self, *routers, task="a"):
+        return InputView(task, 7, np.zeros((2, 2), np.uint8), "c", ("a", "b", "d"), ("c", "x", "y"), routers)
+
+    def test_one_sentence_says_why(self):
+        experts = ("a", "b", "d")
+        assert why(self.RESIDUAL, experts, "b") == (
+            "Its features lie closest to the support set of b: 0.20 against 0.30 for a."
+        )
+        assert why(self.RESIDUAL, experts, "d").endswith("Its own expert, d, comes third with 0.60.")
+        assert why(self.SOFTMAX, experts, "a") == "No expert gets half: a has 0.40, b follows with 0.35."
+        assert why(self.WEIGHTS, experts, "a").startswith(
+            "a has the largest mean weight, 1.07, and leads in 2 of 3 layers."
+        )
+        assert "does not choose a head" in why(self.WEIGHTS, experts, "a")
+        assert why(dataclasses.replace(self.RESIDUAL, values=np.full(3, np.nan)), experts, "a").endswith("not known.")
+
+    def test_residuals_have_a_line_at_the_runner_up(self):
+        text = route_input.html(self.data(self.RESIDUAL))
+        assert text.count('<u style="left:50.0%"') == 3
+        assert re.findall(r"width:([\d.]+)%", text) == ["50.0", "33.3", "100.0"]
+        assert "<u" not in route_input.html(self.data(self.SOFTMAX))
+
+    def test_routers_stand_side_by_side_with_their_predictions(self):
+        page = Tags(route_input.html(self.data(self.RESIDUAL, self.SOFTMAX, self.WEIGHTS)))
+        assert len(page.all("div", **{"class": "ms-router"})) == 4
+        said = "".join(page.words)
+        assert "sent to b, predicts x" in said
+        assert "sent to a, predicts c, right class" in said
+        assert "blended, predicts c, right class" in said
+
+    def test_weights_are_strips_by_layer_around_zero(self):
+        page = Tags(route_input.html(self.data(self.WEIGHTS)))
+        cells = [a for a in page.all("i") if a.get("title", "").startswith("layer")]
+        assert len(cells) == 9
+        assert cells[0] == {"style": "background:var(--ms-div-6)", "data-top": None, "title": "layer 1: 1.00"}
+        assert cells[6]["style"] == "background:var(--ms-div-2)"
+        assert sum("data-top" in c for c in cells) == 3
+
+    def test_a_task_without_an_expert(self):
+        text = route_input.html(self.data(self.RESIDUAL, task="new"))
+        assert "which has no expert" in text
+        assert 'data-state="route"' not in text
+
+    def test_missing_scores_and_one_expert(self):
+        blank = RouterView("R", "residual", np.full(1, np.nan), None, "")
+        strip = RouterView("W", "weights", np.full((2, 1), np.nan), None, "")
+        one = InputView("a", 0, "some text", "c", ("a",), ("c",), (blank, strip))
+        assert "nan" not in Tags(route_input.html(one)).words
+        view = RouterView("R", "residual", np.array([0.5]), "a", "c")
+        assert why(view, ("a",), "a") == "Its features lie closest to the support set of a."
+
+    def test_everything_is_escaped(self):
+        view = RouterView(NASTY, "softmax", np.array([1.0]), NASTY, NASTY)
+        text = route_input.html(InputView(NASTY, 0, NASTY, NASTY, (NASTY,), (NASTY,), (view,)))
+        assert not Tags(text).all("b", onmouseover="x")
+        assert NASTY not in text

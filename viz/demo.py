@@ -10,7 +10,7 @@ import webbrowser
 from pathlib import Path
 
 from . import markup
-from .panel import draw
+from .panel import draw, write
 
 ROOT = Path(__file__).resolve().parent.parent
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -32,6 +32,9 @@ def page(*names: str) -> str:
     panels, props = "", []
     for name in names:
         module = importlib.import_module(f"viz.panels.{name}")
+        if hasattr(module, "html"):
+            panels += write(module, module.demo())
+            continue
         words = {
             "panel": name,
             "title": module.TITLE,

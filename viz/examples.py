@@ -16,6 +16,8 @@ from merge_engine.metrics.subspace import Subspaces
 from viz.panels.live_accuracy import LiveAccuracy
 from viz.panels.route_confusion import RouteConfusion
 from viz.panels.route_depth import RouteDepth
+from viz.panels.route_gallery import Gallery, RoutedInput
+from viz.panels.route_input import InputView, RouterView
 
 EXPERTS = ("digits", "fashion", "animals", "letters", "icons", "emoji", "landcover", "instruments")
 PARTS = {"attention": MATRIX_KINDS[:4], "mlp": MATRIX_KINDS[4:]}
@@ -149,3 +151,46 @@ def route_depth(experts: Sequence[str] = EXPERTS, *, blocks: int = 12) -> RouteD
     where = [(b, kind) for b in range(blocks) for kind in ("fc1", "fc2")]
     twice = {task: np.repeat(weights, 2, axis=1) for task, weights in routes(experts, blocks=blocks).items()}
     return RouteDepth.of(twice, experts, where, level=0.3, word="start")
+
+
+def picture(task: int, number: int) -> np.ndarray:
+    """Return a small made-up picture, uint8 (32, 32, 3): waves whose direction and colour belong to a task."""
+    random = np.random.default_rng([task, number])
+    y, x = np.mgrid[:32, :32] / 31 - 0.5
+    angle, size = task * 0.8 + random.normal(0, 0.15), 12 + 3 * (task % 3)
+    wave = np.sin(size * (x * np.cos(angle) + y * np.sin(angle)) + 6 * random.random())
+    colour = 0.5 + 0.5 * np.cos(task * 1.3 + np.array([0, 2, 4]))
+    light = np.exp(-6 * ((x - random.normal(0, 0.1)) ** 2 + (y - random.normal(0, 0.1)) ** 2))
+    return (255 * np.clip((0.55 + 0.45 * wave * light)[..., None] * colour, 0, 1)).astype(np.uint8)
+
+
+def gallery(experts: Sequence[str] = EXPERTS, *, each: int = 6) -> Gallery:
+    """Return inputs of every task and of an unseen one, most of them sent right."""
+    random, inputs = np.random.default_rng(13), []
+    for number in range(each):
+        for t, task in enumerate((*experts, "scripts")):
+            stays = task in experts and random.random() < 0.8
+            picked = task if stays else experts[int(random.integers(len(experts)))]
+            guess = "class a" if picked == task and random.random() < 0.85 else "class b"
+            inputs.append(RoutedInput(task, 10 * number + t, picture(t, number), "class a", picked, guess))
+    return Gallery(tuple(experts), tuple(inputs), "SiM")
+
+
+def input_view(experts: Sequence[str] = EXPERTS) -> InputView:
+    """Return one input that one of three routers sends wrong."""
+    random, count = np.random.default_rng(17), len(experts)
+    own, other = min(3, count - 1), 0
+    residual = 0.45 + 0.2 * random.random(count)
+    residual[own], residual[other] = 0.36, 0.33
+    logits = random.normal(0, 1, count)
+    logits[own] += 4
+    softmax = np.exp(logits) / np.exp(logits).sum()
+    weights = next(iter(routes(experts, inputs=1).values()))[0]
+    weights = np.roll(weights, own, axis=1)
+    views = (
+        RouterView("SiM", "residual", residual, experts[int(residual.argmin())], "3"),
+        RouterView("Twin-Merging", "softmax", softmax, experts[int(softmax.argmax())], "P"),
+        RouterView("WEMoE", "weights", weights, experts[int(weights.mean(0).argmax())], "R"),
+    )
+    says = ["3", "sandal", "bear", "P", "gear", "smile", "forest", "flute"]
+    return InputView(experts[own], 42, picture(own, 42), "P", tuple(experts), tuple((says * 2)[:count]), views)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from string import Template
 
-STYLES = ("assets/css/tokens.css", "assets/css/panel.css")
+STYLES = ("assets/css/tokens.css", "assets/css/panel.css", "assets/css/routes.css")
 SCRIPTS = (
     "assets/vendor/plotly-cartesian.min.js",
     "assets/js/theme.js",
@@ -35,3 +35,12 @@ def head(prefix: str) -> str:
 def fill(**words: object) -> str:
     """Return the skeleton with its words; needs panel, title, aria and height."""
     return Template(PANEL).substitute({key: escape(str(value)) for key, value in words.items()})
+
+
+def frame(panel: str, title: str, about: str, inner: str) -> str:
+    """Return a panel of HTML around `inner`, which is HTML already; the words are escaped."""
+    said = f'<p class="ms-about">{escape(about)}</p>' if about else ""
+    return (
+        f'<section class="ms-panel" data-panel="{escape(panel, quote=True)}"><div class="ms-head">'
+        f'<h3 role="heading" aria-level="2">{escape(title)}</h3></div>{said}{inner}</section>'
+    )

@@ -8,7 +8,9 @@ A panel is a module of `viz.panels` with
     rows(data, **options)    the same numbers as (columns, rows); takes those options that change them
     demo()                   an example of `data`
 
-`draw(module, data)` puts them together; `python -m viz.panels.<name>` writes and opens its demonstration.
+A panel that is not a figure has `html(data, **options)` in place of `figure` and `rows`, which returns its HTML.
+`draw(module, data)` and `write(module, data)` put them together; `python -m viz.panels.<name>` writes and opens its
+demonstration.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from types import ModuleType
 from typing import Any
 
 import plotly.graph_objects as go
 
-from . import theme
+from . import markup, theme
 
 Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
 
@@ -70,6 +73,14 @@ def draw(
         words = {"panel": name, "title": panel.TITLE, "about": panel.ABOUT, **(figure.layout.meta or {})}
         figures[key] = figure.update_layout(meta={**words, **own, **({"selected": dict(selected)} if selected else {})})
     return Drawing(figures, labels, view if view and view in figures else next(iter(figures)))
+
+
+def write(panel: ModuleType, data: Any, **options: Any) -> str:
+    """Return the HTML of a panel that is not a figure, or its empty state."""
+    if data is None or (hasattr(data, "__len__") and len(data) == 0):
+        name = panel.__name__.rpartition(".")[2]
+        return markup.frame(name, panel.TITLE, "", f'<div class="ms-empty">{escape(panel.EMPTY)}</div>')
+    return str(panel.html(data, **options))
 
 
 def views(panel: ModuleType, data: Any) -> dict[str, str]:

@@ -1,0 +1,187 @@
+"""One input: what every router makes of it, what every expert says, and why it went where it went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Literal
+
+import numpy as np
+
+from viz import markup, theme
+from viz.panels.route_gallery import badge, picture
+
+TITLE = "One input, every router"
+ABOUT = "Every router's scores over the experts. The chosen expert is marked: ✓ it is the input's own, ✗ it is not."
+EMPTY = "No input is chosen. Choose one in the gallery."
+HEADS = {
+    "residual": "residual, the shortest wins",
+    "softmax": "probability, the longest wins",
+    "score": "score, the longest wins",
+    "weights": "weight by layer, from input to output",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class RouterView:
+    """What one router says: `values` (T,) by expert, or weights (L, T) by layer and expert.
+
+    `picked` is the expert it chooses, None where it chooses none, and `guess` the class then predicted.
+    """
+
+    router: str
+    kind: Literal["residual", "softmax", "score", "weights"]
+    values: np.ndarray
+    picked: str | None
+    guess: str
+
+
+@dataclass(frozen=True, eq=False)
+class InputView:
+    """One input, the class each of the experts predicts with its own head (`says`), and the routers' views of it."""
+
+    task: str
+    index: int
+    picture: np.ndarray | str
+    label: str
+    experts: tuple[str, ...]
+    says: tuple[str, ...]
+    routers: tuple[RouterView, ...]
+
+
+def html(data: InputView, *, colors: Mapping[str, str] | None = None) -> str:
+    """Return the enlarged input, the experts' answers, and one card per router."""
+    colors = colors or theme.colors(data.experts)
+    own = "" if data.task in data.experts else ", which has no expert"
+    said = f"{data.label}, from {data.task}{own}"
+    answers = "".join(
+        f"<tr{_own(data, e)}>{_name(e, colors)}<td>{escape(says)}{_tick(data, e, says)}</td></tr>"
+        for e, says in zip(data.experts, data.says, strict=True)
+    )
+    inner = (
+        f'<div class="ms-input"><div class="ms-seen">{picture(data.picture, said, 168)}<p><b>{escape(data.label)}</b>'
+        f'<br>{escape(data.task)}{own}</p></div><div class="ms-router"><h4>Experts<small>class predicted by each'
+        f'</small></h4><table>{answers}</table></div>{"".join(_card(data, r, colors) for r in data.routers)}</div>'
+    )
+    return markup.frame("route_input", f"{TITLE}: {data.task} {data.index}", ABOUT, inner)
+
+
+def why(view: RouterView, experts: Sequence[str], task: str) -> str:
+    """Return one sentence on why a router chose what it chose."""
+    values = view.values.mean(0) if view.values.ndim == 2 else view.values
+    order = np.argsort(values if view.kind == "residual" else -values)
+    if not np.isfinite(values).all() or len(order) == 0:
+        return "Its scores are not known."
+    first, second = int(order[0]), int(order[1]) if len(order) > 1 else None
+    sentence = _reason(view, experts, values, first, second)
+    if view.picked is None:
+        return sentence + " It does not choose a head; the head of the asked task is used."
+    if task not in experts or view.picked == task:
+        return sentence
+    place = int(np.flatnonzero(order == experts.index(task))[0]) + 1
+    return f"{sentence} Its own expert, {task}, comes {_ordinal(place)} with {values[experts.index(task)]:.2f}."
+
+
+def _reason(view: RouterView, experts: Sequence[str], values: np.ndarray, first: int, second: int | None) -> str:
+    name, value = experts[first], values[first]
+    if view.kind == "weights" and view.values.ndim == 2 and len(view.values) > 1:
+        led = int((view.values.argmax(1) == first).sum())
+        return f"{name} has the largest mean weight, {value:.2f}, and leads in {led} of {len(view.values)} layers."
+    follows = "" if second is None else f", {experts[second]} follows with {values[second]:.2f}"
+    if view.kind == "residual":
+        gap = "" if second is None else f": {value:.2f} against {values[second]:.2f} for {experts[second]}"
+        return f"Its features lie closest to the support set of {name}{gap}."
+    unsure = "No expert gets half: " if view.kind == "softmax" and value < 0.5 else ""
+    return f"{unsure}{name} has {value:.2f}{follows}."
+
+
+def _ordinal(place: int) -> str:
+    return {1: "first", 2: "second", 3: "third"}.get(place, f"{place}th")
+
+
+def _card(data: InputView, view: RouterView, colors: Mapping[str, str]) -> str:
+    lines = _strips(data, view, colors) if view.values.ndim == 2 else _bars(data, view, colors)
+    which = "none" if view.picked is None or data.task not in data.experts else (
+        "route" if view.picked != data.task else "right" if view.guess == data.label else "class")  # fmt: skip
+    right = "right class" if which in ("right", "class", "none") and view.guess == data.label else "wrong class"
+    sent = f"sent to {escape(view.picked)}" if view.picked else "blended"
+    return (
+        f'<div class="ms-router"><h4>{escape(view.router)}<small>{HEADS[view.kind]}</small></h4><table>{lines}</table>'
+        f'<p class="ms-verdict">{badge(which)}<span>{sent}, predicts <b>{escape(view.guess)}</b>'
+        f"{'' if which == 'route' else f', {right}'}</span></p>"
+        f'<p class="ms-why">{escape(why(view, data.experts, data.task))}</p></div>'
+    )
+
+
+def _bars(data: InputView, view: RouterView, colors: Mapping[str, str]) -> str:
+    """Return one bar per expert; for residuals with a line at the runner-up, the value to stay below."""
+    reach = float(np.nanmax(np.abs(view.values), initial=0)) or 1.0
+    shares, limit = 100 * np.nan_to_num(np.abs(view.values)) / reach, ""
+    if view.kind == "residual" and np.isfinite(view.values).sum() > 1:
+        runner_up = 100 * float(np.sort(view.values)[1]) / reach
+        limit = f'<u style="left:{runner_up:.1f}%" title="runner-up"></u>'
+    return "".join(
+        f"<tr{_own(data, e)}{_picked(view, e)}>{_name(e, colors)}"
+        f'<td class="ms-bar"><span><i style="width:{share:.1f}%;background:{colors.get(e, theme.MUTED)}"></i>{limit}'
+        f"</span></td><td>{_number(v)}{_mark(data, view, e)}</td></tr>"
+        for e, v, share in zip(data.experts, view.values.tolist(), shares.tolist(), strict=True)
+    )
+
+
+def _strips(data: InputView, view: RouterView, colors: Mapping[str, str]) -> str:
+    """Return one strip of cells per expert, coloured around zero; the largest weight of a layer has a dot."""
+    reach = float(np.nanmax(np.abs(view.values), initial=0)) or 1.0
+    shade = np.nan_to_num(np.clip(4 + np.round(4 * view.values / reach), 0, 8), nan=4).astype(int)
+    top = np.where(np.isfinite(view.values), view.values, -np.inf).argmax(1)
+    mean = view.values.mean(0)
+    lines = []
+    for t, expert in enumerate(data.experts):
+        cells = "".join(
+            f'<i style="background:var(--ms-div-{s})"{" data-top" if top[layer] == t else ""} '
+            f'title="layer {layer + 1}: {_number(v)}"></i>'
+            for layer, (s, v) in enumerate(zip(shade[:, t], view.values[:, t].tolist(), strict=True))
+        )
+        lines.append(f"<tr{_own(data, expert)}{_picked(view, expert)}>{_name(expert, colors)}"
+                     f'<td class="ms-strip"><span>{cells}</span></td>'
+                     f"<td>{_number(mean[t])}{_mark(data, view, expert)}</td></tr>")  # fmt: skip
+    return "".join(lines)
+
+
+def _name(expert: str, colors: Mapping[str, str]) -> str:
+    dot = f'<i style="background:{colors.get(expert, theme.MUTED)}"></i>'
+    return f'<th scope="row" title="{escape(expert, quote=True)}">{dot}{escape(theme.short(expert, 12))}</th>'
+
+
+def _own(data: InputView, expert: str) -> str:
+    return ' class="ms-own"' if expert == data.task else ""
+
+
+def _picked(view: RouterView, expert: str) -> str:
+    return " data-picked" if expert == view.picked else ""
+
+
+def _mark(data: InputView, view: RouterView, expert: str) -> str:
+    if expert != view.picked:
+        return ""
+    return badge("none" if data.task not in data.experts else "right" if expert == data.task else "route")
+
+
+def _tick(data: InputView, expert: str, says: str) -> str:
+    return badge("right" if says == data.label else "route") if expert == data.task else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−") if np.isfinite(value) else "–"
+
+
+def demo() -> InputView:
+    from viz.examples import input_view
+
+    return input_view()
+
+
+if __name__ == "__main__":
+    from viz.demo import show
+
+    show("route_input")
