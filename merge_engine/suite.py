@@ -123,7 +123,8 @@ class Suite:
 
     @cached_property
     def module(self) -> torch.nn.Module:
-        return self.backbone.build(self.config)
+        with torch.inference_mode(False):
+            return self.backbone.build(self.config)
 
     @cached_property
     def pretrained(self) -> SafetensorsWeights:
@@ -220,7 +221,8 @@ class Suite:
 
     @cached_property
     def _heads(self) -> dict[str, Tensor]:
-        return dict(SafetensorsWeights(self.folder / "heads.safetensors"))
+        with torch.inference_mode(False):  # scoring may ask first, adapting differentiates through them later
+            return dict(SafetensorsWeights(self.folder / "heads.safetensors"))
 
     def features(self, weights: Weights, inputs: Tensor, changes: Changes | None = None) -> Tensor:
         """Return features (N, D) of prepared inputs under some weights; `changes` replace the output of layers."""

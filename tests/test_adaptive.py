@@ -16,8 +16,9 @@ from small_net import SHAPES, SmallInputs, forward
 from merge_engine.coefficients import Coefficients, Masks
 from merge_engine.components import Components, unpacked
 from merge_engine.contract import Context, Problem, drive, merge, merge_steps
+from merge_engine.evaluate import Fixed, score
 from merge_engine.methods import build
-from merge_engine.suite import SuiteInputs
+from merge_engine.suite import Suite, SuiteInputs
 from merge_engine.svd import SvdStore
 
 MATRICES = [
@@ -368,6 +369,15 @@ def test_adarank_adapts_on_the_toy_suite(toy):
     assert sum(last) < sum(first)
     states = merged.history.states
     assert any((states[0][k] != states[-1][k]).any() for k in states[0] if k.startswith("masks/"))
+
+
+def test_adapting_after_scoring(toy):
+    """What scoring loads first, without gradients, serves an adaptation too."""
+    again = Suite(toy.folder)
+    score(again, Fixed(again.pretrained_in_memory), again.seen, limit=4)
+    assert merge(
+        again.problem(), build("adarank", steps=1, batch=2, learn="coefficients"), ctx=fresh()
+    ).history
 
 
 def test_a_share_of_the_stream_is_all_that_is_seen(toy):
