@@ -31,6 +31,7 @@ from .suites.splits import named_seed
 from .weights import SafetensorsWeights, Weights, load_weights
 
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "suites"
+DIFFERENTIABLE = torch.inference_mode(False)  # what is kept may be needed by an adaptation after a scoring
 SPLITS = ("train", "validation", "support", "test", "adapt", "score")
 
 
@@ -122,15 +123,16 @@ class Suite:
         return get_backbone(self.backbone_name, **options)
 
     @cached_property
+    @DIFFERENTIABLE
     def module(self) -> torch.nn.Module:
-        with torch.inference_mode(False):
-            return self.backbone.build(self.config)
+        return self.backbone.build(self.config)
 
     @cached_property
     def pretrained(self) -> SafetensorsWeights:
         return SafetensorsWeights(self.folder / "backbone")
 
     @cached_property
+    @DIFFERENTIABLE
     def pretrained_in_memory(self) -> dict[str, Tensor]:
         """The pretrained model in float32."""
         return {name: self.pretrained[name].float() for name in self.pretrained}
@@ -204,6 +206,7 @@ class Suite:
         return _sheet(self.task(task).folder / f"{side}.png", len(self._labels(task)[f"y_{side}"]))
 
     @lru_cache(maxsize=32)  # noqa: B019
+    @DIFFERENTIABLE
     def prepared(self, task: str, split: str) -> Tensor:
         """Return the inputs of a split as the backbone takes them; prepared once and kept."""
         return self.backbone.prepare(self.pictures(task, split))
@@ -220,9 +223,9 @@ class Suite:
         return Head(stored[task], centre, self.logit_scale)
 
     @cached_property
+    @DIFFERENTIABLE
     def _heads(self) -> dict[str, Tensor]:
-        with torch.inference_mode(False):  # scoring may ask first, adapting differentiates through them later
-            return dict(SafetensorsWeights(self.folder / "heads.safetensors"))
+        return dict(SafetensorsWeights(self.folder / "heads.safetensors"))
 
     def features(self, weights: Weights, inputs: Tensor, changes: Changes | None = None) -> Tensor:
         """Return features (N, D) of prepared inputs under some weights; `changes` replace the output of layers."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from merge_engine.errors import RecipeError, SuiteError, WeightsError
+from merge_engine.evaluate import Fixed, score
 from merge_engine.suite import SPLITS, Suite, load_suite, suite_folders
 from merge_engine.weights import compare
 
@@ -129,3 +130,13 @@ def test_pictures_come_back_as_drawn(toy):
     pictures = toy.pictures("stripes", "score")
     assert pictures.dtype == np.uint8
     assert len(np.unique(pictures.reshape(len(pictures), -1), axis=0)) > len(pictures) // 2
+
+
+def test_scoring_first_leaves_adaptation_possible(toy_folder):
+    fresh = Suite(toy_folder)
+    task = fresh.seen[0]
+    score(fresh, Fixed(fresh.pretrained_in_memory), [task], limit=2)
+    weights = {name: value.clone().requires_grad_() for name, value in fresh.pretrained_in_memory.items()}
+    features = fresh.features(weights, fresh.prepared(task, "score")[:2])
+    fresh.head(task)(features).sum().backward()
+    assert any(w.grad is not None and w.grad.any() for w in weights.values())
