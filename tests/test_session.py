@@ -208,3 +208,17 @@ def test_no_tile_is_empty(method, plain, phase, known):
 
 def test_the_status_is_json():
     assert status('"<b>', done=1, total=2) == '{"text": "\\"<b>", "done": 1, "total": 2, "tone": ""}'
+
+
+def test_presets_are_taken_named_and_left():
+    quick = state.choose_method(START, "we_moe")
+    assert state.preset_of(quick, "we_moe") == "cpu"
+    assert state.parameters(quick, "we_moe")["steps"] == method_class("we_moe").presets["cpu"]["steps"]
+    published = state.apply_preset(quick, "we_moe", "published")
+    assert state.preset_of(published, "we_moe") == "published"
+    assert state.parameters(published, "we_moe")["steps"] == 1000
+    own = state.set_parameter(quick, "we_moe", "steps", 7)
+    assert state.preset_of(own, "we_moe") == ""
+    assert state.choose_method(state.choose_method(own, "average"), "we_moe") == own
+    with pytest.raises(RecipeError, match="No preset of"):
+        state.apply_preset(quick, "we_moe", "cpus")

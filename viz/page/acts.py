@@ -17,7 +17,7 @@ from .measure import depth
 from .session import Session
 
 Said = Mapping[str, Any]
-REDRAW = ("suite", "load", "method", "post", "reset")  # acts after which every box is filled anew
+REDRAW = ("suite", "load", "method", "post", "reset", "preset")  # acts after which every box is filled anew
 
 
 def perform(session: Session, said: Said) -> Session:
@@ -91,6 +91,10 @@ def _reset(session: Session, said: Said) -> Session:
     return state.reset_parameters(session, said.get("owner"))
 
 
+def _preset(session: Session, said: Said) -> Session:
+    return state.apply_preset(session, said.get("owner"), said.get("name"))
+
+
 def _look(session: Session, said: Said) -> Session:
     block, kind = said.get("block"), said.get("kind")
     if said.get("act") == "block":
@@ -118,6 +122,7 @@ ACTS: dict[str, Callable[[Session, Said], Session]] = {
     "post": _choose_post,
     "set": _set,
     "reset": _reset,
+    "preset": _preset,
     "block": _look,
     "kind": _look,
     "cell": _look,

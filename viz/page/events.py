@@ -10,13 +10,14 @@ from typing import Any
 
 import gradio as gr
 
-from . import lenses
+from . import lenses, moving
 from .layout import Page
 from .listeners import Listeners
 from .workbench import Workbench
 
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
-ANSWER = ("shown", "focus", "fault", "status", "headline", "accuracy")
+RESULT = ("headline", "accuracy", *moving.PANELS)
+ANSWER = ("shown", "focus", "fault", "status", *RESULT)
 BACKGROUND = ("preparing", "news")
 REST = ("where", "table", "scatter", "about", "tabs")
 BUTTONS = ("merge", "cancel")
@@ -38,7 +39,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     page.suites.act(on.act, told, everything, **ACT).then(on.prepare, told, prepared, **COMPUTE)
     for widget in page.some(*WIDGETS):
         widget.act(on.act, told, everything, **ACT)
-    page.news.turn(on.refresh, told, page.some("experts", "headline", "accuracy"), **ACT)
+    page.news.turn(on.refresh, told, page.some("experts", *RESULT), **ACT)
     page.scatter.select(on.choose, told, everything, **ACT)
     _wire_places(page, on, told)
     _wire_merging(page, on, told, prepared)
@@ -55,7 +56,7 @@ def _wire_places(page: Page, on: Listeners, told: list[Any]) -> None:
 
 def _wire_merging(page: Page, on: Listeners, told: list[Any], prepared: list[Any]) -> None:
     """Merge, cancel, and score again while the scaling slider moves."""
-    streamed, session = page.some("shown", "status", "headline", "accuracy", *BUTTONS), page.some("session")
+    streamed, session = page.some("shown", "status", *RESULT, *BUTTONS), page.some("session")
     settled = page.some("cost", "focus", "status")
     started = page.merge.click(on.start, None, page.some("status", *BUTTONS), **LIGHT)
     merged = started.then(on.merge, session, streamed, **COMPUTE)

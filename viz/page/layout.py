@@ -10,6 +10,7 @@ import gradio as gr
 
 from viz.panels import accuracy, histogram, interference, method_table, overlap, overlap_depth, spectrum
 
+from .moving import PANELS
 from .plotly_panel import PlotlyPanel
 from .session import Session
 from .widget import Link, Signal, Status, Widget
@@ -50,6 +51,8 @@ class Page:
     news: Signal
     headline: Widget
     accuracy: PlotlyPanel
+    curve: PlotlyPanel
+    routes: PlotlyPanel
     where: Widget
     measuring: Status
     metrics: Widget
@@ -120,7 +123,9 @@ def _answer() -> dict[str, Any]:
         parts["measuring"] = Status(elem_id="mp-measuring")
     with gr.Row(elem_classes="mp-panels"):
         with gr.Column(elem_classes="mp-stack"):
-            for name, module in (("accuracy", accuracy), ("spectrum", spectrum), ("depths", overlap_depth)):
+            parts["accuracy"] = _panel(accuracy)
+            parts |= {name: _panel(module, "mp-if-known") for name, module in PANELS.items()}
+            for name, module in (("spectrum", spectrum), ("depths", overlap_depth)):
                 parts[name] = _panel(module)
         with gr.Column(elem_classes="mp-stack"):
             with gr.Column(elem_classes="mp-panel", elem_id="mp-interference"):
@@ -131,5 +136,6 @@ def _answer() -> dict[str, Any]:
     return parts
 
 
-def _panel(module: ModuleType) -> PlotlyPanel:
-    return PlotlyPanel.of(module, height=300, elem_id=f"panel-{module.__name__.rpartition('.')[2].replace('_', '-')}")
+def _panel(module: ModuleType, style: str = "") -> PlotlyPanel:
+    name = module.__name__.rpartition(".")[2].replace("_", "-")
+    return PlotlyPanel.of(module, height=300, elem_id=f"panel-{name}", elem_classes=style)

@@ -212,10 +212,13 @@ class Listeners:
         return self.page.fill({"session": session, "fault": view.complaint(state.fault(session)), **parts})
 
     def _shown(self, session: Session, run: Run) -> dict[str, Any]:
-        """Return the parts of a run; while it merges, the answer before it stays."""
-        if run.phase == "merging" or not (run.scores or run.phase == "scoring"):
+        """Return the parts of a run; while it merges, the answer before it stays, unless its accuracy is watched."""
+        watched = run.phase == "merging" and bool(run.scores)
+        if not watched and (run.phase == "merging" or not (run.scores or run.phase == "scoring")):
             return {"status": view.run_status(run, None)}
         parts = view.answer_parts(self.bench, session, run)
+        if watched:
+            return parts | {"status": view.run_status(run, None)}
         own = [load_suite(session.suite).task_of[e] for e in run.recipe.experts]
         words = view.run_status(run, answer(run, own, {}).average)
         return parts | {"status": words, "shown": run.recipe.digest}

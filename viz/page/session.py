@@ -17,6 +17,7 @@ from merge_engine.methods import method_class
 from merge_engine.recipe import Recipe
 
 FIRST_METHOD = "task_arithmetic"
+QUICK = "cpu"
 PLACE = re.compile(r"(\d{1,3})\.([a-z0-9]{1,8})")
 
 
@@ -119,10 +120,16 @@ def choose_experts(session: Session, names: Any, known: Iterable[str]) -> Sessio
 
 
 def choose_method(session: Session, key: Any) -> Session:
-    """Choose a merge method; raises RecipeError for an unknown key or a post-step."""
+    """Choose a merge method; raises RecipeError for an unknown key or a post-step.
+
+    One whose published course is too long to wait for starts at its preset for a laptop.
+    """
     if issubclass(method_class(str(key)), PostStep):
         raise RecipeError(f"'{key}' is a post-step; choose a merge method and add this one after it.")
-    return dataclasses.replace(session, method=str(key))
+    chosen = dataclasses.replace(session, method=str(key))
+    untouched = str(key) not in dict(session.edits)
+    quick = QUICK in method_class(str(key)).presets
+    return apply_preset(chosen, key, QUICK) if untouched and quick else chosen
 
 
 def choose_post(session: Session, key: Any) -> Session:
@@ -151,6 +158,23 @@ def set_parameter(session: Session, owner: Any, name: Any, value: Any) -> Sessio
 def reset_parameters(session: Session, owner: Any) -> Session:
     """Go back to the published defaults of a method or post-step."""
     return _with_edits(session, str(owner), {})
+
+
+def apply_preset(session: Session, owner: Any, name: Any) -> Session:
+    """Take a preset's hyper-parameters over the published defaults; raises RecipeError for an unknown one."""
+    cls = method_class(str(owner))
+    given = cls(**cls.preset(str(name))).parameters()
+    changed = {n: v for n, v in given.items() if v != declared(cls)[n].default}
+    return _with_edits(session, str(owner), changed)
+
+
+def preset_of(session: Session, owner: str) -> str:
+    """Return the name of the preset that a method's hyper-parameters are at, or nothing."""
+    cls, now = method_class(owner), parameters(session, owner)
+    for name in ("published", *cls.presets):
+        if cls(**cls.preset(name)).parameters() == now:
+            return name
+    return ""
 
 
 def look_at(session: Session, *, block: Any = None, kind: Any = None, depth: int) -> Session:

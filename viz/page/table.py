@@ -8,11 +8,13 @@ from html import escape
 from typing import Any
 
 from merge_engine.errors import MergeError
+from merge_engine.hp import declared
+from merge_engine.methods import method_class
 from merge_engine.publish import table_folder
 from merge_engine.recipe import Recipe
 from merge_engine.results import Result, read_json
 from merge_engine.suite import Suite
-from merge_engine.table import CHOSEN
+from merge_engine.table import CHOSEN, CPU, DEFAULT
 from viz.panels.method_table import MethodPoint
 
 from .controls import shown, words
@@ -38,7 +40,7 @@ def lines(suite: Suite) -> list[Line]:
     pairs: dict[str, dict[str, dict[str, Any]]] = {}
     for row in table.get("rows", []):
         pairs.setdefault(row["name"], {})[row["setting"]] = row
-    found = [_line(pair) for pair in pairs.values() if "default" in pair]
+    found = [_line(pair) for pair in pairs.values() if {DEFAULT, CPU} & set(pair)]
     return sorted(found, key=lambda line: (line.task_known, -(line.best.average or 0)))
 
 
@@ -88,14 +90,19 @@ def link_of(result: Result) -> str:
 
 
 def _line(pair: dict[str, dict[str, Any]]) -> Line:
-    default, best = pair["default"], pair.get(CHOSEN, pair["default"])
-    steps = [(best["parameters"], default["parameters"])]
-    steps += [(b["parameters"], d["parameters"]) for b, d in zip(best["post"], default["post"], strict=False)]
-    changed = [f"{words(n)} {shown(v)}" for b, d in steps for n, v in b.items() if v != d.get(n)]
+    best = next(pair[setting] for setting in (CHOSEN, DEFAULT, CPU) if setting in pair)
+    steps = [(best["method"], best["parameters"]), *((p["method"], p["parameters"]) for p in best["post"])]
+    changed = [f"{words(n)} {shown(v)}" for key, given in steps for n, v in given.items() if v != _published(key, n)]
+    at_default = pair[DEFAULT]["average"] if DEFAULT in pair else None
     return Line(
-        best["name"], best["title"], best["family"], Result.from_dict(best), default["average"],
+        best["name"], best["title"], best["family"], Result.from_dict(best), at_default,
         ", ".join(changed) or "published default", "task id" in best["needs"],
     )  # fmt: skip
+
+
+def _published(key: str, name: str) -> Any:
+    hp = declared(method_class(key)).get(name)
+    return hp.default if hp else None
 
 
 def _row(line: Line, tasks: Sequence[str]) -> str:

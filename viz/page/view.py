@@ -9,6 +9,7 @@ from typing import Any
 
 from merge_engine.contract import MATRIX_KINDS
 from merge_engine.errors import MergeError
+from merge_engine.methods import method_class
 from merge_engine.suite import Suite, load_suite, suite_folders
 from viz import theme
 from viz.panel import draw
@@ -16,11 +17,13 @@ from viz.panels import accuracy
 
 from . import cards, controls, strip
 from .headline import answer, duration, headline, size
+from .moving import moving_parts
 from .record import Pairs, Run, model_size
-from .session import Session, parameters, query, recipe
+from .session import Session, parameters, preset_of, query, recipe
 from .workbench import Workbench, can_rescale
 
 Parts = dict[str, Any]
+PRESET_WORDS = {"published": "as published", "cpu": "for a laptop", "fusionbench": "as FusionBench"}
 
 
 def controls_parts(bench: Workbench, session: Session) -> Parts:
@@ -60,12 +63,25 @@ def live_parts(bench: Workbench, session: Session) -> Parts:
 
 
 def method_form(session: Session, owner: str) -> str:
-    """Return the controls of a method or post-step with a button back to the published defaults."""
+    """Return the controls of a method or post-step, with buttons for its presets or back to the published defaults."""
     edited = bool(dict(session.edits).get(owner))
     body = controls.form(owner, parameters(session, owner), session.experts)
-    reset = f'<button type="button" data-emit="reset" data-owner="{escape(owner)}">published defaults</button>'
     tied = f'data-edited="{str(edited).lower()}" data-drawn="{session.drawn}"'
-    return f'<div class="mp-form" {tied}>{body}<div class="mp-tools">{reset}</div></div>'
+    return f'<div class="mp-form" {tied}>{body}<div class="mp-tools">{_presets(session, owner)}</div></div>'
+
+
+def _presets(session: Session, owner: str) -> str:
+    """Return the buttons of the presets, the present one pressed; one button where there is only the published one."""
+    presets = method_class(owner).presets
+    if not presets:
+        return f'<button type="button" data-emit="reset" data-owner="{escape(owner)}">published defaults</button>'
+    now = preset_of(session, owner)
+    buttons = [
+        f'<button type="button" data-emit="preset" data-owner="{escape(owner)}" data-name="{escape(name)}" '
+        f'aria-pressed="{str(name == now).lower()}">{escape(PRESET_WORDS.get(name, name))}</button>'
+        for name in ("published", *presets)
+    ]
+    return f'<span class="mp-presets" role="group" aria-label="Presets">{"".join(buttons)}</span>'
 
 
 def post_form(session: Session) -> str:
@@ -124,7 +140,7 @@ def stored_before(bench: Workbench, wanted: Any, one: float) -> str:
 
 
 def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
-    """Return the headline and the accuracy panel of a run, or of the baselines alone."""
+    """Return the headline and the panels of a run's accuracy, or of the baselines alone."""
     suite = load_suite(session.suite)
     experts = run.recipe.experts if run else session.experts
     own = list(dict.fromkeys(suite.task_of[e] for e in experts if e in suite.task_of))
@@ -132,9 +148,11 @@ def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
     found = answer(run, own, baselines)
     plain = bench.record.average(session.suite, experts) if experts else None
     average = answer(plain, own, {}).average if plain else None
+    colors = task_colors(suite)
     return {
         "headline": headline(run, found, average, model_size(suite)),
-        "accuracy": draw(accuracy, accuracy_data(suite, run, own, baselines), colors=task_colors(suite)),
+        "accuracy": draw(accuracy, accuracy_data(suite, run, own, baselines), colors=colors),
+        **moving_parts(suite, run, own, baselines, average, colors),
     }
 
 

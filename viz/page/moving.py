@@ -1,0 +1,46 @@
+"""What a merge that adapts or routes shows beside its accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from merge_engine.live import PICTURES
+from merge_engine.suite import Suite
+from viz.panel import Drawing, draw
+from viz.panels import live_accuracy, route_confusion
+
+from .record import Pairs, Run
+
+PANELS = {"curve": live_accuracy, "routes": route_confusion}
+
+
+def moving_parts(
+    suite: Suite, run: Run | None, own: Sequence[str], baselines: Pairs, average: float | None, colors: dict[str, str]
+) -> dict[str, Drawing | None]:
+    """Return the curve of an adaptation and the routes of the inputs; None where there is none, which hides it."""
+    return {"curve": _curve(run, own, baselines, average, colors), "routes": _routes(suite, run)}
+
+
+def _curve(
+    run: Run | None, own: Sequence[str], baselines: Pairs, average: float | None, colors: dict[str, str]
+) -> Drawing | None:
+    if run is None or not run.curve:
+        return None
+    before, alone = zip(*(baselines.get(task, (None, None)) for task in own), strict=True)
+    known = {"pretrained": _mean(before), "experts": _mean(alone), "plain average": average}
+    references = {name: value for name, value in known.items() if value is not None}
+    total = run.step.total if run.phase == "merging" else run.curve[-1].step
+    more = {"references": references, "total": total, "pictures": PICTURES}
+    return draw(live_accuracy, live_accuracy.LiveAccuracy.of(run.curve, own, **more), colors=colors)
+
+
+def _routes(suite: Suite, run: Run | None) -> Drawing | None:
+    routed = {task: score.routed for task, score in run.scores.items()} if run else {}
+    if run is None or not any(routed.values()):
+        return None
+    return draw(route_confusion, route_confusion.RouteConfusion.of(routed, run.recipe.experts))
+
+
+def _mean(found: Sequence) -> float | None:
+    values = [baseline.accuracy() for baseline in found if baseline is not None]
+    return sum(values) / len(values) if values and len(values) == len(found) else None
