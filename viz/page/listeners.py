@@ -65,7 +65,7 @@ class Listeners:
         ticket, changed = self.tickets.take("prepare", session.suite), False
         for limit in (FIRST_LOOK, None):
             for step in self.bench.record.baseline_steps(session.suite, limit, ticket.going):
-                words = f"Scoring the models alone: {step.label}"
+                words = "Scoring the models before merging"
                 parts = {"preparing": view.status(words, done=step.done, total=step.total, tone="busy")}
                 changed = True
                 if step.done % 6 == 0 or step.done == step.total:

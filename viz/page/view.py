@@ -135,8 +135,8 @@ def stored_before(bench: Workbench, wanted: Any, one: float) -> str:
     known = bench.record.known(wanted)
     if known is not None:
         return size(known.stored_parameters)
-    task_known = "task id" in wanted.build()[0].needs
-    return f"up to {size(one * (1 + len(wanted.experts)))}" if task_known else size(one)
+    several = wanted.build()[0].kind == "routed"
+    return f"up to {size(one * (1 + len(wanted.experts)))}" if several else size(one)
 
 
 def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
@@ -208,7 +208,7 @@ def run_status(run: Run, found_average: float | None) -> str:
 def comparing(run: Run) -> str:
     """Return the status line while the plain average is measured in the background."""
     pictures, total = (sum(getattr(s, k) for s in run.scores.values()) for k in ("n", "total"))
-    return status("Scoring the plain average, to compare with", done=pictures, total=max(total, 1), tone="busy")
+    return status("Scoring the plain average, for comparison", done=pictures, total=max(total, 1), tone="busy")
 
 
 def stale_status(bench: Workbench, session: Session) -> str:

@@ -23,6 +23,7 @@ from merge_engine.suite import load_suite
 from merge_engine.svd import SvdStore
 
 from .measure import Measures
+from .memory import give_back
 from .record import Record, Run
 from .shelf import Shelf
 
@@ -55,6 +56,7 @@ class Workbench:
             return (yield from self._run(recipe, going))
         finally:
             self._active -= 1
+            give_back()
 
     def _run(self, recipe: Recipe, going: Going) -> Runs:
         started, curve = time.perf_counter(), ()
