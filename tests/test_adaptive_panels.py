@@ -11,8 +11,10 @@ import pytest
 from merge_engine.live import Point
 from viz import examples, theme
 from viz.panel import draw
-from viz.panels import live_accuracy
+from viz.panels import coefficient_map, live_accuracy, mask_map
+from viz.panels.coefficient_map import CoefficientMap
 from viz.panels.live_accuracy import LiveAccuracy
+from viz.panels.mask_map import MaskMap
 
 LONG = tuple(f"expert number {i} with a rather long name" for i in range(12))
 
@@ -25,14 +27,6 @@ def figures(panel, data, **options):
 def table(panel, data, **options):
     return panel.rows(data, **options)[1]
 
-
-def numbers(figure):
-    """Return all arrays of numbers that a figure draws."""
-    for trace in figure.data:
-        for key in ("x", "y", "z"):
-            values = trace[key]
-            if values is not None and len(values) and not isinstance(np.ravel(values)[0], str):
-                yield np.asarray(values, float)
 
 
 class TestLiveAccuracy:
@@ -105,3 +99,105 @@ class TestLiveAccuracy:
         blank = dataclasses.replace(data, accuracy=np.full_like(data.accuracy, np.nan), seconds=None)
         assert len(figures(live_accuracy, blank)) == 2
         assert table(live_accuracy, blank)[0][1:3] == [pytest.approx(np.nan, nan_ok=True)] * 2
+
+
+class TestMasks:
+    START = np.array([[1, 1, 0, 0], [1, 1, 0, 0]], bool)
+    NOW = np.array([[1, 0, 0, 1], [1, 1, 0, 0]], bool)
+    DATA = MaskMap(("a", "b"), ((0, "q"), (1, "fc1")), (START, NOW), (START, START), 0.5, 7)
+
+    def test_a_component_is_on_off_or_switched(self):
+        figure = figures(mask_map, self.DATA, block=1, kind="fc1")["mask"]
+        heat = figure["data"][0]
+        assert heat["customdata"][0] == ["on", "switched off", "off", "switched on"]
+        assert mask_map.figure(self.DATA, block=1).data[0].z.tolist() == [[1, 2, 0, 3], [1, 1, 0, 0]]
+        assert figure["layout"]["meta"]["title"] == "Masks over components, block 1, fc1, step 7"
+        assert heat["x"] == ["1", "2", "3", "4"]
+
+    def test_the_cut_of_a_fixed_rank_is_drawn(self):
+        figure = mask_map.figure(self.DATA)
+        assert [(s.x0, s.x1) for s in figure.layout.shapes] == [(1.5, 1.5)]
+        assert "top-k keeps 2" in [a.text for a in figure.layout.annotations]
+        assert not mask_map.figure(dataclasses.replace(self.DATA, top_k=1.0)).layout.shapes
+        assert figure.data[2].y.tolist() == [100, 100, 0, 0]
+        assert mask_map.figure(self.DATA, block=1).data[2].y.tolist() == [100, 50, 0, 50]
+
+    def test_the_table_counts_the_masks(self):
+        columns, rows = mask_map.rows(self.DATA, block=1)
+        assert rows == [["a", 4, 2, 50, 1, 1, 1, 4], ["b", 4, 2, 50, 0, 0, 0, 2]]
+        assert len(columns) == 8
+        assert mask_map.rows(self.DATA, view="kept")[1] == [["0", "q", 50, 50], ["1", "fc1", 50, 50]]
+        assert mask_map.rows(self.DATA, view="moved")[1][1] == ["1", "fc1", 50, 0]
+
+    def test_all_matrices_and_where_they_are(self):
+        layout = figures(mask_map, self.DATA)["moved"]["layout"]
+        assert layout["meta"]["axes"]["x"][1] == ["1", {"block": 1}]
+        assert layout["meta"]["axes"]["y"][1] == ["fc1", {"kind": "fc1"}]
+        cells = mask_map.figure(self.DATA, view="moved").data[0].z
+        assert np.nan_to_num(cells, nan=-1).tolist() == [[0, -1], [-1, 25]]
+
+    def test_the_nearest_matrix_is_shown(self):
+        assert [self.DATA.index(*at) for at in ((1, "fc1"), (1, "q"), (9, "fc1"), (None, None))] == [1, 1, 1, 0]
+
+    def test_bits_are_unpacked(self):
+        state = {"coefficients": np.ones(2), "masks/n": np.packbits(self.NOW, axis=1)}
+        start = {"masks/n": np.packbits(self.START, axis=1)}
+        data = MaskMap.of(state, start, ("a", "b"), {"n": 4}, {"n": (3, "v")}, top_k=0.5)
+        assert (data.masks[0] == self.NOW).all()
+        assert (data.start[0] == self.START).all()
+        assert data.places == ((3, "v"),)
+        assert mask_map.EMPTY in draw(mask_map, MaskMap.of({}, {}, (), {}, {}, top_k=1)).to_json()
+
+    @pytest.mark.parametrize(("experts", "rank", "top_k"), [(("only",), 1, 1.0), (LONG, 768, 0.16), (("a",), 3, 0.0)])
+    def test_any_size(self, experts, rank, top_k):
+        data = examples.masks(experts, blocks=2, rank=rank, top_k=max(top_k, 1e-6))
+        for figure in figures(mask_map, dataclasses.replace(data, top_k=top_k)).values():
+            assert len(json.dumps(figure)) < 200_000
+            ticks = figure["layout"]["xaxis"]["tickvals"]
+            assert sorted(set(ticks)) == ticks
+
+
+class TestCoefficients:
+    PLACES = ((None, "embed"), (0, "q"), (0, "fc1"), (1, "q"))
+    DATA = CoefficientMap(("a", "b"), PLACES, np.array([[1.0, 0.2, 0.4, 0.5], [0.0, 0.3, -0.5, 0.1]]),
+                          np.full((2, 4), 0.3), 9)  # fmt: skip
+
+    def test_a_block_is_the_mean_of_its_tensors(self):
+        columns, rows = coefficient_map.rows(self.DATA)
+        assert columns == ["where", "a", "b"]
+        assert [row[0] for row in rows] == ["0", "1", "outside blocks"]
+        assert rows[0][1:] == [pytest.approx(0.3), pytest.approx(-0.1)]
+        assert coefficient_map.rows(self.DATA, view="change")[1][2][1:] == [pytest.approx(0.7), pytest.approx(-0.3)]
+
+    def test_matrices_stand_side_by_side(self):
+        figure = coefficient_map.figure(self.DATA, view="matrix")
+        names = ["block 0, q", "block 0, fc1", "after 0", "block 1, q", "after 1", "outside blocks"]
+        assert list(figure.data[0].x) == names
+        assert figure.layout.meta["axes"]["x"][1] == ["block 0, fc1", {"block": 0, "kind": "fc1"}]
+        assert [row[0] for row in coefficient_map.rows(self.DATA, view="matrix")[1]] == [
+            n for n in names if not n.startswith("after")
+        ]
+
+    def test_colours_diverge_from_the_start(self):
+        heat = coefficient_map.figure(self.DATA).data[0]
+        assert heat.zmin + heat.zmax == pytest.approx(0.6)
+        assert "start .300" in [a.text for a in coefficient_map.figure(self.DATA).layout.annotations]
+        change = coefficient_map.figure(self.DATA, view="change").data[0]
+        assert change.zmin == -change.zmax
+
+    def test_one_coefficient_for_all_tensors(self):
+        data = CoefficientMap(("a", "b"), (), np.array([[0.2], [0.4]]), np.full((2, 1), 0.3))
+        for figure in figures(coefficient_map, data).values():
+            assert figure["data"][0]["x"] == ["all tensors"]
+        assert coefficient_map.rows(data)[1] == [["all tensors", 0.2, 0.4]]
+
+    def test_missing_numbers_leave_blanks(self):
+        blank = dataclasses.replace(self.DATA, values=np.full((2, 4), np.nan), start=np.full((2, 4), np.nan))
+        assert len(figures(coefficient_map, blank)) == 3
+        assert coefficient_map.EMPTY in draw(coefficient_map, CoefficientMap((), (), *[np.zeros((0, 0))] * 2)).to_json()
+
+    @pytest.mark.parametrize("experts", [("only",), LONG])
+    def test_any_number_of_experts(self, experts):
+        for figure in figures(coefficient_map, examples.coefficients(experts)).values():
+            assert max(map(len, figure["layout"]["yaxis"]["ticktext"])) <= 12
+            assert len(json.dumps(figure)) < 150_000

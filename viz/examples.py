@@ -13,7 +13,9 @@ from merge_engine.metrics.norms import Norms
 from merge_engine.metrics.sign_conflict import SignConflict
 from merge_engine.metrics.spectrum import Spectrum
 from merge_engine.metrics.subspace import Subspaces
+from viz.panels.coefficient_map import CoefficientMap
 from viz.panels.live_accuracy import LiveAccuracy
+from viz.panels.mask_map import MaskMap
 from viz.panels.route_confusion import RouteConfusion
 from viz.panels.route_depth import RouteDepth
 from viz.panels.route_gallery import Gallery, RoutedInput
@@ -194,3 +196,27 @@ def input_view(experts: Sequence[str] = EXPERTS) -> InputView:
     )
     says = ["3", "sandal", "bear", "P", "gear", "smile", "forest", "flute"]
     return InputView(experts[own], 42, picture(own, 42), "P", tuple(experts), tuple((says * 2)[:count]), views)
+
+
+def masks(experts: Sequence[str] = EXPERTS, *, blocks: int = 12, rank: int = 384, top_k: float = 0.16) -> MaskMap:
+    """Return masks that began with the strongest components and moved: weak ones came in, some strong ones left."""
+    random, place = np.random.default_rng(19), np.arange(rank) / rank
+    where = tuple((b, k) for b in range(blocks) for k in MATRIX_KINDS)
+    first = np.broadcast_to(np.arange(rank) < round(top_k * rank), (len(experts), rank))
+    now = []
+    for block, _ in where:
+        eager = (0.3 + 0.7 * block / blocks) * (0.6 + 0.8 * random.random((len(experts), 1)))
+        leave, come = 0.35 * eager * place / top_k, 0.5 * eager * np.exp(-(place - top_k) / 0.12)
+        now.append(np.where(random.random(first.shape) < np.where(first, leave, come), ~first, first))
+    return MaskMap(tuple(experts), where, tuple(now), (first,) * len(where), top_k, 300)
+
+
+def coefficients(experts: Sequence[str] = EXPERTS, *, blocks: int = 12, prior: float = 0.3) -> CoefficientMap:
+    """Return coefficients by tensor that drifted from where they began, most of them in late blocks."""
+    random = np.random.default_rng(23)
+    where = [(b, k) for b in range(blocks) for k in (*MATRIX_KINDS, "bias", "norm")]
+    places = ((None, "embedding"), *where, (None, "norm"))
+    start = np.full((len(experts), len(places)), prior)
+    depth = np.array([0.3 if b is None else 0.2 + b / blocks for b, _ in places])
+    drift = random.normal(0.05, 0.12, (len(experts), 1)) + random.normal(0, 0.06, start.shape)
+    return CoefficientMap(tuple(experts), places, start + drift * depth, start, 300)

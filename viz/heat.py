@@ -114,7 +114,8 @@ def cells(x: Sequence[Any], y: Sequence[Any], z: np.ndarray, scale: Scale, *, ho
 def strip(scale: Scale, values: np.ndarray, plot_height: float) -> tuple[list[Any], dict[str, Any]]:
     """Return traces and layout of the colour strip: the scale, a tick for every value, and a line at chance."""
     ramp = np.linspace(scale.low, scale.high, 97, dtype=np.float32)
-    known = np.unique(np.round(values[np.isfinite(values)], 4))[:400]
+    known = np.unique(np.round(values[np.isfinite(values)], 4))
+    known = known[:: -(-len(known) // 400) or 1]
     bar = go.Heatmap(
         x=ramp, y=[0], z=ramp[None], zmin=scale.low, zmax=scale.high, colorscale=scale.colors, showscale=False,
         hoverinfo="skip", xaxis="x2", yaxis="y2", meta={"scale": True},

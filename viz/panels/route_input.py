@@ -16,10 +16,10 @@ TITLE = "One input, every router"
 ABOUT = "Every router's scores over the experts. The chosen expert is marked: ✓ it is the input's own, ✗ it is not."
 EMPTY = "No input is chosen. Choose one in the gallery."
 HEADS = {
-    "residual": "residual, the shortest wins",
+    "residual": "residual, the shortest wins; ┆ runner-up",
     "softmax": "probability, the longest wins",
     "score": "score, the longest wins",
-    "weights": "weight by layer, from input to output",
+    "weights": "weight by layer, input to output; mean",
 }
 
 

@@ -1,0 +1,126 @@
+"""The merging coefficient of every expert, by block or matrix by matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from viz import heat, theme
+
+TITLE = "Merging coefficients"
+ABOUT = (
+    "How much of every expert is added, by depth of the network; the orange line is where adaptation started. Below "
+    "zero, an expert is subtracted. Click a cell to look at that block in every panel."
+)
+EMPTY = "No coefficients yet. Merge with AdaMerging or AdaRank to see what is learned."
+VIEWS = {"block": "Mean of a block", "matrix": "Every matrix", "change": "Change of a block since the start"}
+OUTSIDE, ALL = "outside blocks", "all tensors"
+
+Place = tuple[int | None, str]
+
+
+@dataclass(frozen=True, eq=False)
+class CoefficientMap:
+    """Coefficients λ (T, N) by expert and tensor after `step` updates, and at the start; N is 1 where all share one.
+
+    `places` (N,) are block and kind of the tensors.
+    """
+
+    experts: tuple[str, ...]
+    places: tuple[Place, ...]
+    values: np.ndarray
+    start: np.ndarray
+    step: int = 0
+
+    def __len__(self) -> int:
+        return self.values.size
+
+    @property
+    def prior(self) -> float:
+        """The coefficient that adaptation started from, on average."""
+        return float(np.nanmean(self.start)) if np.isfinite(self.start).any() else float("nan")
+
+
+def figure(data: CoefficientMap, *, view: str = "block") -> go.Figure:
+    """Return expert against depth."""
+    names, addresses, cells = _columns(data, view)
+    prior = 0.0 if view == "change" else data.prior
+    title = "change of the coefficient λ" if view == "change" else "coefficient λ"
+    level = () if view == "change" or not np.isfinite(prior) else ((prior, ""),)
+    scale = heat.Scale.of(cells, title, chance=level, centre=prior if np.isfinite(prior) else None, word="start")
+    wide = view == "matrix" and data.values.shape[1] > 1
+    hover = f"<b>%{{y}}</b>, %{{x}}<br>{title} %{{z:.3f}}"
+    trace = heat.cells(names, data.experts, cells, scale, hover=hover, text=not wide and len(names) <= 14, gap=1.5)
+    shown = _ticks(names, addresses, wide)
+    result = heat.picture(
+        [trace], scale, cells, rows=len(data.experts), row_height=26, top=44,
+        xaxis={"type": "category", "side": "top", "tickvals": [at for at, _ in shown], "tickangle": 0,
+               "ticktext": [text for _, text in shown], "range": [-0.5, len(names) - 0.5],
+               "title": heat.top_title("block, from input to output" if len(names) > 1 else "")},
+        yaxis={"type": "category", "range": [len(data.experts) - 0.5, -0.5],
+               "tickvals": list(range(len(data.experts))), "ticktext": theme.shorts(data.experts, 12)},
+        meta={
+            "title": f"{TITLE}, step {data.step:,}",
+            "axes": {"x": [[n, a] for n, a in zip(names, addresses, strict=True) if a],
+                     "y": [[e, {"expert": e}] for e in data.experts]},
+            "narrow": {"data.0.texttemplate": "" if len(names) > 4 else "%{text}",
+                       "layout.yaxis.ticktext": theme.shorts(data.experts, 9)},
+        },
+    )  # fmt: skip
+    if wide:
+        result.data[0].update(xgap=0, ygap=2)
+    return result
+
+
+def rows(data: CoefficientMap, *, view: str = "block") -> tuple[list[str], list[list]]:
+    """Return one line per column of the figure."""
+    names, _, cells = _columns(data, view)
+    lines = zip(names, cells.T, strict=True)
+    return ["where", *data.experts], [[name, *line] for name, line in lines if not name.startswith("after ")]
+
+
+def _columns(data: CoefficientMap, view: str) -> tuple[list[str], list[dict], np.ndarray]:
+    """Return names, addresses and cells (T, columns): blocks, or their matrices with a gap after every block."""
+    values = data.values - data.start if view == "change" else data.values
+    if data.values.shape[1] == 1:
+        return [ALL], [{}], values
+    blocks = sorted({b for b, _ in data.places if b is not None})
+    inside = {b: [i for i, (block, _) in enumerate(data.places) if block == b] for b in blocks}
+    columns: list[tuple[str, dict, Sequence[int]]] = []
+    for b, tensors in inside.items():
+        if view != "matrix":
+            columns.append((str(b), {"block": b}, tensors))
+            continue
+        kinds = {data.places[i][1]: [j for j in tensors if data.places[j][1] == data.places[i][1]] for i in tensors}
+        columns += [(f"block {b}, {k}", {"block": b, "kind": k}, at) for k, at in kinds.items()]
+        columns.append((f"after {b}", {}, ()))
+    outside = [i for i, (block, _) in enumerate(data.places) if block is None]
+    if outside:
+        columns.append((OUTSIDE, {}, outside))
+    blank = np.full(len(values), np.nan)
+    cells = np.stack([values[:, list(at)].mean(1) if len(at) else blank for _, _, at in columns], 1)
+    return [name for name, _, _ in columns], [address for _, address, _ in columns], cells
+
+
+def _ticks(names: Sequence[str], addresses: Sequence[dict], wide: bool) -> list[tuple[float, str]]:
+    """Return positions and words of the ticks: block numbers, at most sixteen, and what is outside blocks."""
+    blocks = list(dict.fromkeys(a["block"] for a in addresses if a))
+    step = max(1, -(-len(blocks) // 16))
+    at = {b: float(np.mean([i for i, a in enumerate(addresses) if a.get("block") == b])) for b in blocks[::step]}
+    last = [(float(len(names) - 1), "rest")] if names[-1] == OUTSIDE and not wide else []
+    return [(0.0, ALL)] if names == [ALL] else [*((place, str(b)) for b, place in at.items()), *last]
+
+
+def demo() -> CoefficientMap:
+    from viz.examples import coefficients
+
+    return coefficients()
+
+
+if __name__ == "__main__":
+    from viz.demo import show
+
+    show("coefficient_map")

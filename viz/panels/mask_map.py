@@ -1,0 +1,225 @@
+"""Which singular components of every expert a method has switched on, against keeping the strongest ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from viz import heat, theme
+
+TITLE = "Masks over components"
+ABOUT = (
+    "Each row is an expert, each column one of its singular components, strongest first. The dashed line is where a "
+    "fixed rank would cut; below, the share of experts that keep a component."
+)
+EMPTY = "No masks yet. Merge with AdaRank to see which components of every expert it keeps."
+VIEWS = {"mask": "One matrix", "kept": "Kept, all matrices", "moved": "Changed, all matrices"}
+WORDS = {
+    "kept": "The share of components that are on, mean over experts. Click a cell to see the masks of that matrix.",
+    "moved": "The share of components switched on or off since the start, mean over experts. Click a cell to see them.",
+}
+TITLES = {"kept": "Components kept", "moved": "Components switched since the start"}
+STATES = ("off", "on", "switched off", "switched on")
+COLORS = (theme.GRID, "var(--ms-seq-5)", theme.INK, "var(--ms-mark)")
+ROW, STRIP, GAP = 22, 84, 34  # pixels
+WINDOWS = 96
+
+Place = tuple[int | None, str]
+
+
+@dataclass(frozen=True, eq=False)
+class MaskMap:
+    """Masks by matrix, each boolean (T, r), after `step` updates and at the start; `places` are block and kind.
+
+    `top_k` is the share of components that a fixed rank would keep.
+    """
+
+    experts: tuple[str, ...]
+    places: tuple[Place, ...]
+    masks: tuple[np.ndarray, ...]
+    start: tuple[np.ndarray, ...]
+    top_k: float
+    step: int = 0
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    @classmethod
+    def of(cls, state: Mapping[str, np.ndarray], start: Mapping[str, np.ndarray], experts: Sequence[str],
+           ranks: Mapping[str, int], places: Mapping[str, Place], *, top_k: float, step: int = 0,
+           ) -> MaskMap:  # fmt: skip
+        """Return the masks of a kept state of `merge_engine.history.History`: bits (T, ⌈r/8⌉) by `masks/<tensor>`."""
+        names = [key.removeprefix("masks/") for key in state if key.startswith("masks/")]
+        unpack = lambda s, n: np.unpackbits(s[f"masks/{n}"], axis=1, count=ranks[n]).astype(bool)  # noqa: E731
+        masks, before = (tuple(unpack(s, n) for n in names) for s in (state, start))
+        return cls(tuple(experts), tuple(places[n] for n in names), masks, before, top_k, step)
+
+    def index(self, block: int | None = None, kind: str | None = None) -> int:
+        """Return the position of a matrix; the first one of the block, or of the kind, where there is none."""
+        ranked = [(place == (block, kind), place[0] == block, place[1] == kind) for place in self.places]
+        return max(range(len(ranked)), key=lambda i: ranked[i])
+
+
+def figure(data: MaskMap, *, view: str = "mask", block: int | None = None, kind: str | None = None,
+           colors: Mapping[str, str] | None = None) -> go.Figure:  # fmt: skip
+    """Return the masks of one matrix over a strip of how many experts keep what, or a heat map of all matrices."""
+    if view != "mask":
+        return _overview(data, view)
+    i = data.index(block, kind)
+    now, before = data.masks[i], data.start[i]
+    states = 2 * (now != before) + now
+    rank = now.shape[1]
+    names = [str(c) for c in range(1, rank + 1)]
+    height = ROW * len(now) + GAP + STRIP
+    result = theme.figure(height=height + 92, margin={"t": 44, "r": 74, "b": 48})
+    result.add_traces([_cells(data.experts, names, states), *_kept(now, names, cut := round(data.top_k * rank))])
+    ticks = _ticks(cut, rank)
+    result.update_layout(
+        xaxis=theme.axis("singular component, strongest first", type="category", anchor="y2", showgrid=False,
+                         range=[-0.5, rank - 0.5], fixedrange=True, tickangle=0, tickvals=ticks,
+                         ticktext=[names[at] for at in ticks]),
+        yaxis=theme.axis(type="category", domain=[(STRIP + GAP) / height, 1], range=[len(now) - 0.5, -0.5],
+                         showgrid=False, fixedrange=True, automargin=True, tickvals=list(range(len(now))),
+                         ticktext=theme.shorts(data.experts, 12)),
+        yaxis2=theme.axis("experts, %", domain=[0, STRIP / height], anchor="x", range=[-4, 108], fixedrange=True,
+                          tickvals=[0, 50, 100], automargin=True),
+        shapes=[_cut_line(cut)] if cut < rank else [],
+        annotations=[*_legend(), *_shares(data, now, colors or theme.colors(data.experts)), *_cut_words(cut, rank)],
+        meta={
+            "title": f"{TITLE}, {_words(data.places[i])}, step {data.step:,}",
+            "axes": {"y": [[e, {"expert": e}] for e in data.experts]},
+            "narrow": {"layout.yaxis.ticktext": theme.shorts(data.experts, 9), "layout.margin.r": 44,
+                       **{f"layout.annotations.{1 + t}.text": f"{s:.0f} %" for t, s in enumerate(100 * now.mean(1))}},
+        },
+    )  # fmt: skip
+    return result
+
+
+def rows(data: MaskMap, *, view: str = "mask", block: int | None = None, kind: str | None = None):
+    """Return what every expert keeps of one matrix, or the shares of all matrices by expert."""
+    if view != "mask":
+        lines = [[str(b), k, *share] for (b, k), share in zip(data.places, _shares_of(data, view), strict=True)]
+        return ["block", "kind", *(f"{e} %" for e in data.experts)], lines
+    i = data.index(block, kind)
+    now, before = data.masks[i], data.start[i]
+    columns = ["expert", "components", "on", "on %", "switched on", "switched off", "beyond the cut", "weakest on"]
+    cut = round(data.top_k * now.shape[1])
+    return columns, [
+        [expert, len(on), on.sum(), 100 * on.mean(), (on & ~was).sum(), (was & ~on).sum(), on[cut:].sum(),
+         int(on.nonzero()[0][-1]) + 1 if on.any() else None]
+        for expert, on, was in zip(data.experts, now, before, strict=True)
+    ]  # fmt: skip
+
+
+def _overview(data: MaskMap, view: str) -> go.Figure:
+    """Return kind against block: the mean over experts of the share that is on, or that has changed."""
+    blocks = sorted({b for b, _ in data.places if b is not None})
+    kinds = list(dict.fromkeys(k for _, k in data.places))
+    cells = np.full((len(kinds), len(blocks)), np.nan)
+    for (b, k), share in zip(data.places, _shares_of(data, view), strict=True):
+        if b is not None:
+            cells[kinds.index(k), blocks.index(b)] = share.mean()
+    level = 100 * data.top_k if view == "kept" else np.nan
+    title = "components on, %" if view == "kept" else "components changed since the start, %"
+    chance = ((level, ""),) if np.isfinite(level) else ()
+    centre = level if 0 < data.top_k < 1 and chance else None
+    scale = heat.Scale.of(cells, title, chance=chance, centre=centre, word="top-k")
+    sentence = f"<b>block %{{x}}, %{{y}}</b><br>{title} %{{z:.1f}}"
+    result = heat.by_depth(cells, blocks, kinds, scale, sentence, np.full(cells.shape, level))
+    return result.update_layout(
+        meta={**result.layout.meta, "title": f"{TITLES[view]}, step {data.step:,}", "about": WORDS[view]}
+    )
+
+
+def _shares_of(data: MaskMap, view: str) -> list[np.ndarray]:
+    """Return by matrix, for every expert (T,), the share of components that are on, or that changed, in %."""
+    pairs = zip(data.masks, data.start, strict=True)
+    return [100 * (now if view == "kept" else now != before).mean(1) for now, before in pairs]
+
+
+def _cells(experts: Sequence[str], names: Sequence[str], states: np.ndarray) -> go.Heatmap:
+    steps = [[(i + end) / len(COLORS), color] for i, color in enumerate(COLORS) for end in (0, 1)]
+    return go.Heatmap(
+        x=names, y=list(experts), z=states.astype(np.uint8), zmin=-0.5, zmax=3.5, colorscale=steps, showscale=False,
+        xgap=0, ygap=3, customdata=[[STATES[s] for s in line] for line in states],
+        hovertemplate="<b>%{y}</b>, component %{x}<br>%{customdata}<extra></extra>",
+    )  # fmt: skip
+
+
+def _kept(now: np.ndarray, names: Sequence[str], cut: int) -> list[go.Scatter]:
+    """Return the share of experts that keep a component, averaged over windows, and the step of a fixed rank."""
+    rank = now.shape[1]
+    window = max(1, -(-rank // WINDOWS))
+    starts = np.arange(0, rank, window)
+    share = 100 * np.add.reduceat(now.mean(0), starts) / np.diff([*starts, rank])
+    middle = np.minimum(starts + (window - 1) // 2, rank - 1)
+    fixed = go.Scatter(
+        x=[names[0], names[max(0, cut - 1)], names[min(cut, rank - 1)], names[-1]],
+        y=[100, 100, 0 if cut < rank else 100, 0 if cut < rank else 100], yaxis="y2", mode="lines", hoverinfo="skip",
+        line={"color": theme.CHANCE, "width": 1.25, "dash": "4px,3px"},
+    )  # fmt: skip
+    text = "component %{x}" + (f" and {window - 1} beside it" if window > 1 else "")
+    line = go.Scatter(
+        x=[names[m] for m in middle], y=share.astype(np.float32), yaxis="y2", mode="lines",
+        line={"color": theme.INK, "width": 1.75},
+        hovertemplate=f"{text}: kept by %{{y:.0f}} % of the experts<extra></extra>",
+    )  # fmt: skip
+    return [fixed, line]
+
+
+def _ticks(cut: int, rank: int) -> list[int]:
+    """Return the first, the last and the kept component, and even steps that stand clear of these."""
+    fixed = {0, rank - 1, max(0, min(cut, rank) - 1)}
+    steps = range(max(1, rank // 6) - 1, rank, max(1, rank // 6))
+    return sorted(fixed | {s for s in steps if all(abs(s - f) > rank / 12 for f in fixed)})
+
+
+def _cut_line(cut: int) -> dict:
+    return {"type": "line", "xref": "x", "yref": "paper", "x0": cut - 0.5, "x1": cut - 0.5, "y0": 0, "y1": 1,
+            "line": {"color": theme.CHANCE, "width": 1.5, "dash": "4px,3px"}}  # fmt: skip
+
+
+def _cut_words(cut: int, rank: int) -> list[dict]:
+    if not cut < rank:
+        return []
+    side = "left" if cut < 0.7 * rank else "right"
+    return [theme.label(f"top-k keeps {cut}", cut - 0.5, 1, yref="paper", xanchor=side, yanchor="bottom", yshift=2,
+                        xshift=3 if side == "left" else -3, color=theme.CHANCE)]  # fmt: skip
+
+
+def _legend() -> list[dict]:
+    """Return the words for the four states, above the map."""
+    text = "   ".join(
+        f'<span style="color:{color if color != theme.GRID else theme.RULE}">■</span> {name}'
+        for color, name in zip(COLORS, STATES, strict=True)
+    )
+    return [theme.label(text, 0, 1, xref="paper", yref="paper", xanchor="left", yanchor="bottom", yshift=20,
+                        color=theme.MUTED)]  # fmt: skip
+
+
+def _shares(data: MaskMap, now: np.ndarray, colors: Mapping[str, str]) -> list[dict]:
+    """Return at the right of every row how many components are on."""
+    return [
+        theme.label(f"{on.sum()} · {100 * on.mean():.0f} %", 1, t, xref="paper", xanchor="left", xshift=6,
+                    color=colors.get(expert, theme.MUTED), name=expert)
+        for t, (expert, on) in enumerate(zip(data.experts, now, strict=True))
+    ]  # fmt: skip
+
+
+def _words(place: Place) -> str:
+    return place[1] if place[0] is None else f"block {place[0]}, {place[1]}"
+
+
+def demo() -> MaskMap:
+    from viz.examples import masks
+
+    return masks()
+
+
+if __name__ == "__main__":
+    from viz.demo import show
+
+    show("mask_map")
