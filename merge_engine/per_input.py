@@ -74,7 +74,7 @@ class DenseLinear(_Tensors):
 class LowRankLinear(_Tensors):
     """Factored parts of a linear layer: `down` (R, n) and `up` (m, R) for the R components of all experts.
 
-    `owner` (R,) is the expert of a component; bias (T, m) or None.
+    `owner` (R,) is the expert of a component, ascending; bias (T, m) or None.
     """
 
     down: Tensor
@@ -91,10 +91,26 @@ class LowRankLinear(_Tensors):
         return cls(down.contiguous(), up.contiguous(), owner.to(down.device), bias)
 
     def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
-        """Return Σ_t w_t (x V_t diag(s_t) U_tᵀ + b_t), (B, N, m)."""
+        """Return Σ_t w_t (x V_t diag(s_t) U_tᵀ + b_t), (B, N, m).
+
+        One product with all components side by side; where most weights are nothing, expert by expert.
+        """
         by_token = _by_token(w)
+        shifts = _vectors(self.bias, by_token)
+        if _mostly_nothing(by_token):
+            return self._expert_by_expert(x, by_token.expand(*x.shape[:-1], -1)) + shifts
         inner = (x @ self.down.T) * by_token[..., self.owner]
-        return inner @ self.up.T + _vectors(self.bias, by_token)
+        return inner @ self.up.T + shifts
+
+    def _expert_by_expert(self, x: Tensor, by_token: Tensor) -> Tensor:
+        """Return the sum over the tokens that have a weight for an expert, (B, N, m)."""
+        tokens, weights = x.flatten(0, -2), by_token.flatten(0, -2)
+        found = tokens.new_zeros(len(tokens), len(self.up))
+        sizes = self.owner.bincount(minlength=weights.shape[1]).tolist()
+        for w, down, up in zip(weights.unbind(1), self.down.split(sizes), self.up.split(sizes, 1), strict=True):
+            rows = _something(w).nonzero().squeeze(1)
+            found.index_add_(0, rows, (tokens[rows] @ down.T * w[rows, None]) @ up.T)
+        return found.unflatten(0, x.shape[:-1])
 
 
 @dataclass(frozen=True)
@@ -146,6 +162,16 @@ class Scale(_Tensors):
 def _by_token(w: Tensor) -> Tensor:
     """(B, T) or (B, N, T) as something that broadcasts over tokens."""
     return w.unsqueeze(1) if w.ndim == 2 else w
+
+
+def _something(w: Tensor) -> Tensor:
+    """True where a weight is more than rounding."""
+    return w.abs() > torch.finfo(w.dtype).eps
+
+
+def _mostly_nothing(w: Tensor) -> bool:
+    """True where at most half of the weights count, no gradient is asked for and asking does not stall a device."""
+    return w.device.type == "cpu" and not torch.is_grad_enabled() and 2 * int(_something(w).sum()) <= w.numel()
 
 
 def _vectors(values: Tensor | None, by_token: Tensor) -> Tensor | float:
