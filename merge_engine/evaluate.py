@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from .errors import RecipeError
+from .inputs import SuiteInputs
 from .merged import Merged
 from .metrics.accuracy import expected_calibration_error, wilson
 from .prediction import Prediction
-from .suite import Suite, SuiteInputs
+from .suite import Suite
 from .weights import Weights
 
 BATCH = 64

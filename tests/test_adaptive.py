@@ -17,8 +17,9 @@ from merge_engine.coefficients import Coefficients, Masks
 from merge_engine.components import Components, unpacked
 from merge_engine.contract import Context, Problem, drive, merge, merge_steps
 from merge_engine.evaluate import Fixed, score
+from merge_engine.inputs import SuiteInputs
 from merge_engine.methods import build
-from merge_engine.suite import Suite, SuiteInputs
+from merge_engine.suite import Suite
 from merge_engine.svd import SvdStore
 
 MATRICES = [

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from merge_engine import subsets
 from merge_engine.contract import Context, merge
+from merge_engine.inputs import SuiteInputs
 from merge_engine.methods import build
 from merge_engine.subsets import Selection, Subset, SubsetMerged
-from merge_engine.suite import SuiteInputs
 from merge_engine.svd import SvdStore
 from merge_engine.weights import in_memory
 

@@ -11,6 +11,7 @@ import torch
 from merge_engine.adapt import entropy
 from merge_engine.contract import Context, drive
 from merge_engine.evaluate import score
+from merge_engine.inputs import SuiteInputs
 from merge_engine.methods.e_we_moe import EWeMoe, largest
 from merge_engine.methods.rankone_moe import RankOneMoe, Selecting
 from merge_engine.methods.task_arithmetic import TaskArithmetic
@@ -19,7 +20,6 @@ from merge_engine.mlp_routers import MlpWeighting, Router
 from merge_engine.mlp_routing import RoutedMlps
 from merge_engine.parts import SparsePart
 from merge_engine.per_input import DenseLinear
-from merge_engine.suite import SuiteInputs
 from merge_engine.svd import SvdStore
 
 FULL = 4096  # more components than any matrix here has

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from merge_engine.contract import Context
+from merge_engine.inputs import SuiteInputs
 from merge_engine.parts import DensePart, LowRankPart
 from merge_engine.per_input import blended, shares_of
-from merge_engine.suite import SuiteInputs
 from merge_engine.svd import decompose
 
 

@@ -12,10 +12,10 @@ from merge_engine.contract import Context, StoreMerge, merge
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import score
 from merge_engine.hp import declared
+from merge_engine.inputs import SuiteInputs
 from merge_engine.merged import PerTaskMerged
 from merge_engine.methods import build, registry
 from merge_engine.routed import BlendedMerged, RoutedMerged
-from merge_engine.suite import SuiteInputs
 from merge_engine.svd import SvdStore
 
 TASKS = 3

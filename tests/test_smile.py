@@ -9,9 +9,9 @@ import torch
 from reference import per_input as naive
 
 from merge_engine.contract import Context, merge
+from merge_engine.inputs import SuiteInputs
 from merge_engine.methods import build
 from merge_engine.per_input import Decided, blended
-from merge_engine.suite import SuiteInputs
 from merge_engine.svd import SvdStore
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}

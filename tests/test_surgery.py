@@ -8,9 +8,9 @@ import torch
 from merge_engine.contract import Context, drive
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import score
+from merge_engine.inputs import SuiteInputs
 from merge_engine.methods.average import Average
 from merge_engine.methods.surgery import BASES, Surgery
-from merge_engine.suite import SuiteInputs
 from merge_engine.surgery import Adapters, SurgeryMerged
 from merge_engine.svd import SvdStore
 

@@ -12,12 +12,12 @@ from reference import per_input as naive
 from merge_engine.compress import compressed, kept
 from merge_engine.contract import Context, Step, drive, merge
 from merge_engine.evaluate import predictions
+from merge_engine.inputs import SuiteInputs
 from merge_engine.methods import build
 from merge_engine.parts import DensePart
 from merge_engine.routed import RoutedMerged
 from merge_engine.routers._training import CHUNK, layers_of
 from merge_engine.routers.trained import Trained
-from merge_engine.suite import SuiteInputs
 from merge_engine.svd import SvdStore
 
 FEW = {"examples": 16, "epochs": 2}

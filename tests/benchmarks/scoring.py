@@ -9,10 +9,10 @@ from torch.nn.functional import linear
 
 from merge_engine.contract import merge
 from merge_engine.evaluate import BATCH, score_steps
-from merge_engine.weights import in_memory
 from merge_engine.merged import StaticMerged
 from merge_engine.methods import build
 from merge_engine.suite import Suite, load_suite
+from merge_engine.weights import in_memory
 
 
 def against_the_floor() -> list[dict[str, object]]:
