@@ -236,8 +236,8 @@ def test_a_bad_value_is_named_until_it_is_good_while_models_are_scored(visit, be
     box.fill("77")
     box.press("Tab")
     page.wait_for_selector("#mp-status [data-tone=bad]")
-    before = page.inner_text("#mp-preparing")
-    page.wait_for_function("w => document.querySelector('#mp-preparing').textContent !== w", arg=before)
+    before = page.evaluate("document.querySelector('#mp-preparing .mp-bar').value")
+    page.wait_for_function("v => document.querySelector('#mp-preparing .mp-bar').value > v", arg=before)
     page.locator("#mp-where select").first.select_option("2")
     page.wait_for_function("document.querySelector('#panel-spectrum h3').textContent.includes('block 2')")
     assert "density must be a number" in page.inner_text("#mp-status [data-tone=bad]")
@@ -353,6 +353,8 @@ def test_a_phone_scrolls_in_one_direction(visit):
     controls, answer = (page.locator(f"#{name}").bounding_box() for name in ("mp-controls", "mp-answer"))
     assert controls["y"] < answer["y"]
     assert page.locator("#mp-merge").bounding_box()["height"] >= 40
+    _merge(page)
+    page.wait_for_function("document.querySelector('#mp-headline').getBoundingClientRect().top < innerHeight / 3")
 
 
 @pytest.mark.browser

@@ -109,6 +109,13 @@
     write();
   };
 
+  // In one column the answer is below the button: go there.
+  document.addEventListener("click", (event) => {
+    const answer = document.querySelector("#mp-answer");
+    if (event.target.closest?.("#mp-merge") && answer.getBoundingClientRect().top > innerHeight / 2)
+      answer.scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  });
+
   const copyLink = async (button) => {
     const told = button.querySelector("[aria-live]") ?? button;
     const words = told.textContent;

@@ -28,7 +28,7 @@ def figure(data: SignConflict | MaskCounts, *, block: int | None = None, kind: s
     """Return bars of shares in one place; for signs with the mean and what random signs would give."""
     row, signs = places.row(data, block, kind), hasattr(data, "strength")
     shares, x, width = 100 * data.histogram[row], *_bins(data, signs)
-    what = "agreement |Σ τ| / Σ |τ|, 0 to 1" if signs else "number of experts whose mask keeps the entry"
+    what = "agreement of the experts, |Σ τ| / Σ |τ|" if signs else "number of experts whose mask keeps the entry"
     title, about = f"{TITLE}, {places.words(data, row)}", f"{WORDS['signs' if signs else 'masks']} {ABOUT}"
     result = theme.figure(height=280, margin={"t": 40, "r": 16, "b": 44})
     result.add_bar(
