@@ -128,12 +128,8 @@ def declared(cls: type) -> dict[str, HP]:
     found = {}
     for field in dataclasses.fields(cls):
         if "hp" in field.metadata:
-            found[field.name] = HP(
-                name=field.name,
-                type=_scalar(hints[field.name]),
-                default=field.default,
-                **{key: value() if callable(value) else value for key, value in field.metadata["hp"].items()},
-            )
+            given: dict[str, Any] = {k: v() if callable(v) else v for k, v in field.metadata["hp"].items()}
+            found[field.name] = HP(field.name, _scalar(hints[field.name]), field.default, **given)
     return found
 
 
