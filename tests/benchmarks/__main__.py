@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import adarank_step, merging, painting, scoring, store
+from tests.benchmarks import adarank_step, merging, painting, routing, scoring, store
 
 BENCHMARKS = {
     "store": store.cold_and_warm,
@@ -12,6 +12,7 @@ BENCHMARKS = {
     "slider": scoring.slider,
     "merge": merging.every_method,
     "adarank": adarank_step.against_naive,
+    "route": routing.against_naive,
     "paint": painting.first_paint,
 }
 
