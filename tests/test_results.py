@@ -12,6 +12,8 @@ from merge_engine.content import suite_digest
 from merge_engine.contract import drive
 from merge_engine.errors import MergeError, RecipeError
 from merge_engine.evaluate import Fixed, score
+from merge_engine.hp import declared
+from merge_engine.methods import method_class
 from merge_engine.measuring import measure_steps
 from merge_engine.metrics import build as build_metric
 from merge_engine.recipe import Recipe
@@ -153,7 +155,8 @@ def test_another_scaling_merges_nothing_again(toy):
 def test_the_choice_is_the_best_setting_tried(toy):
     start, protocol = recipe_for(toy, "task_arithmetic", experts=toy.experts[:2]), Protocol("validation", 24)
     choice = drive(choose_steps(Merges(toy), start, protocol))
-    tried = [recipe_for(toy, start.method, {"scaling": s}, start.experts) for s in (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)]
+    sweep = declared(method_class(start.method))["scaling"].sweep
+    tried = [recipe_for(toy, start.method, {"scaling": s}, start.experts) for s in sweep]
     averages = [drive(run_steps(toy, recipe, protocol)).result.average for recipe in tried]
     assert choice.tried == len(tried)
     assert choice.average == pytest.approx(max(averages))

@@ -1,95 +1,60 @@
-"""Twin-Merging, SMILE, DaWin and the ensemble, slowly: one dense model per input, explicit loops, float64."""
+"""Routers, slowly: projection matrices, inverses and refits, one input and one task at a time, in float64."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
 
-Weights = dict[str, Tensor]
+Support = list[np.ndarray]
 
 
-def double(weights) -> Weights:
-    """Return all tensors in float64."""
-    return {name: weights[name].double() for name in weights}
+def projector(matrix: np.ndarray, k: int) -> np.ndarray:
+    """Return the projection onto the k leading right singular vectors."""
+    V = np.linalg.svd(matrix, full_matrices=False)[2][:k].T
+    return V @ V.T
 
 
-def leading(matrix: Tensor, k: int) -> Tensor:
-    """Return the best approximation of rank k."""
-    U, s, Vh = np.linalg.svd(matrix.double().numpy(), full_matrices=False)
-    out = np.zeros(matrix.shape)
-    for i in range(k):
-        out += s[i] * np.outer(U[:, i], Vh[i])
-    return torch.from_numpy(out)
+def start(support: Support, t: int, centring: str) -> np.ndarray:
+    """Return where the manifold of a task starts."""
+    means = [z.mean(0) for z in support]
+    return {"task": means[t], "global": np.mean(means, axis=0), "none": np.zeros_like(means[t])}[centring]
 
 
-def task_arithmetic(base: Weights, experts: list[Weights], scaling: float) -> Weights:
-    """Return θ_0 + λ Σ τ."""
-    return {n: base[n] + scaling * sum(e[n] - base[n] for e in experts) for n in base}
+def residual(
+    support: Support, t: int, x: np.ndarray, rank: int, centring: str = "task", kind: str = "squared"
+) -> float:
+    """Return the squared distance of x to the manifold of a task, or its share of the distance to the centre."""
+    centre = start(support, t, centring)
+    most = min(rank, len(support[t]) - (centring == "task"))
+    c = x - centre
+    left = c - projector(support[t] - centre, most) @ c
+    return left @ left / (c @ c if kind == "relative" else 1.0)
 
 
-def exclusive(shared: Weights, experts: list[Weights], names: list[str], k) -> list[Weights]:
-    """Return v_t of every expert for the named tensors; `k` says how many components a matrix keeps."""
-    found = []
-    for expert in experts:
-        vectors = {n: expert[n] - shared[n] for n in names}
-        found.append({n: leading(v, k(min(v.shape))) if v.ndim == 2 else v for n, v in vectors.items()})
-    return found
+def calibrated(support: Support, t: int, x: np.ndarray, rank: int, centring: str, kind: str) -> float:
+    """Return the residual divided by the mean residual of the task's own inputs, each left out of the fit in turn."""
+    own = []
+    for i in range(len(support[t])):
+        others = [np.delete(z, i, axis=0) for z in support]
+        own.append(residual(others, t, support[t][i], rank, centring, kind))
+    return residual(support, t, x, rank, centring, kind) / np.mean(own)
 
 
-def mixed(network, base: Weights, parts: list[Weights], w, x: Tensor) -> Tensor:
-    """Return the features of one input under the dense model base + Σ w_t v_t."""
-    model = {n: value.clone() for n, value in base.items()}
-    for weight, part in zip(w, parts, strict=True):
-        for n, value in part.items():
-            model[n] = model[n] + float(weight) * value
-    return network.features(model, x[None].double())[0]
+def nearest(support: Support, t: int, x: np.ndarray) -> float:
+    """Return the squared distance to the nearest support feature of a task."""
+    return min(float((x - z) @ (x - z)) for z in support[t])
 
 
-def softmax(scores) -> np.ndarray:
-    """Return the softmax of one row."""
-    scores = np.asarray(scores, dtype=np.float64)
-    lifted = np.exp(scores - scores.max())
-    return lifted / lifted.sum()
+def mean_distance(support: Support, t: int, x: np.ndarray) -> float:
+    """Return the squared distance to the mean support feature of a task."""
+    c = x - support[t].mean(0)
+    return float(c @ c)
 
 
-def entropy(logits) -> float:
-    """Return the entropy of the softmax of one row, in nats."""
-    return -sum(p * np.log(p) for p in softmax(logits) if p > 0)
-
-
-def router_scores(parameters, z: Tensor) -> np.ndarray:
-    """Return what a trained router says of one feature vector, neuron by neuron."""
-    own = {n: v.double().numpy() for n, v in parameters.items()}
-    hidden = z.double().numpy()
-    for layer in ("first", "second"):
-        out = []
-        for j in range(len(own[f"{layer}.bias"])):
-            value = own[f"{layer}.weight"][j] @ hidden + own[f"{layer}.bias"][j]
-            value = (value - own[f"{layer}_norm.running_mean"][j]) / np.sqrt(own[f"{layer}_norm.running_var"][j] + 1e-5)
-            value = value * own[f"{layer}_norm.weight"][j] + own[f"{layer}_norm.bias"][j]
-            out.append(value if value > 0 else 0.01 * value)
-        hidden = np.array(out)
-    return own["last.weight"] @ hidden + own["last.bias"]
-
-
-def smile_layer(base: Tensor, bias: Tensor, experts: list[tuple[Tensor, Tensor]], tokens: Tensor, sizes) -> Tensor:
-    """Return a layer's output for tokens (N, n): every token takes its own experts.
-
-    `experts` are the task vectors of weight and bias; `sizes` are rank, gate rank and top k.
-    """
-    rank, gate_rank, top_k = sizes
-    rows = []
-    for x in tokens:
-        norms = []
-        for weight, _ in experts:
-            Vh = np.linalg.svd(weight.numpy(), full_matrices=False)[2][:gate_rank]
-            norms.append(np.linalg.norm(Vh @ x.numpy()))
-        gates = softmax(norms)
-        chosen = np.argsort(-gates)[:top_k]
-        y = base @ x + bias
-        for t in chosen:
-            weight, shift = experts[t]
-            y = y + gates[t] / gates[chosen].sum() * (leading(weight, min(rank, *weight.shape)) @ x + shift)
-        rows.append(y)
-    return torch.stack(rows)
+def gaussian(support: Support, t: int, x: np.ndarray, covariance: str, shrinkage: float) -> float:
+    """Return cᵀ Σ⁻¹ c + log det Σ with the covariance shrunk towards a multiple of the identity."""
+    rows = [z - z.mean(0) for z in support]
+    chosen = np.concatenate(rows) if covariance == "shared" else rows[t]
+    scatter, d = chosen.T @ chosen / len(chosen), chosen.shape[1]
+    sigma = (1 - shrinkage) * scatter + shrinkage * np.trace(scatter) / d * np.eye(d)
+    c = x - support[t].mean(0)
+    return float(c @ np.linalg.inv(sigma) @ c + np.linalg.slogdet(sigma)[1])
