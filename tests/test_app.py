@@ -227,7 +227,7 @@ def test_a_bad_value_is_named_until_it_is_good_while_models_are_scored(visit, be
 
     def unhurried(suite, limit, going) -> Iterator[Step]:
         done = 0
-        while not ready.wait(0.05) and going():
+        while not ready.wait(0.4) and going():
             yield Step(done := done + 1, 999, f"picture {done}")
 
     monkeypatch.setattr(bench.record, "baseline_steps", unhurried)

@@ -13,8 +13,8 @@ from merge_engine.contract import drive
 from merge_engine.errors import MergeError, RecipeError
 from merge_engine.evaluate import Fixed, score
 from merge_engine.hp import declared
-from merge_engine.methods import method_class
 from merge_engine.measuring import measure_steps
+from merge_engine.methods import method_class
 from merge_engine.metrics import build as build_metric
 from merge_engine.recipe import Recipe
 from merge_engine.results import Result, Results, TaskAccuracy, averages, cached_folder
