@@ -13,6 +13,7 @@ from ..adapt import entropy
 from ..contract import Context, Kind, MergeMethod, Problem, Step
 from ..hp import hp
 from ..merged import Merged, PerTaskMerged
+from ..parts import DensePart
 from ..per_input import Decided, blended, shares_of
 from ..prediction import Network, Prediction, Predictor
 from ..stores import FULL, store_steps
@@ -91,7 +92,7 @@ class DawinMerged(Merged):
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor: one pass of every expert, and one of the blend."""
         serve = self.store.predictor(network, dtype)
-        vectors = {name: part.dense() for name, part in self.store.parts.items()}
+        vectors = {name: self._vectors(name) for name in self.store.parts}
         shares, outside = shares_of(vectors, network.layers())
         shares = {path: share.to(dtype) for path, share in shares.items()}
         base = in_memory(self.store.pretrained, dtype=dtype)
@@ -102,10 +103,16 @@ class DawinMerged(Merged):
             assert task is not None
             said = [network.logits(task, serve(inputs, expert).features) for expert in self.tasks]
             w = weights_of(torch.stack([entropy(logits) for logits in said], 1), self.offset)
-            features, route = blended(network, base, shares, Decided(w), inputs.to(dtype))
+            inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+            features, route = blended(network, base, shares, Decided(w), inputs)
             return Prediction(features, route=route)
 
         return predict
+
+    def _vectors(self, name: str) -> DensePart:
+        """Return the task vectors of one tensor in memory."""
+        part = self.store.parts[name]
+        return DensePart(torch.stack([part.task_vector(t) for t in range(len(self.tasks))]))
 
 
 def weights_of(entropies: Tensor, offset: float) -> Tensor:
