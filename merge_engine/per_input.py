@@ -263,7 +263,7 @@ def blended(
 ) -> tuple[Tensor, Tensor]:
     """Return features (B, D) under θ_shared + Σ_t w_t(x) v_t, and the route (B, L, T), L the layers with shares.
 
-    Differentiable in the weighting and in the shares.
+    The route is (B, 0, 0) where no layer has any. Differentiable in the weighting and in the shares.
     """
     weigh = weighting.begin(network, inputs)
     used: list[Tensor] = []
@@ -278,4 +278,4 @@ def blended(
 
     changes = {path: change(path, share) for path, share in shares.items()}
     features = network.features(shared, inputs, changes)
-    return features, torch.stack(used, dim=1)
+    return features, torch.stack(used, dim=1) if used else features.new_zeros(len(features), 0, 0)

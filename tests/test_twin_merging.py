@@ -19,6 +19,7 @@ from merge_engine.routed import RoutedMerged
 from merge_engine.routers._training import CHUNK, layers_of
 from merge_engine.routers.trained import Trained
 from merge_engine.svd import SvdStore
+from merge_engine.told import told
 
 FEW = {"examples": 16, "epochs": 2}
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
@@ -115,6 +116,7 @@ def test_nothing_exclusive_leaves_the_shared_model(toy, problem, network, nothin
     got = said(merged, network, inputs)
     torch.testing.assert_close(got.features, network.features(shared, inputs), **TOLERANCE)
     assert torch.equal(got.picked, merged.weighting.router.ready(network)(inputs).argmax(1))
+    torch.testing.assert_close(said(told(merged), network, inputs, problem.tasks[0]).features, got.features)
     assert merged.stored_parameters == sum(v.numel() for v in problem.pretrained.values()) + sum(
         v.numel() for v in merged.weighting.router.parameters.values()
     )
