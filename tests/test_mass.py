@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
@@ -34,7 +33,7 @@ def fit(toy, svd, tasks: int = TASKS, **parameters) -> SubsetMerged:
     return merged
 
 
-def mixture(toy, each: int = 3) -> torch.Tensor:
+def mixture(toy, each: int = 2) -> torch.Tensor:
     return torch.cat([toy.prepared(task, "score")[:each] for task in toy.seen])
 
 
@@ -170,10 +169,10 @@ def test_what_was_seen_before_changes_nothing_and_few_merges_are_kept(toy, svd, 
 def test_the_order_of_experts_changes_no_set(toy, svd):
     problem, inputs = toy.problem(toy.experts[:TASKS]), mixture(toy)
     there = predict(fit(toy, svd), toy, inputs)
-    for order in itertools.islice(itertools.permutations(range(TASKS)), 1, 3):
-        named = {problem.tasks[t]: problem.experts[problem.tasks[t]] for t in order}
-        other = merge(dataclasses.replace(problem, experts=named), build("mass"), (), Context(svd=svd))
-        back = predict(other, toy, inputs)
-        route = back.route[..., [order.index(t) for t in range(TASKS)]]
-        torch.testing.assert_close(route, there.route, atol=1e-4, rtol=0)
-        torch.testing.assert_close(back.features, there.features, rtol=1e-3, atol=1e-3)
+    order = (2, 0, 1)
+    named = {problem.tasks[t]: problem.experts[problem.tasks[t]] for t in order}
+    other = merge(dataclasses.replace(problem, experts=named), build("mass"), (), Context(svd=svd))
+    back = predict(other, toy, inputs)
+    route = back.route[..., [order.index(t) for t in range(TASKS)]]
+    torch.testing.assert_close(route, there.route, atol=1e-4, rtol=0)
+    torch.testing.assert_close(back.features, there.features, rtol=1e-3, atol=1e-3)

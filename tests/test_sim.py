@@ -32,7 +32,7 @@ def fit(toy, svd, tasks: int = TASKS, problem=None, **parameters):
     return merge(problem, build("sim", examples=8, **parameters), (), Context(svd=svd))
 
 
-def mixture(toy, each: int = 3) -> torch.Tensor:
+def mixture(toy, each: int = 2) -> torch.Tensor:
     """Return inputs of several tasks, shuffled."""
     inputs = torch.cat([toy.prepared(task, "score")[:each] for task in toy.seen])
     return inputs[torch.randperm(len(inputs), generator=torch.Generator().manual_seed(0))]
@@ -110,7 +110,7 @@ def test_g2_identical_experts_are_that_expert_wherever_it_routes(toy, svd, store
     assert len(set(said.picked.tolist())) > 1
 
 
-@pytest.mark.parametrize("router", sorted(set(routers.registry()) - {"trained", "oracle"}))
+@pytest.mark.parametrize("router", ["subspace", "mahalanobis", "weight_projection"])
 def test_g3_the_order_of_tasks_changes_no_route(toy, svd, router):
     problem = toy.problem(toy.experts[:TASKS])
     backwards = dataclasses.replace(problem, experts=dict(reversed(problem.experts.items())))
@@ -200,9 +200,9 @@ def test_what_cannot_be_blended_is_refused(toy, svd):
 
 def test_it_scores_a_suite_and_needs_both_the_right_expert_and_the_right_class(toy, svd):
     merged = fit(toy, svd, tasks=4, store="experts")
-    known = score(toy, merged.store, toy.seen, limit=40)
-    found = score(toy, merged, toy.seen, limit=40)
+    known = score(toy, merged.store, toy.seen, limit=24)
+    found = score(toy, merged, toy.seen, limit=24)
     for task in toy.seen:
         right = found[task].routed[task]
-        assert found[task].correct <= min(right, known[task].correct + 40 - right)
-    assert sum(s.routed[t] for t, s in found.items()) > 0.6 * 4 * 40
+        assert found[task].correct <= min(right, known[task].correct + 24 - right)
+    assert sum(s.routed[t] for t, s in found.items()) > 0.6 * 4 * 24
