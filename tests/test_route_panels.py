@@ -15,7 +15,8 @@ from PIL import Image
 
 from viz import examples
 from viz.panel import draw, write
-from viz.panels import route_confusion, route_depth, route_gallery, route_input
+from viz.panels import manifold, route_confusion, route_depth, route_gallery, route_input
+from viz.panels.manifold import FeatureMap
 from viz.panels.route_confusion import RouteConfusion
 from viz.panels.route_depth import RouteDepth, distinct
 from viz.panels.route_gallery import Gallery, RoutedInput
@@ -302,3 +303,71 @@ class TestInput:
         text = route_input.html(InputView(NASTY, 0, NASTY, NASTY, (NASTY,), (NASTY,), (view,)))
         assert not Tags(text).all("b", onmouseover="x")
         assert NASTY not in text
+
+
+class TestFeatures:
+    DATA = FeatureMap(
+        ("a", "b", "new"), task=np.array([0, 0, 1, 1, 2]), routed=np.array([-1, 1, -1, 1, 0]),
+        support=np.array([True, False, True, False, False]), index=np.array([0, 4, 0, 5, 6]),
+        pca=np.arange(10.0).reshape(5, 2), explained=np.array([0.6, 0.3]),
+    )  # fmt: skip
+
+    def test_umap_has_a_view_once_it_is_ready(self):
+        assert manifold.VIEWS(self.DATA) == {"pca": "PCA by task", "pca_routed": "PCA by route"}
+        ready = dataclasses.replace(self.DATA, umap=-self.DATA.pca)
+        assert list(manifold.VIEWS(ready)) == ["pca", "pca_routed", "umap", "umap_routed"]
+        assert manifold.rows(ready, view="umap_routed")[1][1] == ["a", "test 4", "b", -2.0, -3.0]
+        blind = dataclasses.replace(self.DATA, routed=np.full(5, -1))
+        assert list(manifold.VIEWS(blind)) == ["pca"]
+
+    def test_every_point_carries_its_number(self):
+        for figure in figures(manifold, self.DATA).values():
+            numbers = [n for t in figure["data"] for n in t["customdata"]]
+            assert sorted(numbers) == [0, 1, 2, 3, 4]
+            assert figure["layout"]["dragmode"] == "lasso"
+
+    def test_colour_is_the_task_or_the_expert_sent_to(self):
+        colors = {"a": "var(--ms-expert-5)", "b": "var(--ms-expert-6)", "new": "var(--ms-expert-7)"}
+        by_task, by_route = (manifold.figure(self.DATA, view=v, colors=colors) for v in ("pca", "pca_routed"))
+        colour = lambda f: {n: t.marker.color for t in f.data for n in t.customdata}  # noqa: E731
+        assert [colour(by_task)[i] for i in range(5)] == [colors[t] for t in ("a", "a", "b", "b", "new")]
+        assert [colour(by_route)[i] for i in range(5)] == [colors[t] for t in ("a", "b", "b", "b", "a")]
+        assert by_task.data[0].meta == {"task": "a"}
+        assert by_route.data[0].meta == {"expert": "a"}
+
+    def test_support_test_and_wrong_look_different(self):
+        assert self.DATA.wrong.tolist() == [False, True, False, False, False]
+        traces = {n: t for t in manifold.figure(self.DATA).data for n in t.customdata}
+        assert traces[0].marker.symbol == "x-thin"
+        assert traces[3].marker.line.width == 0
+        assert traces[1].marker.line.color == "var(--ms-ink)"
+        said = lambda t: t.hovertemplate.replace("%{text}", t.text[0])  # noqa: E731
+        assert said(traces[1]) == "<b>a</b>, test 4<br>sent to b<extra></extra>"
+        assert said(traces[0]) == "<b>a</b>, support 0<extra></extra>"
+        (mixed,) = (t for t in manifold.figure(self.DATA, view="pca_routed").data if t.customdata == (1,))
+        assert said(mixed) == said(traces[1])
+
+    def test_points_of_one_colour_keep_their_own_words(self):
+        data = dataclasses.replace(self.DATA, routed=np.zeros(5, int), support=np.zeros(5, bool))
+        (trace,) = manifold.figure(data, view="pca_routed").data
+        assert trace.text == ("a, test 0", "a, test 4", "b, test 0", "b, test 5", "new, test 6")
+        assert trace.hovertemplate == "%{text}<br>sent to a<extra></extra>"
+
+    def test_axes_say_what_they_are(self):
+        layout = manifold.figure(self.DATA).layout
+        assert layout.xaxis.title.text == "direction 1, 60 % of the variance"
+        ready = dataclasses.replace(self.DATA, umap=self.DATA.pca)
+        assert "no unit" in manifold.figure(ready, view="umap").layout.yaxis.title.text
+
+    def test_the_chosen_input_is_ringed(self):
+        ring = manifold.figure(self.DATA, chosen=3).data[-1]
+        assert (ring.x[0], ring.y[0]) == (6, 7)
+        assert len(manifold.figure(self.DATA, chosen=99).data) == len(manifold.figure(self.DATA).data)
+
+    def test_nothing_and_missing_numbers(self):
+        none = np.zeros(0, int)
+        empty = FeatureMap((), none, none, none.astype(bool), none, np.zeros((0, 2)), np.zeros(2))
+        assert manifold.EMPTY in draw(manifold, empty).to_json()
+        assert figures(manifold, dataclasses.replace(self.DATA, pca=np.full((5, 2), np.nan)))
+        for experts in (("only",), LONG):
+            assert figures(manifold, examples.features(experts, support=3, test=2))

@@ -79,7 +79,7 @@
     const heat = traces.find((trace) => trace.type === "heatmap");
     if (heat) return cells(plot, heat);
     const answering = traces.filter((trace) => trace.hoverinfo !== "skip" && trace.x?.length);
-    const lines = answering.filter((trace) => trace.mode.includes("lines"));
+    const lines = answering.filter((trace) => trace.mode?.includes("lines"));
     if (lines.length) return lines.map((trace) => points(trace));
     const dots = answering.map((trace) => points(trace));
     return Array.from({ length: Math.max(0, ...dots.map((d) => d.length)) }, (_, i) => dots.map((d) => d[i] || { blank: true }));

@@ -89,13 +89,13 @@
       this.fade();
     }
 
-    /* Fade the lines, and their names, that are about another expert. */
+    /* Fade the lines and points, and their names, that are about another expert or task. */
     fade() {
       const { plot, source } = this.panel;
-      const { expert, other } = MergeScope.bus.marked || {};
-      const experts = (meta) => (meta?.points || [meta || {}]).map((about) => about.expert);
+      const { expert, other, task } = MergeScope.bus.marked || {};
+      const experts = (meta) => (meta?.points || [meta || {}]).map((about) => about.expert ?? about.task);
       const known = new Set(source.data.flatMap((trace) => experts(trace.meta)));
-      const wanted = new Set([expert, other].filter((name) => name && known.has(name)));
+      const wanted = new Set([expert, other, task].filter((name) => name && known.has(name)));
       const shade = (node, name) => {
         if (node && name) node.style.opacity = wanted.size > 0 && !wanted.has(name) ? 0.15 : "";
       };

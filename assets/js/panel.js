@@ -98,6 +98,8 @@
       this.plot.on("plotly_click", (event) => this.select(event.points[0]));
       this.plot.on("plotly_hover", (event) => this.hover(event.points[0]));
       this.plot.on("plotly_unhover", () => MergeScope.bus.mark(null));
+      this.plot.on("plotly_selected", (event) => event && this.enclose(event.points || []));
+      this.plot.on("plotly_deselect", () => this.enclose([]));
       this.plot.on("plotly_relayout", (change) => {
         this.marks.paint();
         this.tools.zoomed();
@@ -118,9 +120,21 @@
       this.hovering = setTimeout(() => this.trigger("hover", this.event(point, address)), 150);
     }
 
+    /* Points that were drawn around, by the numbers they carry. */
+    enclose(points) {
+      const ids = points.map((point) => this.number(point)).filter((id) => id !== undefined);
+      this.trigger("select", plain({ panel: this.name, view: this.view, ids }));
+    }
+
     event(point, address) {
       const { x, y, z, curveNumber: curve, pointNumber: index } = point;
-      return plain({ panel: this.name, view: this.view, x, y, z, curve, index, ...address });
+      return plain({ panel: this.name, view: this.view, x, y, z, curve, index, id: this.number(point), ...address });
+    }
+
+    /* The whole number that a point carries as its customdata, if it does. */
+    number({ curveNumber, pointNumber }) {
+      const found = this.plot._fullData?.[curveNumber]?.customdata?.[pointNumber];
+      return Number.isInteger(found) ? found : undefined;
     }
 
     /* What a point is about: its trace's address and those of its places on the axes. */

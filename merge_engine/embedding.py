@@ -1,0 +1,72 @@
+"""Features on a map: two coordinates per input, linear (PCA) or by neighbourhood (UMAP)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+NEIGHBOURS, NEAR = 15, 0.1
+FEWEST = 4  # fewer points have no neighbourhoods to keep
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Coordinates (N, k) on the k leading principal directions, and their shares of the variance (k,)."""
+
+    coordinates: np.ndarray
+    explained: np.ndarray
+
+
+def pca(features: np.ndarray, dimensions: int = 2) -> Projection:
+    """Project features (N, D) on their leading principal directions.
+
+        X − 1μᵀ = U diag(s) Vᵀ,  coordinates = U_k diag(s_k),  explained = s_k² / Σ s²
+
+    The largest entry of every direction is positive, so that the picture does not flip; directions that the features
+    lack have coordinates 0.
+    """
+    centred = np.asarray(features, np.float64)
+    centred = centred - centred.mean(0) if len(centred) else centred
+    coordinates, explained = np.zeros((len(centred), dimensions)), np.zeros(dimensions)
+    if centred.size == 0:
+        return Projection(coordinates, explained)
+    u, s, vh = np.linalg.svd(centred, full_matrices=False)
+    count, total = min(dimensions, len(s)), float((s**2).sum())
+    sign = np.sign(vh[np.arange(count), np.abs(vh[:count]).argmax(1)])
+    coordinates[:, :count] = u[:, :count] * s[:count] * sign
+    if total > 0:
+        explained[:count] = s[:count] ** 2 / total
+    return Projection(coordinates, explained)
+
+
+def umap_coordinates(features: np.ndarray, *, neighbours: int = NEIGHBOURS, seed: int = 0) -> np.ndarray:
+    """Return UMAP coordinates (N, 2) of features (N, D), the same for the same seed; PCA for fewer than four inputs.
+
+    The first call in a process compiles for many seconds; call `warm_umap` beforehand, away from anybody who waits.
+
+    References
+    ----------
+    McInnes, Healy, Melville, UMAP: Uniform Manifold Approximation and Projection, 2018, arXiv:1802.03426.
+
+    Notes
+    -----
+    Starts from the PCA picture, in one thread.
+    """
+    start = pca(features).coordinates
+    if len(start) < FEWEST:
+        return start
+    import numba
+    import umap
+
+    numba.set_num_threads(1)
+    spread = np.ptp(start, axis=0)
+    start = 10 * (start - start.min(0)) / np.where(spread > 0, spread, 1)
+    count = min(neighbours, len(start) - 1)
+    found = umap.UMAP(n_neighbors=count, min_dist=NEAR, init=start, random_state=seed, n_jobs=1)
+    return np.asarray(found.fit_transform(np.asarray(features, np.float32)), np.float64)
+
+
+def warm_umap() -> None:
+    """Pay for loading and compiling UMAP once."""
+    umap_coordinates(np.random.default_rng(0).random((32, 8)))

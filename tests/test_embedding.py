@@ -1,0 +1,70 @@
+"""Coordinates of features: principal directions exactly, neighbourhoods by seed, and nothing heavy loaded early."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from merge_engine.embedding import pca, umap_coordinates
+
+
+def test_pca_keeps_distances_of_a_plane():
+    random = np.random.default_rng(0)
+    plane = random.normal(size=(50, 2)) * (3, 1)
+    turn = np.linalg.qr(random.normal(size=(7, 2)))[0]
+    found = pca(plane @ turn.T + 5)
+    apart = lambda x: np.linalg.norm(x[:, None] - x[None], axis=-1)  # noqa: E731
+    assert np.allclose(apart(found.coordinates), apart(plane))
+    assert found.explained.sum() == pytest.approx(1)
+    assert found.explained[0] > found.explained[1]
+    assert np.allclose(found.coordinates.mean(0), 0)
+
+
+def test_pca_agrees_with_the_covariance():
+    features = np.random.default_rng(1).normal(size=(40, 6)) * np.arange(1, 7)
+    values = np.linalg.eigvalsh(np.cov(features.T))[::-1]
+    found = pca(features, 3)
+    assert np.allclose(found.coordinates.var(0, ddof=1), values[:3])
+    assert np.allclose(found.explained, values[:3] / values.sum())
+
+
+def test_pca_does_not_flip():
+    features = np.random.default_rng(2).normal(size=(30, 5))
+    order = np.random.default_rng(3).permutation(30)
+    assert np.allclose(pca(features[order]).coordinates, pca(features).coordinates[order])
+
+
+@pytest.mark.parametrize("features", [np.zeros((0, 4)), np.ones((1, 4)), np.ones((5, 4)), np.arange(3.0)[:, None]])
+def test_pca_of_almost_nothing(features):
+    found = pca(features)
+    assert found.coordinates.shape == (len(features), 2)
+    assert np.isfinite(found.coordinates).all()
+    assert np.isfinite(found.explained).all()
+
+
+def test_few_inputs_need_no_neighbourhoods():
+    features = np.random.default_rng(4).normal(size=(3, 6))
+    assert np.array_equal(umap_coordinates(features), pca(features).coordinates)
+
+
+def test_importing_loads_nothing_heavy():
+    heavy = "{'umap', 'numba', 'sklearn'}"
+    code = f"import merge_engine.embedding, viz.panels.manifold, sys; print({heavy} & {{*sys.modules}})"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "set()"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_umap_keeps_clusters_apart_and_repeats():
+    random = np.random.default_rng(5)
+    features = np.concatenate([random.normal(9 * i, 1, (20, 8)) for i in range(3)])
+    first, again = umap_coordinates(features), umap_coordinates(features)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, umap_coordinates(features, seed=1))
+    centres = first.reshape(3, 20, 2).mean(1)
+    inside = np.linalg.norm(first.reshape(3, 20, 2) - centres[:, None], axis=-1).max()
+    assert min(np.linalg.norm(centres[i] - centres[j]) for i, j in ((0, 1), (0, 2), (1, 2))) > inside

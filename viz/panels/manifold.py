@@ -1,0 +1,180 @@
+"""Features of support and test inputs on a map, coloured by their task or by the expert they were sent to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from viz import theme
+
+TITLE = "Map of the features"
+ABOUT = (
+    "Every point is an input, placed by its features: near points look alike to the model. Crosses are the support "
+    "set, dots are test inputs, ringed where they were sent to another expert. Draw around points to choose them."
+)
+EMPTY = "No features yet. Merge with a method that routes by features to see how tasks lie apart."
+LINEAR = "PCA keeps large distances; what lies beside what may be lost."
+NEIGHBOURS = "UMAP keeps neighbours together; distances between groups mean little."
+PLOT = 380
+
+SUPPORT = {"symbol": "x-thin", "size": 6, "opacity": 0.9}
+DOT = {"symbol": "circle", "size": 6, "opacity": 0.75}
+WRONG = {"symbol": "circle", "size": 8.5, "opacity": 1}
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """N inputs: `task` and `routed` (N,) are positions in `tasks`, `routed` −1 where an input was not sent anywhere.
+
+    `support` (N,) marks support inputs, `index` (N,) is the place of an input in its split. `pca` (N, 2) has
+    coordinates, `explained` (2,) their shares of the variance; `umap` (N, 2) is None until it is ready.
+    """
+
+    tasks: tuple[str, ...]
+    task: np.ndarray
+    routed: np.ndarray
+    support: np.ndarray
+    index: np.ndarray
+    pca: np.ndarray
+    explained: np.ndarray
+    umap: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """True (N,) for test inputs of tasks with a support set that were sent to another expert."""
+        known = np.isin(self.task, self.task[self.support])
+        return ~self.support & (self.routed >= 0) & (self.routed != self.task) & known
+
+
+def VIEWS(data: FeatureMap) -> dict[str, str]:
+    """Return the maps that are ready, each coloured by task and, where inputs were routed, by route."""
+    maps = {"pca": "PCA", **({} if data.umap is None else {"umap": "UMAP"})}
+    routed = bool((data.routed >= 0).any())
+    pairs = [({"": "task", "_routed": "route"}, m, word) for m, word in maps.items()]
+    return {
+        f"{m}{key}": f"{word} by {by}" for by_key, m, word in pairs for key, by in by_key.items() if routed or not key
+    }
+
+
+def figure(data: FeatureMap, *, view: str = "pca", chosen: int | None = None,
+           colors: Mapping[str, str] | None = None) -> go.Figure:  # fmt: skip
+    """Return the scatter; `chosen` is the position of an input to ring. Every point carries its own position."""
+    where, _, by_route = view.partition("_")
+    points = data.umap if where == "umap" and data.umap is not None else data.pca
+    colors = colors or theme.colors(data.tasks)
+    shown = np.where(data.support | (data.routed < 0), data.task, data.routed) if by_route else data.task
+    result = theme.figure(height=PLOT + 70, margin={"t": 28, "r": 100}, dragmode="lasso")
+    for t, name in enumerate(data.tasks):
+        mine, color = shown == t, colors.get(name, theme.MUTED)
+        about = {"expert" if by_route else "task": name}
+        groups = (
+            (SUPPORT, mine & data.support, {"width": 1.5, "color": color}),
+            (DOT, mine & ~data.support & ~data.wrong, {"width": 0}),
+            (WRONG, mine & data.wrong, {"width": 1.75, "color": theme.INK}),
+        )
+        result.add_traces([
+            _points(data, points, which, {**mark, "color": color, "line": line}, about)
+            for mark, which, line in groups if which.any()
+        ])  # fmt: skip
+    if chosen is not None and 0 <= chosen < len(data):
+        result.add_trace(_ring(points[chosen]))
+    words = _axes(data, where)
+    result.update_layout(
+        xaxis=theme.axis(words[0], nticks=6, zeroline=False), newselection={"line": {"color": theme.INK, "width": 1}},
+        yaxis=theme.axis(words[1], nticks=6, automargin=True, scaleanchor="x"),
+        annotations=[*_names(data, shown, colors), _legend()],
+        meta={
+            "about": f"{ABOUT} {LINEAR if where == 'pca' else NEIGHBOURS}",
+            "title": f"{TITLE}, {'by expert sent to' if by_route else 'by task'}", "uirevision": where,
+            "narrow": {"layout.margin.r": 84, "layout.xaxis.nticks": 4},
+        },
+    )  # fmt: skip
+    return result
+
+
+def rows(data: FeatureMap, *, view: str = "pca") -> tuple[list[str], list[list]]:
+    """Return one line per input with its coordinates on the map that is shown."""
+    where = view.partition("_")[0]
+    points = data.umap if where == "umap" and data.umap is not None else data.pca
+    columns = ["task", "input", "sent to", f"{where} 1", f"{where} 2"]
+    return columns, [
+        [data.tasks[data.task[i]], _input(data, i), _sent(data, i), *(float(f"{v:.4g}") for v in point)]
+        for i, point in enumerate(points)
+    ]
+
+
+def _points(data: FeatureMap, points: np.ndarray, which: np.ndarray, marker: dict, about: dict) -> go.Scatter:
+    """Return some of the points; what they say on hover names task, set and route."""
+    at = np.flatnonzero(which)
+    own, sent = data.tasks[data.task[at[0]]], _sent(data, at[0])
+    alone, together = (len(np.unique(values[at])) == 1 for values in (data.task, data.routed))
+    text = [
+        f"{'' if alone else data.tasks[data.task[i]] + ', '}{_input(data, i)}{'' if together else _to(_sent(data, i))}"
+        for i in at
+    ]
+    return go.Scatter(
+        x=points[at, 0].astype(np.float32), y=points[at, 1].astype(np.float32), mode="markers", marker=marker,
+        customdata=at.tolist(), text=text, meta=about, cliponaxis=False, unselected={"marker": {"opacity": 0.12}},
+        hovertemplate=f"{f'<b>{own}</b>, ' if alone else ''}%{{text}}{_to(sent) if together else ''}<extra></extra>",
+    )  # fmt: skip
+
+
+def _input(data: FeatureMap, i: int) -> str:
+    return f"{'support' if data.support[i] else 'test'} {data.index[i]}"
+
+
+def _sent(data: FeatureMap, i: int) -> str:
+    return data.tasks[data.routed[i]] if data.routed[i] >= 0 else ""
+
+
+def _to(expert: str) -> str:
+    return f"<br>sent to {expert}" if expert else ""
+
+
+def _ring(point: np.ndarray) -> go.Scatter:
+    return go.Scatter(
+        x=point[:1], y=point[1:], mode="markers", hoverinfo="skip", cliponaxis=False,
+        marker={"symbol": "circle-open", "size": 17, "color": "var(--ms-mark)", "line": {"width": 2.5}},
+    )  # fmt: skip
+
+
+def _axes(data: FeatureMap, where: str) -> tuple[str, str]:
+    if where == "umap":
+        return "UMAP coordinate 1, no unit", "UMAP coordinate 2, no unit"
+    first, second = (f"direction {i}, {100 * share:.0f} % of the variance" for i, share in enumerate(data.explained, 1))
+    return first, second
+
+
+def _names(data: FeatureMap, shown: np.ndarray, colors: Mapping[str, str]) -> list[dict]:
+    """Return the names of the tasks that are drawn, as a column at the right."""
+    used = [t for t in range(len(data.tasks)) if (shown == t).any()]
+    short = theme.shorts(data.tasks, 12)
+    return [
+        theme.label(f"● {short[t]}", 1, 1 - (row + 0.5) * 18 / PLOT, xref="paper", yref="paper", xanchor="left",
+                    yanchor="middle", xshift=8, size=12, color=colors.get(data.tasks[t], theme.MUTED),
+                    name=data.tasks[t])
+        for row, t in enumerate(used)
+    ]  # fmt: skip
+
+
+def _legend() -> dict:
+    return theme.label("✕ support   ● test   ◉ sent to another expert", 0, 1, xref="paper", yref="paper",
+                       xanchor="left", yanchor="bottom", yshift=4, color=theme.MUTED)  # fmt: skip
+
+
+def demo() -> FeatureMap:
+    from viz.examples import features
+
+    return features()
+
+
+if __name__ == "__main__":
+    from viz.demo import show
+
+    show("manifold")
