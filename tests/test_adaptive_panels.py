@@ -11,10 +11,12 @@ import pytest
 from merge_engine.live import Point
 from viz import examples, theme
 from viz.panel import draw
-from viz.panels import coefficient_map, live_accuracy, mask_map
+from viz.panels import coefficient_map, live_accuracy, mask_map, twin_energy, twin_rank
 from viz.panels.coefficient_map import CoefficientMap
 from viz.panels.live_accuracy import LiveAccuracy
 from viz.panels.mask_map import MaskMap
+from viz.panels.twin_energy import TwinEnergy
+from viz.panels.twin_rank import RankCurve
 
 LONG = tuple(f"expert number {i} with a rather long name" for i in range(12))
 
@@ -201,3 +203,67 @@ class TestCoefficients:
         for figure in figures(coefficient_map, examples.coefficients(experts)).values():
             assert max(map(len, figure["layout"]["yaxis"]["ticktext"])) <= 12
             assert len(json.dumps(figure)) < 150_000
+
+
+class TestTwinEnergy:
+    DATA = TwinEnergy(("a", "b"), (0, 3), np.array([1.0, 2.0]), np.array([[4.0, 2.0], [6.0, 0.0]]),
+                      np.array([[1.0, 2.0], [3.0, 0.0]]))  # fmt: skip
+
+    def test_bars_are_one_expert_or_the_mean(self):
+        heights = [t.y.tolist() for t in twin_energy.figure(self.DATA).data]
+        assert heights == [[1, 2], [3, 3], [1.5, 1.5]]
+        figure = twin_energy.figure(self.DATA, expert="b", colors={"b": "var(--ms-expert-7)"})
+        assert [t.y.tolist() for t in figure.data] == [[1, 2], [2, 0], [2, 0]]
+        assert figure.data[1].marker.color == "var(--ms-expert-7)"
+        assert figure.layout.meta["title"].endswith(", b")
+        assert figure.layout.meta["axes"]["x"] == [[0, {"block": 0}], [1, {"block": 3}]]
+        assert "block %{customdata}" in figure.data[0].hovertemplate
+        assert figure.data[0].customdata == ("0", "3")
+
+    def test_what_compression_keeps(self):
+        cells = twin_energy.figure(self.DATA, view="kept").data[0].z
+        assert np.nan_to_num(cells, nan=-1).tolist() == [[25, 50], [100, -1]]
+        assert twin_energy.rows(self.DATA, view="kept")[1][0] == ["0", 25, 100]
+        assert twin_energy.rows(self.DATA)[1] == [["0", 1, 4, 1, 2, 2], ["3", 2, 6, 3, 0, 0]]
+
+    @pytest.mark.parametrize("experts", [("only",), LONG])
+    def test_any_size_and_missing_numbers(self, experts):
+        data = examples.twin_energy(experts, blocks=32)
+        blank = dataclasses.replace(data, **{n: getattr(data, n) * np.nan for n in ("shared", "exclusive", "kept")})
+        for shown in (data, blank):
+            assert len(figures(twin_energy, shown)) == 2
+        nothing = TwinEnergy((), (), np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))
+        assert twin_energy.EMPTY in draw(twin_energy, nothing).to_json()
+
+
+class TestTwinRank:
+    DATA = RankCurve(("a", "b"), np.array([0.0, 0.5]), np.array([[40.0, 60.0], [70.0, 90.0]]), np.array([1e6, 3e6]),
+                     0.5, {"experts": 95.0, "none": np.nan}, {"one model": 1.5e6})  # fmt: skip
+
+    def test_accuracy_and_bytes_have_axes_of_their_own(self):
+        figure = twin_rank.figure(self.DATA)
+        assert [t.y.tolist() for t in figure.data] == [[40, 70], [60, 90], [50, 80], [1, 3]]
+        assert [t.yaxis for t in figure.data] == [None, None, None, "y2"]
+        assert figure.layout.yaxis2.overlaying is None
+        assert [t["text"] for t in (figure.layout.xaxis.title, figure.layout.yaxis2.title)] == [
+            "singular components that exclusive parts keep, %", "stored, MB",
+        ]  # fmt: skip
+
+    def test_references_and_the_chosen_rank(self):
+        layout = twin_rank.figure(self.DATA).layout
+        assert [(s.yref, s.y0) for s in layout.shapes] == [("y", 95), ("y2", 1.5), ("paper", 0)]
+        words = [a.text for a in layout.annotations]
+        assert words[-1] == "this merge, 50 %"
+        assert {"<b>average 80.0</b>", "┄ experts", "┄ one model", "a", "b"} <= set(words)
+        assert len(twin_rank.figure(dataclasses.replace(self.DATA, chosen=None)).layout.shapes) == 2
+
+    def test_the_table_has_every_rank(self):
+        assert twin_rank.rows(self.DATA) == (
+            ["kept %", "average %", "bytes", "a %", "b %"], [[0, 50, 1e6, 40, 60], [50, 80, 3e6, 70, 90]],
+        )  # fmt: skip
+
+    def test_one_point_and_missing_numbers(self):
+        one = RankCurve(("a",), np.array([0.1]), np.array([[np.nan]]), np.array([np.nan]))
+        assert len(figures(twin_rank, one)) == 1
+        for experts in (("only",), LONG):
+            assert max(len(a.text) for a in twin_rank.figure(examples.rank_curve(experts)).layout.annotations) <= 30

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from merge_engine.contract import MATRIX_KINDS
+from merge_engine.embedding import pca
 from merge_engine.metrics import MERGED, Row
 from merge_engine.metrics.cosine import Cosine
 from merge_engine.metrics.norms import Norms
@@ -15,11 +16,14 @@ from merge_engine.metrics.spectrum import Spectrum
 from merge_engine.metrics.subspace import Subspaces
 from viz.panels.coefficient_map import CoefficientMap
 from viz.panels.live_accuracy import LiveAccuracy
+from viz.panels.manifold import FeatureMap
 from viz.panels.mask_map import MaskMap
 from viz.panels.route_confusion import RouteConfusion
 from viz.panels.route_depth import RouteDepth
 from viz.panels.route_gallery import Gallery, RoutedInput
 from viz.panels.route_input import InputView, RouterView
+from viz.panels.twin_energy import TwinEnergy
+from viz.panels.twin_rank import RankCurve
 
 EXPERTS = ("digits", "fashion", "animals", "letters", "icons", "emoji", "landcover", "instruments")
 PARTS = {"attention": MATRIX_KINDS[:4], "mlp": MATRIX_KINDS[4:]}
@@ -220,3 +224,39 @@ def coefficients(experts: Sequence[str] = EXPERTS, *, blocks: int = 12, prior: f
     depth = np.array([0.3 if b is None else 0.2 + b / blocks for b, _ in places])
     drift = random.normal(0.05, 0.12, (len(experts), 1)) + random.normal(0, 0.06, start.shape)
     return CoefficientMap(tuple(experts), places, start + drift * depth, start, 300)
+
+
+def features(experts: Sequence[str] = EXPERTS, *, support: int = 18, test: int = 16) -> FeatureMap:
+    """Return clouds of features, one per task, some of them overlapping; a task without expert lies between."""
+    random, count = np.random.default_rng(29), len(experts)
+    names, width = (*experts, "scripts"), 12
+    centres = random.normal(0, 1.6, (count + 1, width))
+    centres[-1] = centres[:count].mean(0)
+    task = np.repeat(np.arange(count + 1), support + test)
+    is_support = np.tile(np.arange(support + test) < support, count + 1) & (task < count)
+    points = centres[task] + random.normal(0, 1, (len(task), width))
+    distance = ((points[:, None] - centres[None, :count]) ** 2).sum(-1)
+    routed = np.where(is_support, -1, (distance + random.normal(0, 9, distance.shape)).argmin(1))
+    index = np.tile(np.r_[np.arange(support), np.arange(test)], count + 1)
+    found, turn = pca(points), random.random(count + 1) * 2 * np.pi
+    around = 9 * np.stack([np.cos(turn), np.sin(turn)], 1)[task] + 0.9 * points[:, :2]
+    return FeatureMap(names, task, routed, is_support, index, found.coordinates, found.explained, around)
+
+
+def twin_energy(experts: Sequence[str] = EXPERTS, *, blocks: int = 12) -> TwinEnergy:
+    """Return energies that grow with depth; compression keeps most of some experts and half of others."""
+    random = np.random.default_rng(31)
+    depth = 0.5 + np.arange(blocks) / blocks
+    exclusive = depth[:, None] * (0.8 + 0.9 * random.random((blocks, len(experts))))
+    kept = exclusive * np.clip(0.5 + 0.4 * random.random(len(experts)) + random.normal(0, 0.03, exclusive.shape), 0, 1)
+    return TwinEnergy(tuple(experts), tuple(range(blocks)), 0.7 * depth + 0.1 * random.random(blocks), exclusive, kept)
+
+
+def rank_curve(experts: Sequence[str] = EXPERTS) -> RankCurve:
+    """Return accuracies that rise fast and then hardly, and bytes that grow evenly."""
+    random, shares = np.random.default_rng(37), np.array([0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0])
+    low = 45 + 35 * random.random(len(experts))
+    accuracy = low + (94 - low) * 0.8 * (1 - np.exp(-shares[:, None] / 0.12)) + random.normal(0, 0.5, (8, len(experts)))
+    sizes = {"one model": 88e6, "all experts": 88e6 * len(experts)}
+    return RankCurve(tuple(experts), shares, accuracy, 90e6 + 88e6 * len(experts) * 0.9 * shares, 0.1,
+                     {"experts": 93.0, "pretrained": 44.0}, sizes)  # fmt: skip

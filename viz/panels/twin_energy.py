@@ -1,0 +1,133 @@
+"""How much of the experts the shared model holds, and how much their exclusive parts, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from viz import heat, theme
+
+TITLE = "Shared and exclusive energy"
+ABOUT = (
+    "Energy is the squared size of a change of the weights. Dark bars are the shared model against the pretrained one; "
+    "pale bars are what an expert has beyond the shared model, and the solid part of it is left after compression."
+)
+EMPTY = "No exclusive parts yet. Merge with Twin-Merging to see what is shared and what is not."
+VIEWS = {"energy": "Energy by block", "kept": "Kept by expert and block"}
+HEIGHT = 320
+
+
+@dataclass(frozen=True, eq=False)
+class TwinEnergy:
+    """Energies ‖·‖_F² by block: `shared` (B,) of θ_s − θ_0, `exclusive` (B, T) of θ_t − θ_s, `kept` (B, T) of v_t."""
+
+    experts: tuple[str, ...]
+    blocks: tuple[int, ...]
+    shared: np.ndarray
+    exclusive: np.ndarray
+    kept: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def share(self) -> np.ndarray:
+        """Energy after compression (B, T) in % of that before; NaN where an expert has nothing of its own."""
+        blank = np.full(self.kept.shape, np.nan)
+        return 100 * np.divide(self.kept, self.exclusive, out=blank, where=self.exclusive > 0)
+
+
+def figure(data: TwinEnergy, *, view: str = "energy", expert: str | None = None,
+           colors: Mapping[str, str] | None = None) -> go.Figure:  # fmt: skip
+    """Return bars by block for one expert or the mean of all, or a heat map of the share that compression kept."""
+    if view == "kept":
+        return _kept_map(data)
+    of = data.experts.index(expert) if expert in data.experts else None
+    colors = colors or theme.colors(data.experts)
+    color = "var(--ms-seq-5)" if of is None else colors.get(data.experts[of], theme.MUTED)
+    whole, kept = (a.mean(1) if of is None else a[:, of] for a in (data.exclusive, data.kept))
+    owner = "mean of the experts" if of is None else data.experts[of]
+    place = np.arange(len(data.blocks))
+    result = theme.figure(height=HEIGHT, margin={"t": 30, "b": 44}, barmode="overlay")
+    result.add_traces([
+        _bars(data, place - 0.2, data.shared, 0.36, theme.MERGED, 1, "shared model"),
+        _bars(data, place + 0.2, whole, 0.36, color, 0.3, f"exclusive part, {owner}, before compression"),
+        _bars(data, place + 0.2, kept, 0.22, color, 1, f"exclusive part, {owner}, after compression"),
+    ])  # fmt: skip
+    ticks = place[:: max(1, -(-len(place) // 16))]
+    result.update_layout(
+        xaxis=theme.axis("block, from input to output", range=[-0.6, len(place) - 0.4], showgrid=False, showline=True,
+                         fixedrange=True, tickvals=ticks.tolist(), ticktext=[str(data.blocks[i]) for i in ticks]),
+        yaxis=theme.axis("energy, squared Frobenius norm", rangemode="tozero", automargin=True, fixedrange=True),
+        annotations=[_legend(color)],
+        meta={
+            "title": f"{TITLE}, {owner}", "uirevision": view,
+            "axes": {"x": [[i, {"block": b}] for i, b in enumerate(data.blocks)]},
+        },
+    )  # fmt: skip
+    return result
+
+
+def rows(data: TwinEnergy, *, view: str = "energy") -> tuple[list[str], list[list]]:
+    """Return the energies of every block, or the share in % that compression kept, by expert."""
+    if view == "kept":
+        lines = zip(data.blocks, data.share, strict=True)
+        return ["block", *(f"{e} %" for e in data.experts)], [[str(b), *share] for b, share in lines]
+    columns = ["block", "shared", *(f"{e} {when}" for e in data.experts for when in ("before", "after"))]
+    both = np.stack([data.exclusive, data.kept], -1).reshape(len(data.blocks), -1)
+    return columns, [[str(b), s, *line] for b, s, line in zip(data.blocks, data.shared, both, strict=True)]
+
+
+def _bars(data: TwinEnergy, x: np.ndarray, energy: np.ndarray, width: float, color: str, opacity: float,
+          name: str) -> go.Bar:  # fmt: skip
+    return go.Bar(
+        x=x, y=energy.astype(np.float32), width=width, customdata=[str(b) for b in data.blocks],
+        marker={"color": color, "opacity": opacity, "line": {"width": 0}},
+        hovertemplate=f"<b>block %{{customdata}}</b><br>{name}: %{{y:.3g}}<extra></extra>",
+    )  # fmt: skip
+
+
+def _kept_map(data: TwinEnergy) -> go.Figure:
+    """Return expert against block."""
+    cells, names = data.share.T, [f"block {b}" for b in data.blocks]
+    scale = heat.Scale.of(np.append(cells.ravel(), 100.0), "energy left after compression, %")
+    hover = "<b>%{y}</b>, %{x}<br>%{z:.1f} % of its energy is left after compression"
+    trace = heat.cells(names, data.experts, cells, scale, hover=hover, text=len(names) <= 12, gap=1.5)
+    return heat.picture(
+        [trace], scale, cells, rows=len(data.experts), row_height=26, top=44,
+        xaxis={**heat.block_ticks(range(len(names)), data.blocks), "range": [-0.5, len(names) - 0.5],
+               "title": heat.top_title("block, from input to output")},
+        yaxis={"type": "category", "range": [len(data.experts) - 0.5, -0.5],
+               "tickvals": list(range(len(data.experts))), "ticktext": theme.shorts(data.experts, 12)},
+        meta={
+            "title": "Exclusive energy that compression keeps",
+            "axes": {"x": [[n, {"block": b}] for n, b in zip(names, data.blocks, strict=True)],
+                     "y": [[e, {"expert": e}] for e in data.experts]},
+            "narrow": {"data.0.texttemplate": "", "layout.yaxis.ticktext": theme.shorts(data.experts, 9)},
+        },
+    )  # fmt: skip
+
+
+def _legend(color: str) -> dict:
+    square = '<span style="color:{}">{}</span>'
+    words = (
+        f"{square.format(theme.MERGED, '■')} shared   {square.format(color, '▨')} exclusive   "
+        f"{square.format(color, '■')} exclusive, compressed"
+    )
+    return theme.label(words, 0, 1, xref="paper", yref="paper", xanchor="left", yanchor="bottom", yshift=8,
+                       color=theme.MUTED)  # fmt: skip
+
+
+def demo() -> TwinEnergy:
+    from viz.examples import twin_energy
+
+    return twin_energy()
+
+
+if __name__ == "__main__":
+    from viz.demo import show
+
+    show("twin_energy")
