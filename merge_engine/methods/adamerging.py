@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -46,6 +46,13 @@ class AdaMerging(adaptive.AdaptiveMerge):
     idea: ClassVar[str] = "Learn how much of every expert to add, tensor by tensor, from unlabelled inputs."
     formula: ClassVar[str] = "θ = θ₀ + Σₜ λₜₙ τₜₙ,  λ minimises the entropy of predictions"
     paper: ClassVar[str] = "Yang et al., AdaMerging, ICLR 2024, arXiv:2310.02575"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "cpu": {"steps": 60, "batch": 8, "learning_rate": 5e-3, "schedule": "cosine"}
+    }
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "cpu": {"steps": 60, "batch": 8, "learning_rate": 5e-3}
+    }
 
     base: str = hp(
         "task_arithmetic", "Task vectors as they are, trimmed and sign-filtered as in Ties (AdaMerging++), or of CART.",
@@ -64,10 +71,11 @@ class AdaMerging(adaptive.AdaptiveMerge):
     steps: int = adaptive.steps(500)
     batch: int = adaptive.batch(16)
     learning_rate: float = adaptive.learning_rate(1e-3)
+    schedule: str = adaptive.schedule()
     balanced: bool = adaptive.balanced()
 
     def settings(self) -> Settings:
-        return Settings(self.steps, self.batch, self.learning_rate, balanced=self.balanced)
+        return Settings(self.steps, self.batch, self.learning_rate, self.schedule, self.balanced)
 
     def adaptable(self, problem: Problem, ctx: Context) -> Generator[Step, None, Coefficients]:
         groups, parts = problem.groups(device=ctx.device), []
