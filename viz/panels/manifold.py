@@ -19,6 +19,7 @@ EMPTY = "No features yet. Merge with a method that routes by features to see how
 LINEAR = "PCA keeps large distances; what lies beside what may be lost."
 NEIGHBOURS = "UMAP keeps neighbours together; distances between groups mean little."
 PLOT = 380
+LEGEND = "✕ support   ● test   ◉ sent to another expert"
 
 SUPPORT = {"symbol": "x-thin", "size": 6, "opacity": 0.9}
 DOT = {"symbol": "circle", "size": 6, "opacity": 0.75}
@@ -92,7 +93,7 @@ def figure(data: FeatureMap, *, view: str = "pca", chosen: int | None = None,
         meta={
             "about": f"{ABOUT} {LINEAR if where == 'pca' else NEIGHBOURS}",
             "title": f"{TITLE}, {'by expert sent to' if by_route else 'by task'}", "uirevision": where,
-            "narrow": {"layout.margin.r": 84, "layout.xaxis.nticks": 4},
+            "narrow": {"layout.xaxis.nticks": 4, **_narrow_names(data, shown, colors)},
         },
     )  # fmt: skip
     return result
@@ -112,11 +113,11 @@ def rows(data: FeatureMap, *, view: str = "pca") -> tuple[list[str], list[list]]
 def _points(data: FeatureMap, points: np.ndarray, which: np.ndarray, marker: dict, about: dict) -> go.Scatter:
     """Return some of the points; what they say on hover names task, set and route."""
     at = np.flatnonzero(which)
-    own, sent = data.tasks[data.task[at[0]]], _sent(data, at[0])
+    own, sent = data.tasks[data.task[at[0]]], _sent(data, int(at[0]))
     alone, together = (len(np.unique(values[at])) == 1 for values in (data.task, data.routed))
     text = [
         f"{'' if alone else data.tasks[data.task[i]] + ', '}{_input(data, i)}{'' if together else _to(_sent(data, i))}"
-        for i in at
+        for i in at.tolist()
     ]
     return go.Scatter(
         x=points[at, 0].astype(np.float32), y=points[at, 1].astype(np.float32), mode="markers", marker=marker,
@@ -153,8 +154,7 @@ def _axes(data: FeatureMap, where: str) -> tuple[str, str]:
 
 def _names(data: FeatureMap, shown: np.ndarray, colors: Mapping[str, str]) -> list[dict]:
     """Return the names of the tasks that are drawn, as a column at the right."""
-    used = [t for t in range(len(data.tasks)) if (shown == t).any()]
-    short = theme.shorts(data.tasks, 12)
+    used, short = _used(data, shown), theme.shorts(data.tasks, 12)
     return [
         theme.label(f"● {short[t]}", 1, 1 - (row + 0.5) * 18 / PLOT, xref="paper", yref="paper", xanchor="left",
                     yanchor="middle", xshift=8, size=12, color=colors.get(data.tasks[t], theme.MUTED),
@@ -163,8 +163,23 @@ def _names(data: FeatureMap, shown: np.ndarray, colors: Mapping[str, str]) -> li
     ]  # fmt: skip
 
 
+def _narrow_names(data: FeatureMap, shown: np.ndarray, colors: Mapping[str, str]) -> dict:
+    """Return changes that move the names above the plot, three in a line."""
+    used, short = _used(data, shown), theme.shorts(data.tasks, 12)
+    names = [f'<span style="color:{colors.get(data.tasks[t], theme.MUTED)}">● {short[t]}</span>' for t in used]
+    lines = ["   ".join(names[i : i + 3]) for i in range(0, len(names), 3)]
+    hidden = {f"layout.annotations.{row}.visible": False for row in range(len(used))}
+    return {**hidden, f"layout.annotations.{len(used)}.text": "<br>".join([*lines, LEGEND]), "layout.margin.r": 12,
+            f"layout.annotations.{len(used)}.align": "left", "layout.margin.t": 30 + 15 * len(lines),
+            "layout.height": PLOT + 50}  # fmt: skip
+
+
+def _used(data: FeatureMap, shown: np.ndarray) -> list[int]:
+    return [t for t in range(len(data.tasks)) if (shown == t).any()]
+
+
 def _legend() -> dict:
-    return theme.label("✕ support   ● test   ◉ sent to another expert", 0, 1, xref="paper", yref="paper",
+    return theme.label(LEGEND, 0, 1, xref="paper", yref="paper",
                        xanchor="left", yanchor="bottom", yshift=4, color=theme.MUTED)  # fmt: skip
 
 

@@ -53,9 +53,9 @@ def figure(data: TwinEnergy, *, view: str = "energy", expert: str | None = None,
     place = np.arange(len(data.blocks))
     result = theme.figure(height=HEIGHT, margin={"t": 30, "b": 44}, barmode="overlay")
     result.add_traces([
-        _bars(data, place - 0.2, data.shared, 0.36, theme.MERGED, 1, "shared model"),
-        _bars(data, place + 0.2, whole, 0.36, color, 0.3, f"exclusive part, {owner}, before compression"),
-        _bars(data, place + 0.2, kept, 0.22, color, 1, f"exclusive part, {owner}, after compression"),
+        _bars(data, -0.38, data.shared, 0.36, theme.MERGED, 1, "shared model"),
+        _bars(data, 0.02, whole, 0.36, color, 0.3, f"exclusive part, {owner}, before compression"),
+        _bars(data, 0.09, kept, 0.22, color, 1, f"exclusive part, {owner}, after compression"),
     ])  # fmt: skip
     ticks = place[:: max(1, -(-len(place) // 16))]
     result.update_layout(
@@ -81,10 +81,11 @@ def rows(data: TwinEnergy, *, view: str = "energy") -> tuple[list[str], list[lis
     return columns, [[str(b), s, *line] for b, s, line in zip(data.blocks, data.shared, both, strict=True)]
 
 
-def _bars(data: TwinEnergy, x: np.ndarray, energy: np.ndarray, width: float, color: str, opacity: float,
+def _bars(data: TwinEnergy, offset: float, energy: np.ndarray, width: float, color: str, opacity: float,
           name: str) -> go.Bar:  # fmt: skip
     return go.Bar(
-        x=x, y=energy.astype(np.float32), width=width, customdata=[str(b) for b in data.blocks],
+        x=list(range(len(energy))), y=energy.astype(np.float32), width=width, offset=offset,
+        customdata=[str(b) for b in data.blocks],
         marker={"color": color, "opacity": opacity, "line": {"width": 0}},
         hovertemplate=f"<b>block %{{customdata}}</b><br>{name}: %{{y:.3g}}<extra></extra>",
     )  # fmt: skip

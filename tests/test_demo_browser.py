@@ -1,0 +1,151 @@
+"""Panels of routed and adaptive merges in Chromium, on the demonstration page, without a server."""
+
+from __future__ import annotations
+
+import pkgutil
+import shutil
+
+import pytest
+
+import viz.panels
+from viz import demo
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update"]  # fmt: skip
+NAMES = [m.name for m in pkgutil.iter_modules(viz.panels.__path__)]
+DRAWN = "[...MergeScope.panels].every((panel) => panel.plot.querySelector('.main-svg'))"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser, tmp_path):
+    """A function that opens the demonstration of some panels; it returns the page and the list of events."""
+    opened = []
+
+    def visit(*names: str, width: int = 900, height: int = 900, **options):
+        file = tmp_path / "panels.html"
+        text = demo.page(*names).replace("console.log(name, data)", "(window.said ||= []).push([name, data])")
+        file.write_text(text, encoding="utf-8")
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        page, wrong = context.new_page(), []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        opened.append((context, wrong))
+        page.goto(file.as_uri())
+        page.wait_for_function(DRAWN, timeout=60_000)
+        return page
+
+    yield visit
+    for context, wrong in opened:
+        context.close()
+        assert wrong == []
+
+
+def said(page, event="select"):
+    page.wait_for_function(f"(window.said || []).some(([name]) => name === '{event}')")
+    return page.evaluate(f"said.filter(([name]) => name === '{event}').at(-1)[1]")
+
+
+def click_cell(page, panel, x, y):
+    """Click the middle of a cell of a heat map by its categories."""
+    box = page.evaluate(
+        """([panel, x, y]) => { const plot = [...MergeScope.panels].find((p) => p.name === panel).plot;
+        const [a, b] = [MergeScope.span(plot._fullLayout.xaxis, x), MergeScope.span(plot._fullLayout.yaxis, y)];
+        const at = plot.getBoundingClientRect();
+        return [at.left + a[0] + a[1] / 2, at.top + b[0] + b[1] / 2]; }""",
+        [panel, x, y],
+    )
+    page.mouse.move(*box)
+    page.mouse.click(*box)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1200, "dark")])
+def test_every_demonstration_fits_its_page(visit, width, scheme):
+    page = visit(*NAMES, width=width, color_scheme=scheme)
+    assert page.locator(".ms-panel").count() == len(NAMES)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("[...document.querySelectorAll('.ms-panel')].every((p) => p.scrollWidth <= p.clientWidth + 1)")
+
+
+def test_a_cell_of_the_confusion_says_task_and_expert(visit):
+    page = visit("route_confusion", "live_accuracy")
+    click_cell(page, "route_confusion", "letters", "icons")
+    event = said(page)
+    assert (event["task"], event["expert"]) == ("icons", "letters")
+    assert page.evaluate("MergeScope.bus.selected.task") == "icons"
+    assert page.locator('[data-panel="route_confusion"] .ms-chosen').count() == 1
+    click_cell(page, "route_confusion", "letters", "icons")
+    page.wait_for_function("MergeScope.bus.selected.task === undefined")
+
+
+def test_points_that_are_drawn_around_are_selected(visit):
+    page = visit("manifold")
+    box = page.locator("#manifold .nsewdrag").first.bounding_box()
+    corners = [(0.02, 0.02), (0.98, 0.02), (0.98, 0.98), (0.02, 0.98), (0.02, 0.02)]
+    places = [(box["x"] + a * box["width"], box["y"] + b * box["height"]) for a, b in corners]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=4)
+    page.mouse.up()
+    ids = said(page)["ids"]
+    count = page.evaluate("MergeScope.panels.values().next().value.meta.table.rows.length")
+    assert len(set(ids)) == len(ids)
+    assert 0.9 * count <= len(ids) <= count
+    page.evaluate("MergeScope.panels.values().next().value.plot.emit('plotly_deselect')")
+    assert said(page)["ids"] == []
+
+
+def test_a_point_says_its_number(visit):
+    page = visit("manifold")
+    plot = page.locator("#manifold .ms-plot")
+    plot.focus()
+    plot.press("ArrowRight")
+    plot.press("Enter")
+    event = said(page)
+    trace = page.evaluate("[...MergeScope.panels][0].source.data[0]")
+    assert event["id"] == trace["customdata"][0]
+    assert event["task"] == trace["meta"]["task"]
+
+
+def test_bars_answer_the_keyboard(visit):
+    page = visit("twin_energy", "histogram")
+    for name in ("twin_energy", "histogram"):
+        plot = page.locator(f"#{name} .ms-plot")
+        plot.focus()
+        plot.press("ArrowRight")
+        page.locator(f"#{name} .hoverlayer .hovertext").wait_for()
+        plot.press("Escape")
+    page.locator("#twin_energy .ms-plot").press("ArrowDown")
+    page.locator("#twin_energy .ms-plot").press("Enter")
+    assert isinstance(said(page)["block"], int)
+
+
+def test_filters_of_the_gallery_work_in_the_browser(visit):
+    page = visit("route_gallery", "accuracy")
+    shown = page.locator(".ms-thumb:visible")
+    every = shown.count()
+    page.locator(".ms-filters label", has_text="wrong route").click()
+    wrong = page.locator('.ms-thumb[data-state="route"]').count()
+    assert 0 < shown.count() == wrong < every
+    page.locator(".ms-filters label", has_text="all").click()
+    assert shown.count() == every
+    page.locator(".ms-thumb").nth(3).click()
+    assert page.evaluate("document.querySelector('.ms-thumb input:checked').value") == page.locator(
+        ".ms-thumb input"
+    ).nth(3).get_attribute("value")
