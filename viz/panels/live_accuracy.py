@@ -185,7 +185,7 @@ def _entropy(data: LiveAccuracy) -> go.Scatter:
     """Return the strip of entropy; many updates are averaged, window by window."""
     window = max(1, -(-len(data.entropy) // SMOOTH))
     cuts = np.arange(0, len(data.entropy), window)
-    sizes = np.diff([*cuts, len(data.entropy)])
+    sizes = np.diff(np.append(cuts, len(data.entropy)))
     mean = np.add.reduceat(data.entropy, cuts) / sizes if len(cuts) else data.entropy
     steps = data.entropy_steps[np.minimum(cuts + window, len(data.entropy)) - 1] if len(cuts) else cuts
     text = "entropy %{y:.3f} nats" + (f", mean of {window} updates" if window > 1 else "")

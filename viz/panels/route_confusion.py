@@ -115,7 +115,7 @@ def _texts(data: RouteConfusion, lines: Lines, words: str = "") -> list[list[str
     words = words or ("{:.0f} %<br>{:,}" if len(data.experts) <= CELLS else "{:.0f} %")
     pairs = {i: zip(data.percent[i], data.counts[i], strict=True) for i in lines if i is not None}
     texts = {i: [words.format(p, n) if n else "" for p, n in row] for i, row in pairs.items()}
-    return [texts.get(i, [""] * len(data.experts)) for i in lines]
+    return [[""] * len(data.experts) if i is None else texts[i] for i in lines]
 
 
 def _sentence(data: RouteConfusion, i: int, j: int) -> str:
