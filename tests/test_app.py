@@ -29,6 +29,12 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+FOCUS = """(() => {
+  const here = document.activeElement, box = getComputedStyle(here.closest(".mp-toggle") ?? here);
+  const wanted = getComputedStyle(document.querySelector(".ms-panel")).getPropertyValue("--ms-focus");
+  return {id: here.id, name: here.outerHTML.slice(0, 80), outline: box.outline, width: parseFloat(box.outlineWidth),
+    wanted: [1, 3, 5].map(i => parseInt(wanted.slice(i, i + 2), 16)).join(", ")};
+})()"""
 RECIPE = {"suite": "toy", "experts": ["stripes", "blob"], "method": "task_arithmetic", "parameters": {"scaling": 0.4}}
 
 
@@ -171,6 +177,24 @@ def test_the_first_sight_has_every_panel(visit):
     page.wait_for_function("document.querySelector('.mp-headline').textContent.includes('plain average')")
     assert page.locator(".mp-toggle input:checked").count() == 4
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.browser
+def test_the_recipe_stays_in_sight_and_the_keyboard_is_seen(visit):
+    page = visit()
+    page.evaluate("scrollTo(0, 700)")
+    page.wait_for_function("scrollY > 600 && document.querySelector('#mp-controls').getBoundingClientRect().y >= 0")
+    page.evaluate("scrollTo(0, 0)")
+    page.locator(".mp-toggle input").first.focus()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        shown = page.evaluate(FOCUS)
+        assert "solid" in shown["outline"], shown
+        assert shown["wanted"] in shown["outline"], shown
+        assert shown["width"] >= 2, shown
+        if shown["id"] == "mp-merge":
+            break
+    assert shown["id"] == "mp-merge"
 
 
 @pytest.mark.browser
@@ -352,6 +376,9 @@ def test_a_phone_scrolls_in_one_direction(visit):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     controls, answer = (page.locator(f"#{name}").bounding_box() for name in ("mp-controls", "mp-answer"))
     assert controls["y"] < answer["y"]
+    page.set_viewport_size({"width": 390, "height": 500})
+    go = page.locator("#mp-merge").bounding_box()
+    assert go["y"] + go["height"] <= 500
     assert page.locator("#mp-merge").bounding_box()["height"] >= 40
     _merge(page)
     page.wait_for_function("document.querySelector('#mp-headline').getBoundingClientRect().top < innerHeight / 3")

@@ -198,6 +198,18 @@ def test_the_lenses_fill_every_panel(bench, recipe):
     assert "merged" in parts["spectrum"].to_json()
 
 
+def test_a_panel_of_these_experts_is_never_blanked(bench):
+    focus = lenses.focus_of(acts.first_session(("toy",), {})[0], None)
+    done: set[str] = set()
+    steps = lenses.lens_steps(bench, focus, lambda: True, done)
+    while "overlap" not in done:
+        next(steps)
+    steps.close()
+    done.difference_update(lenses.NEAR)
+    first = next(lenses.lens_steps(bench, dataclasses.replace(focus, block=0), lambda: True, done))
+    assert set(first) & set(lenses.LENSES) == {"depths", "histogram"}
+
+
 @pytest.mark.parametrize("metric", list(metrics(None)))
 def test_every_measurement_of_the_menu_can_be_drawn(bench, metric):
     focus = dataclasses.replace(lenses.focus_of(acts.first_session(("toy",), {})[0], None), metric=metric)

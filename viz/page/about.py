@@ -9,6 +9,13 @@ from merge_engine.suite import Suite
 from .headline import size
 from .record import model_size
 
+SHORT = """
+<p>An <em>expert</em> is one pretrained model, fine-tuned on one task; what fine-tuning changed in its weights is its
+<em>task vector</em>. Merging combines the task vectors of several experts into a single model that should do all of
+their tasks, without training it again. Where experts pull the same weights in different directions they interfere and
+accuracy is lost; the panels show where.</p>
+"""
+
 SCORES = """
 <h2>How the numbers are made</h2>
 <p>Every task has pictures that no expert was trained on. Half of them are the <em>score half</em>; all accuracies on
@@ -30,7 +37,8 @@ def about(suite: Suite) -> str:
         f"parameters; {len(suite.seen)} tasks with an expert and {len(suite.unseen)} that no expert has seen."
     )
     return (
-        f'<article class="mp-prose"><h2>{escape(suite.title)}</h2><p>{counts}</p>{SCORES}'
+        f'<article class="mp-prose"><h2>What merging is</h2>{SHORT}'
+        f"<h2>{escape(suite.title)}</h2><p>{counts}</p>{SCORES}"
         f"<h2>Tasks, sources and licences</h2>{_tasks(suite)}{_card(suite)}</article>"
     )
 

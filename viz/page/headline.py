@@ -131,7 +131,8 @@ def _cost_tile(run: Run) -> str:
 
 
 def _size_tile(stored: float, parameters: float) -> str:
-    times = f"{stored / parameters:.2g} × one model" if parameters else ""
+    times = f"{stored / parameters:.2g}" if parameters else ""
+    times = "as one model" if times == "1" else f"{times} × one model" if times else ""
     return tile("parameters", size(stored), times, why="Parameters to keep, masks counted as one bit an entry.")
 
 

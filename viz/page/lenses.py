@@ -73,19 +73,20 @@ def lens_steps(
 ) -> Generator[Parts, None, None]:
     """Yield parts as they are measured: the chosen place first, then what runs through the whole network.
 
-    `done` names what the page shows already; what is yielded is added to it.
+    `done` names what the page shows already, and as "seen" what it shows of these experts at some place; what is
+    yielded is added to it.
     """
     yield from _first(bench, focus, done)
     for name in NEAR if focus.experts else ():
         if name not in done:
             measured = bench.measures.widest(ask(bench, focus, name))
             yield from _drawn(bench, focus, name, ask(bench, focus, name), measured, going)
-            done.add(name)
+            done.update((name, f"seen {name}") if going() else ())
     for name in ("interference", "depths") if len(focus.experts) > 1 else ():
         far = dataclasses.replace(ask(bench, focus, name), block=None, kind=None)
         if going() and (bench.measures.get(far) is None or name not in done):
             yield from _drawn(bench, focus, name, far, None, going)
-            done.add(name)
+            done.update((name, f"seen {name}") if going() else ())
 
 
 def ask(bench: Workbench, focus: Focus, name: str) -> Ask:
@@ -115,9 +116,8 @@ def _first(bench: Workbench, focus: Focus, done: set[str]) -> Generator[Parts, N
         done.difference_update([mark for mark in done if mark.startswith("menu ")])
         done.add(offered)
         parts["metrics"] = metric_menu(focus, words)
-    if "depths" not in done:
-        parts |= {name: _waiting(module, focus) for name, module in LENSES.items() if name not in done}
-    yield parts
+    unseen = [name for name in LENSES if not {name, f"seen {name}"} & done]
+    yield parts | {name: _waiting(LENSES[name], focus) for name in unseen}
 
 
 def _drawn(

@@ -185,7 +185,7 @@ class Listeners:
         """Return the panels of another place as far as they are measured; the look that follows does the rest."""
         focus = lenses.focus_of(session, self._recipe(session, shown))
         parts = lenses.at_hand(self.bench, focus)
-        self._looking(focus, request).done.update(parts)
+        self._looking(focus, request).done.update(parts, (f"seen {name}" for name in parts))
         place = view.where(session, depth(load_suite(session.suite)))
         return self._answered(session, {**parts, "where": place, "focus": focus.key, "link": view.link(session)})
 
