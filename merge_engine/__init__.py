@@ -24,15 +24,15 @@ from .contract import (
 )
 from .errors import DataError, MergeError, MissingExtra, RecipeError, SuiteError, WeightsError
 from .evaluate import Score, score, score_steps
-from .measuring import measure_steps
+from .maths.svd import SvdStore
 from .merged import Merged, PerTaskMerged, StaticMerged
 from .methods import build, registry
-from .recipe import Recipe, load_recipe
-from .results import Result, Results
-from .run import Protocol, Run, recipe_for, run_steps
+from .runs.measuring import measure_steps
+from .runs.recipe import Recipe, load_recipe
+from .runs.results import Result, Results
+from .runs.run import Protocol, Run, recipe_for, run_steps
 from .save import save_steps
 from .suite import Suite, load_suite
-from .svd import SvdStore
 from .weights import compare, load_weights
 
 __all__ = [

@@ -8,7 +8,7 @@ from pathlib import Path
 from .backbones import BACKBONES, Backbone, get_backbone
 from .contract import MATRIX_KINDS, Problem
 from .errors import WeightsError
-from .recipe import check_name
+from .runs.recipe import check_name
 from .weights import Compatibility, SafetensorsWeights, Weights, compare, load_weights
 
 

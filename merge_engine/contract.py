@@ -24,10 +24,10 @@ from torch import Tensor
 
 from . import hp as declarations
 from .errors import DataError, RecipeError, WeightsError, no_such
+from .maths.parts import Part
+from .maths.svd import Factors, SvdStore
 from .merged import Merged, PerTaskMerged, StaticMerged
-from .parts import Part
-from .prediction import Changes
-from .svd import Factors, SvdStore
+from .routing.prediction import Changes
 from .weights import Weights
 
 Kind = Literal["static", "adaptive", "routed", "post"]

@@ -10,7 +10,7 @@ from . import metrics
 from .contract import MergeMethod, PostStep
 from .hp import HP, declared
 from .methods import registry
-from .recipe import NAME
+from .runs.recipe import NAME
 
 REFERENCE = Path(__file__).parent / "methods" / "README.md"
 JSON_TYPES = {float: "number", int: "integer", bool: "boolean", str: "string"}

@@ -14,7 +14,7 @@ from .errors import RecipeError
 from .inputs import SuiteInputs
 from .merged import Merged
 from .metrics.accuracy import expected_calibration_error, wilson
-from .prediction import Prediction
+from .routing.prediction import Prediction
 from .suite import Suite
 from .weights import Weights
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .backbones.blockwise import BlockInput, enter, through
-from .prediction import Changes
+from .routing.prediction import Changes
 from .suites.splits import named_seed
 from .weights import Weights
 

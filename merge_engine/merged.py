@@ -11,11 +11,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from .adapting.history import History
 from .errors import RecipeError
-from .history import History
-from .parts import Part
-from .prediction import Network, Prediction, Predictor
-from .svd import Factors
+from .maths.parts import Part
+from .maths.svd import Factors
+from .routing.prediction import Network, Prediction, Predictor
 from .weights import AddedWeights, Weights, in_memory
 
 EXPERTS_IN_MEMORY = 8

@@ -19,7 +19,7 @@ from torch import Tensor
 from .contract import Step
 from .errors import RecipeError, WeightsError
 from .merged import Merged, PerTaskMerged, StaticMerged
-from .recipe import Recipe, check_name
+from .runs.recipe import Recipe, check_name
 from .weights import SafetensorsWeights, Weights
 
 BESIDE = ("config.json", "preprocessor_config.json", "model.safetensors.index.json")

@@ -23,7 +23,7 @@ from .contract import Problem
 from .corruptions import corrupt
 from .errors import SuiteError, no_such
 from .inputs import SuiteInputs
-from .prediction import Changes
+from .routing.prediction import Changes
 from .suites.sheets import read_sheet
 from .suites.splits import named_seed
 from .weights import SafetensorsWeights, Weights, load_weights

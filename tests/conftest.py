@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from merge_engine.contract import Context, Place, Problem
+from merge_engine.maths.svd import SvdStore
 from merge_engine.suite import Suite
 from merge_engine.suites.toy import build_toy
-from merge_engine.svd import SvdStore
 
 torch.set_num_threads(1)
 

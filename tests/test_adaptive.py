@@ -13,14 +13,14 @@ from reference import adaptive as naive
 from reference.problems import changed, grid_problem
 from small_net import SHAPES, SmallInputs, forward
 
-from merge_engine.coefficients import Coefficients, Masks
-from merge_engine.components import Components, unpacked
+from merge_engine.adapting.coefficients import Coefficients, Masks
+from merge_engine.adapting.components import Components, unpacked
 from merge_engine.contract import Context, Problem, drive, merge, merge_steps
 from merge_engine.evaluate import Fixed, score
 from merge_engine.inputs import SuiteInputs
+from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
 from merge_engine.suite import Suite
-from merge_engine.svd import SvdStore
 
 MATRICES = [
     n for n in SHAPES if n.startswith("blocks") and SmallTransformer().place(n).kind in "q k v out fc1 fc2"

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from merge_engine.live import Point
+from merge_engine.adapting.live import Point
 from viz import examples, theme
 from viz.panel import draw
 from viz.panels import coefficient_map, live_accuracy, mask_map, twin_energy, twin_rank

@@ -16,7 +16,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from merge_engine.contract import Step
-from merge_engine.svd import SvdStore
+from merge_engine.maths.svd import SvdStore
 from viz.page.workbench import Runs, Workbench
 
 pytestmark = [
@@ -399,6 +399,6 @@ def test_no_serious_accessibility_finding(visit, scheme):
 
 
 def _link(method: str) -> str:
-    from merge_engine.recipe import Recipe
+    from merge_engine.runs.recipe import Recipe
 
     return Recipe("toy", ("stripes", "blob", "colour", "grain"), method).to_link()

@@ -19,7 +19,7 @@ from merge_engine.contract import Step, drive, merge
 from merge_engine.evaluate import Fixed, score
 from merge_engine.methods import build, registry
 from merge_engine.metrics import registry as metrics
-from merge_engine.recipe import Recipe
+from merge_engine.runs.recipe import Recipe
 from merge_engine.save import save_steps
 from merge_engine.weights import SafetensorsWeights
 

@@ -11,9 +11,9 @@ from reference import per_input as naive
 
 from merge_engine.contract import Context, merge
 from merge_engine.inputs import SuiteInputs
+from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
 from merge_engine.methods.dawin import weights_of
-from merge_engine.svd import SvdStore
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 

@@ -8,8 +8,8 @@ import re
 from merge_engine.derive import method_list, metric_list, recipe_schema, reference_page
 from merge_engine.hp import declared
 from merge_engine.methods import registry
-from merge_engine.publish import MARKERS, generated_pages, into_readme
-from merge_engine.recipe import Recipe
+from merge_engine.runs.publish import MARKERS, generated_pages, into_readme
+from merge_engine.runs.recipe import Recipe
 
 
 def test_every_method_is_listed_as_json():

@@ -13,10 +13,10 @@ from reference.problems import COARSE, SHAPES, changed, grid_problem
 
 from merge_engine.contract import Context, Problem, merge
 from merge_engine.errors import RecipeError, WeightsError
+from merge_engine.maths.ops import as_rows, kth_largest_magnitude, magnitude_ranks, task_masks, trim
+from merge_engine.maths.selection import order_statistics, trim_globally
+from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
-from merge_engine.ops import as_rows, kth_largest_magnitude, magnitude_ranks, task_masks, trim
-from merge_engine.selection import order_statistics, trim_globally
-from merge_engine.svd import SvdStore
 
 STATIC = {
     "average": [{}],

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merge_engine.contract import Context, Problem, merge
+from merge_engine.maths.svd import SvdStore
 from merge_engine.merged import StaticMerged
 from merge_engine.methods import build as build_method
 from merge_engine.metrics import accuracy as accuracy_module
 from merge_engine.metrics import build, measure
 from merge_engine.metrics.cka import linear_cka
 from merge_engine.metrics.sti import deviation, whitened
-from merge_engine.svd import SvdStore
 
 NAME = "blocks.0.fc1.weight"
 

@@ -8,19 +8,19 @@ import math
 import pytest
 import torch
 
-from merge_engine.adapt import entropy
+from merge_engine.adapting.adapt import entropy
 from merge_engine.contract import Context, drive
 from merge_engine.evaluate import score
 from merge_engine.inputs import SuiteInputs
+from merge_engine.maths.parts import SparsePart
+from merge_engine.maths.svd import SvdStore
 from merge_engine.methods.e_we_moe import EWeMoe, largest
 from merge_engine.methods.rankone_moe import RankOneMoe, Selecting
 from merge_engine.methods.task_arithmetic import TaskArithmetic
 from merge_engine.methods.we_moe import WeMoe
-from merge_engine.mlp_routers import MlpWeighting, Router
-from merge_engine.mlp_routing import RoutedMlps
-from merge_engine.parts import SparsePart
-from merge_engine.per_input import DenseLinear
-from merge_engine.svd import SvdStore
+from merge_engine.routing.mlp_routers import MlpWeighting, Router
+from merge_engine.routing.mlp_routing import RoutedMlps
+from merge_engine.routing.per_input import DenseLinear
 
 FULL = 4096  # more components than any matrix here has
 WHOLE = [WeMoe(), EWeMoe(sparsity=0), RankOneMoe(components=FULL)]  # methods that keep all of every expert

@@ -13,9 +13,9 @@ from small_net import SHAPES as NET_SHAPES
 from small_net import SmallInputs, forward
 
 from merge_engine.contract import Context, Problem, drive, merge, merge_steps
+from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build, method_class
 from merge_engine.methods.fisher import BATCH
-from merge_engine.svd import SvdStore
 
 SHAPES = {
     "blocks.0.q.weight": (9, 9),

@@ -6,21 +6,21 @@ import json
 
 import pytest
 
-from merge_engine import baselines as baselines_module
-from merge_engine.baselines import Baselines
-from merge_engine.content import suite_digest
 from merge_engine.contract import drive
 from merge_engine.errors import MergeError, RecipeError
 from merge_engine.evaluate import Fixed, score
 from merge_engine.hp import declared
-from merge_engine.measuring import measure_steps
 from merge_engine.methods import method_class
 from merge_engine.metrics import build as build_metric
-from merge_engine.recipe import Recipe
-from merge_engine.results import Result, Results, TaskAccuracy, averages, cached_folder
-from merge_engine.run import Protocol, recipe_for, run_steps
-from merge_engine.table import TableRun, entries
-from merge_engine.tuning import Merges, choose_steps, swept
+from merge_engine.runs import baselines as baselines_module
+from merge_engine.runs.baselines import Baselines
+from merge_engine.runs.content import suite_digest
+from merge_engine.runs.measuring import measure_steps
+from merge_engine.runs.recipe import Recipe
+from merge_engine.runs.results import Result, Results, TaskAccuracy, averages, cached_folder
+from merge_engine.runs.run import Protocol, recipe_for, run_steps
+from merge_engine.runs.table import TableRun, entries
+from merge_engine.runs.tuning import Merges, choose_steps, swept
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ import torch
 
 from merge_engine.contract import Context
 from merge_engine.inputs import SuiteInputs
-from merge_engine.parts import DensePart, LowRankPart
-from merge_engine.per_input import blended, shares_of
-from merge_engine.svd import decompose
+from merge_engine.maths.parts import DensePart, LowRankPart
+from merge_engine.maths.svd import decompose
+from merge_engine.routing.per_input import blended, shares_of
 
 
 class Given:

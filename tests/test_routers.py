@@ -18,12 +18,12 @@ from merge_engine.contract import Context
 from merge_engine.errors import DataError, RecipeError
 from merge_engine.hp import declared
 from merge_engine.inputs import SuiteInputs
+from merge_engine.maths.svd import SvdStore, decompose
 from merge_engine.methods import build as build_method
 from merge_engine.routers import Blend, SupportRouter
 from merge_engine.routers._features import Features
 from merge_engine.routers._support import held_out
 from merge_engine.routers.subspace import Manifolds, Subspace
-from merge_engine.svd import SvdStore, decompose
 from merge_engine.weights import in_memory
 
 ROUTERS = routers.registry()

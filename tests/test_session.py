@@ -11,7 +11,7 @@ from merge_engine.errors import MergeError, RecipeError
 from merge_engine.evaluate import Score
 from merge_engine.hp import HP, declared
 from merge_engine.methods import method_class, registry
-from merge_engine.recipe import Recipe
+from merge_engine.runs.recipe import Recipe
 from viz.page import cards, controls
 from viz.page import session as state
 from viz.page.headline import Answer, duration, headline, size

@@ -7,16 +7,17 @@ import dataclasses
 import pytest
 import torch
 
-from merge_engine import routers, stores
+from merge_engine import routers
 from merge_engine.contract import Context, StoreMerge, merge
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import score
 from merge_engine.hp import declared
 from merge_engine.inputs import SuiteInputs
+from merge_engine.maths.svd import SvdStore
 from merge_engine.merged import PerTaskMerged
 from merge_engine.methods import build, registry
-from merge_engine.routed import BlendedMerged, RoutedMerged
-from merge_engine.svd import SvdStore
+from merge_engine.routing import stores
+from merge_engine.routing.routed import BlendedMerged, RoutedMerged
 
 TASKS = 3
 

@@ -10,9 +10,9 @@ from reference import per_input as naive
 
 from merge_engine.contract import Context, merge
 from merge_engine.inputs import SuiteInputs
+from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
-from merge_engine.per_input import Decided, blended
-from merge_engine.svd import SvdStore
+from merge_engine.routing.per_input import Decided, blended
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 

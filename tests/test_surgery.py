@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from merge_engine.adapting.surgery import Adapters, SurgeryMerged
 from merge_engine.contract import Context, drive
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import score
 from merge_engine.inputs import SuiteInputs
+from merge_engine.maths.svd import SvdStore
 from merge_engine.methods.average import Average
 from merge_engine.methods.surgery import BASES, Surgery
-from merge_engine.surgery import Adapters, SurgeryMerged
-from merge_engine.svd import SvdStore
 
 
 def context() -> Context:

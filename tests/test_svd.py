@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merge_engine import svd as module
 from merge_engine.errors import MergeError, WeightsError
-from merge_engine.svd import (
+from merge_engine.maths import svd as module
+from merge_engine.maths.svd import (
     GIB,
     Factors,
     SvdStore,

@@ -9,17 +9,17 @@ import pytest
 import torch
 from reference import per_input as naive
 
-from merge_engine.compress import compressed, kept
 from merge_engine.contract import Context, Step, drive, merge
 from merge_engine.evaluate import predictions
 from merge_engine.inputs import SuiteInputs
+from merge_engine.maths.compress import compressed, kept
+from merge_engine.maths.parts import DensePart
+from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
-from merge_engine.parts import DensePart
-from merge_engine.routed import RoutedMerged
 from merge_engine.routers._training import CHUNK, layers_of
 from merge_engine.routers.trained import Trained
-from merge_engine.svd import SvdStore
-from merge_engine.told import told
+from merge_engine.routing.routed import RoutedMerged
+from merge_engine.routing.told import told
 
 FEW = {"examples": 16, "epochs": 2}
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}

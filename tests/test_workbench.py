@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from merge_engine.errors import MergeError
-from merge_engine.recipe import Recipe
+from merge_engine.maths.svd import SvdStore
+from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
-from merge_engine.svd import SvdStore
 from viz.page import acts, lenses, view
 from viz.page import session as state
 from viz.page.measure import Ask, depth, metrics

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..contract import MATRIX_KINDS, Place
 from ..errors import WeightsError
-from ..prediction import Change, Changes
+from ..routing.prediction import Change, Changes
 
 ONE_AT_A_TIME = threading.RLock()  # functional_call swaps the parameters of a module that threads share
 

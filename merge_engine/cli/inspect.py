@@ -11,10 +11,10 @@ from .. import metrics
 from ..contract import Context, Problem, merge_steps
 from ..errors import RecipeError, no_such
 from ..inputs import SuiteInputs
-from ..measuring import measure_steps
 from ..merged import Merged
-from ..recipe import Recipe, read_recipe
-from ..run import Protocol
+from ..runs.measuring import measure_steps
+from ..runs.recipe import Recipe, read_recipe
+from ..runs.run import Protocol
 from . import options
 from .check import problem_of
 from .output import check_target, csv_text, emit, followed, print_table, write_text

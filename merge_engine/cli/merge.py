@@ -10,14 +10,14 @@ import torch
 import typer
 
 from ..checkpoints import open_checkpoints, require_fit
-from ..content import checkpoint_digest, suite_digest
 from ..contract import Context, StoreMerge, merge_steps
 from ..errors import RecipeError
 from ..merged import StaticMerged
 from ..methods import method_class
-from ..recipe import Recipe, read_recipe
-from ..results import Result, Results
-from ..run import Protocol, describe, run_steps
+from ..runs.content import checkpoint_digest, suite_digest
+from ..runs.recipe import Recipe, read_recipe
+from ..runs.results import Result, Results
+from ..runs.run import Protocol, describe, run_steps
 from ..save import check_free, finished, save_steps, writable
 from ..suite import Suite, load_suite
 from ..weights import SafetensorsWeights

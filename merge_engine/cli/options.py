@@ -10,7 +10,7 @@ import torch
 import typer
 
 from ..errors import RecipeError, SuiteError, no_such
-from ..recipe import check_name
+from ..runs.recipe import check_name
 from ..suite import Suite
 
 Json = Annotated[

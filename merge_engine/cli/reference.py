@@ -8,7 +8,7 @@ import typer
 
 from ..derive import reference_page
 from ..errors import RecipeError
-from ..publish import generated_pages
+from ..runs.publish import generated_pages
 
 
 def reference(

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from ..contract import Step
-from ..publish import table_folder, write_table
+from ..runs.publish import table_folder, write_table
+from ..runs.table import VALIDATION_PICTURES, TableRun, entries, reference_steps
 from ..save import writable
 from ..suite import load_suite
-from ..table import VALIDATION_PICTURES, TableRun, entries, reference_steps
 from . import options
 from .output import check_target, emit, followed, note, print_table
 

@@ -8,14 +8,15 @@ from typing import Any, ClassVar
 
 import torch
 
-from .. import adaptive, spectral
-from ..adapt import Settings
-from ..coefficients import Coefficients
-from ..components import Components
+from ..adapting import adaptive
+from ..adapting.adapt import Settings
+from ..adapting.coefficients import Coefficients
+from ..adapting.components import Components
 from ..contract import Context, Groups, Problem, Step, TensorGroup
 from ..hp import hp
-from ..ops import agreeing
-from ..selection import trim_globally
+from ..maths import spectral
+from ..maths.ops import agreeing
+from ..maths.selection import trim_globally
 
 PUBLISHED = {"task_arithmetic": 0.3, "ties": 0.3, "cart": 2.0}
 """Coefficient to start from, by base."""

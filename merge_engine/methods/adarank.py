@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import adaptive, spectral
-from ..adapt import Settings
-from ..coefficients import Coefficients, Masks
-from ..components import Components
+from ..adapting import adaptive
+from ..adapting.adapt import Settings
+from ..adapting.coefficients import Coefficients, Masks
+from ..adapting.components import Components
 from ..contract import Context, Problem, Step, TensorGroup, drive
 from ..hp import hp
+from ..maths import spectral
+from ..maths.svd import Factors
 from ..merged import StaticMerged
-from ..svd import Factors
 
 PUBLISHED = {"task_arithmetic": (0.3, 1.0), "cart": (2.3, 0.16), "tsv_m": (1.0, 1.0)}
 """Coefficient, and share of the components that start on, by base."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..contract import Context, TensorGroup, TensorMerge
 from ..hp import hp
-from ..ops import disjoint_merge, elect_sign, kth_largest_magnitude, trim
+from ..maths.ops import disjoint_merge, elect_sign, kth_largest_magnitude, trim
 
 
 @dataclass(frozen=True)

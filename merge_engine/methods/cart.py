@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from .. import spectral
 from ..contract import Context, Slice, TensorGroup, TensorMerge
 from ..hp import hp
+from ..maths import spectral
 
 
 @dataclass(frozen=True)

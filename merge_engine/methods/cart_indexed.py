@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .. import spectral
 from ..contract import Context, StoreMerge, TensorGroup
 from ..hp import hp
-from ..parts import DensePart, Part
-from ..svd import Factors
+from ..maths import spectral
+from ..maths.parts import DensePart, Part
+from ..maths.svd import Factors
 
 
 @dataclass(frozen=True)

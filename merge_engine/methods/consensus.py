@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
 from ..hp import hp
-from ..ops import per_expert, task_masks
-from ..selection import Trimmed, summed, trim_globally
+from ..maths.ops import per_expert, task_masks
+from ..maths.selection import Trimmed, summed, trim_globally
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
 from ..hp import hp
-from ..ops import disjoint_merge, drop_and_rescale
-from ..selection import Trimmed, trim_globally
+from ..maths.ops import disjoint_merge, drop_and_rescale
+from ..maths.selection import Trimmed, trim_globally
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..adapt import entropy
+from ..adapting.adapt import entropy
 from ..contract import Context, Kind, MergeMethod, Problem, Step
 from ..hp import hp
+from ..maths.parts import DensePart
 from ..merged import Merged, PerTaskMerged
-from ..parts import DensePart
-from ..per_input import Decided, blended, shares_of
-from ..prediction import Network, Prediction, Predictor
-from ..stores import FULL, store_steps
+from ..routing.per_input import Decided, blended, shares_of
+from ..routing.prediction import Network, Prediction, Predictor
+from ..routing.stores import FULL, store_steps
 from ..weights import Weights, in_memory
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..contract import Context, TensorGroup, TensorMerge
 from ..hp import hp
-from ..ops import as_rows, disjoint_merge, drop_and_rescale, elect_sign, magnitude_ranks
+from ..maths.ops import as_rows, disjoint_merge, drop_and_rescale, elect_sign, magnitude_ranks
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..contract import Context, TensorGroup
 from ..hp import hp
-from ..mlp_routing import MlpRoutedMerge
-from ..ops import flat, kth_largest_magnitude
-from ..parts import SparsePart
+from ..maths.ops import flat, kth_largest_magnitude
+from ..maths.parts import SparsePart
+from ..routing.mlp_routing import MlpRoutedMerge
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..contract import Context, Groups, Problem, Step, StoreMerge, TensorGroup
 from ..hp import hp
-from ..ops import Numbers, exact_sum, flat, widest
-from ..parts import MaskedPart
+from ..maths.ops import Numbers, exact_sum, flat, widest
+from ..maths.parts import MaskedPart
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 from ..contract import Context, Kind, MergeMethod, Problem, Step
 from ..hp import hp
 from ..merged import Merged, PerTaskMerged
-from ..prediction import Network, Prediction, Predictor
-from ..stores import FULL, store_steps
+from ..routing.prediction import Network, Prediction, Predictor
+from ..routing.stores import FULL, store_steps
 from ..weights import Weights
 
 

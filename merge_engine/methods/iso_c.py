@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .. import spectral
 from ..contract import Context, TensorGroup, TensorMerge
 from ..hp import hp
+from ..maths import spectral
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .. import spectral
 from ..contract import Context, TensorGroup, TensorMerge
 from ..hp import hp
-from ..svd import Factors, decompose
+from ..maths import spectral
+from ..maths.svd import Factors, decompose
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .. import spectral
 from ..contract import MATRIX_KINDS, Context, Groups, Problem, Step, TensorGroup, TensorMerge
 from ..hp import hp
-from ..ops import disjoint_merge, drop_and_rescale, elect_sign, kth_largest_magnitude, trim
-from ..selection import Trimmed, trim_globally
+from ..maths import spectral
+from ..maths.ops import disjoint_merge, drop_and_rescale, elect_sign, kth_largest_magnitude, trim
+from ..maths.selection import Trimmed, trim_globally
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..contract import Context, TensorGroup, TensorMerge
 from ..errors import RecipeError
 from ..hp import hp
-from ..ops import per_expert
+from ..maths.ops import per_expert
 
 
 @dataclass(frozen=True)

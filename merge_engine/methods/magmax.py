@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..contract import Context, TensorGroup, TensorMerge
 from ..hp import hp
-from ..ops import largest_magnitude
+from ..maths.ops import largest_magnitude
 
 
 @dataclass(frozen=True)

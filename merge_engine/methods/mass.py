@@ -10,7 +10,7 @@ from ..contract import Context, Kind, MergeMethod, Problem, Step
 from ..hp import hp, like
 from ..merged import Merged, PerTaskMerged
 from ..routers.weight_projection import WeightProjection
-from ..subsets import Selection, SubsetMerged
+from ..routing.subsets import Selection, SubsetMerged
 from .tsv_c import TsvC
 
 

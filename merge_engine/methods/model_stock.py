@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..contract import Context, Groups, Problem, TensorGroup, TensorMerge
 from ..hp import hp
-from ..ops import as_rows, flat, pairwise_cosines
+from ..maths.ops import as_rows, flat, pairwise_cosines
 
 CLAMPED = "Some experts point apart on average; Model Stock keeps the pretrained weights there."
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..contract import Context, TensorGroup, TensorMerge
 from ..hp import hp
-from ..ops import as_rows, flat, slerp
+from ..maths.ops import as_rows, flat, slerp
 
 COLLINEAR = 1e-8
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
 from ..hp import hp
-from ..ops import flat, min_max, per_expert
-from ..selection import order_statistics
+from ..maths.ops import flat, min_max, per_expert
+from ..maths.selection import order_statistics
 
 CLAMPED = {"vision": 0.01, "top-level": 0.0001}
 

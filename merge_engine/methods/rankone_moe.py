@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from ..contract import Context, TensorGroup
 from ..hp import hp
-from ..mlp_routers import MlpWeighting, Router
-from ..mlp_routing import MlpRoutedMerge, leading
-from ..parts import Part
-from ..per_input import LowRankLinear, Share
+from ..maths.parts import Part
+from ..routing.mlp_routers import MlpWeighting, Router
+from ..routing.mlp_routing import MlpRoutedMerge, leading
+from ..routing.per_input import LowRankLinear, Share
 
 STEEPNESS = 100.0
 

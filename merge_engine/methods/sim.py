@@ -6,13 +6,14 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .. import routers, stores
+from .. import routers
 from ..contract import Context, Kind, MergeMethod, Problem, Step
 from ..errors import RecipeError
 from ..hp import declared, hp, like
 from ..merged import Merged, PerTaskMerged
-from ..routed import BlendedMerged, RoutedMerged
 from ..routers.subspace import Subspace
+from ..routing import stores
+from ..routing.routed import BlendedMerged, RoutedMerged
 
 
 @dataclass(frozen=True)

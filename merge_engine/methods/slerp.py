@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..contract import Context, TensorGroup, TensorMerge
 from ..hp import hp
-from ..ops import flat, slerp
+from ..maths.ops import flat, slerp
 
 COLLINEAR = 0.9995
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from ..contract import MATRIX_KINDS, Context, Kind, MergeMethod, Problem, Step, TensorGroup
 from ..hp import hp
-from ..parts import LowRankPart
-from ..per_input import LowRankLinear, Share
-from ..prediction import Network
-from ..routed import BlendedMerged
-from ..svd import Factors
+from ..maths.parts import LowRankPart
+from ..maths.svd import Factors
+from ..routing.per_input import LowRankLinear, Share
+from ..routing.prediction import Network
+from ..routing.routed import BlendedMerged
 from ..weights import AddedWeights
 
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .. import spectral
 from ..contract import Context, Groups, PostStep, TensorGroup
 from ..hp import hp
+from ..maths import spectral
 from ..merged import StaticMerged
 
 

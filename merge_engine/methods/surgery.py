@@ -7,12 +7,12 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .. import adaptive
-from ..adapt import Settings
+from ..adapting import adaptive
+from ..adapting.adapt import Settings
+from ..adapting.surgery import SurgeryMerged, pool_steps, surgery_steps
 from ..contract import Context, Kind, MergeMethod, Problem, Step
 from ..hp import hp
 from ..merged import StaticMerged
-from ..surgery import SurgeryMerged, pool_steps, surgery_steps
 from .adamerging import AdaMerging
 from .average import Average
 from .task_arithmetic import TaskArithmetic

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..contract import Context, Groups, PostStep, TensorGroup
 from ..hp import hp
+from ..maths.spectral import FLOOR
 from ..merged import StaticMerged
-from ..spectral import FLOOR
 
 
 @dataclass

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from ..contract import Context, Groups, Problem, Step, StoreMerge, TensorGroup
 from ..hp import hp
-from ..ops import per_expert, task_masks
-from ..parts import MaskedPart
-from ..selection import Trimmed, summed, trim_globally
+from ..maths.ops import per_expert, task_masks
+from ..maths.parts import MaskedPart
+from ..maths.selection import Trimmed, summed, trim_globally
 
 
 @dataclass(frozen=True)

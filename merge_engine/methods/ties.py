@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
 from ..hp import hp
-from ..ops import disjoint_merge, elect_sign, kth_largest_magnitude, per_expert, trim
-from ..selection import Trimmed, trim_globally
+from ..maths.ops import disjoint_merge, elect_sign, kth_largest_magnitude, per_expert, trim
+from ..maths.selection import Trimmed, trim_globally
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from ..contract import Context, StoreMerge, TensorGroup
 from ..hp import hp
-from ..parts import DensePart, LowRankPart, Part
-from ..svd import Factors
+from ..maths.parts import DensePart, LowRankPart, Part
+from ..maths.svd import Factors
 
 
 @dataclass(frozen=True)

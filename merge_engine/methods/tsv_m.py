@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .. import spectral
 from ..contract import Context, TensorGroup, TensorMerge
 from ..hp import hp
-from ..ops import per_expert
-from ..svd import Factors
+from ..maths import spectral
+from ..maths.ops import per_expert
+from ..maths.svd import Factors
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from ..compress import WAYS, compressed
 from ..contract import Context, Kind, MergeMethod, Problem, Step
 from ..hp import declared, hp
-from ..parts import Part
-from ..per_input import Share, shares_of
+from ..maths.compress import WAYS, compressed
+from ..maths.parts import Part
 from ..routers._training import Course, TrainedRouter, Training, pick_from_stream
-from ..twin import MIXES, Mix, TwinMerged
+from ..routing.per_input import Share, shares_of
+from ..routing.twin import MIXES, Mix, TwinMerged
 from ..weights import Weights, in_memory
 from . import build, method_class, static_keys
 

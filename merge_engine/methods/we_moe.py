@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from ..contract import Context, TensorGroup
 from ..hp import hp
-from ..mlp_routing import MlpRoutedMerge, leading
-from ..parts import DensePart, Part
+from ..maths.parts import DensePart, Part
+from ..routing.mlp_routing import MlpRoutedMerge, leading
 
 
 @dataclass(frozen=True)

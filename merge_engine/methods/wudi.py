@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .. import spectral
 from ..contract import Context, Groups, Problem, TensorGroup, TensorMerge
 from ..hp import hp
+from ..maths import spectral
 
 BETAS = (0.9, 0.999)
 

@@ -8,10 +8,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .. import ops
 from ..contract import Context, TensorGroup
+from ..maths import ops
+from ..maths.svd import FLOOR, Factors, decompose
 from ..merged import StaticMerged
-from ..svd import FLOOR, Factors, decompose
 
 CHUNK = 1 << 22
 

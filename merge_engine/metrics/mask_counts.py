@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import ops
 from ..errors import RecipeError
 from ..hp import hp
+from ..maths import ops
 from ._cell import Cell
 from ._measured import Measured, quantity
 from ._metric import WeightMetric

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..hp import hp
-from ..svd import Factors
+from ..maths.svd import Factors
 from ._cell import Cell, numerical
 from ._measured import Measured, quantity
 from ._metric import WeightMetric

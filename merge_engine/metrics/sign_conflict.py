@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import ops
 from ..hp import hp
+from ..maths import ops
 from ._cell import CHUNK, Cell
 from ._measured import Measured, quantity
 from ._metric import WeightMetric

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..prediction import Network
-from ..routed import FittedRouter
+from ..routing.prediction import Network
+from ..routing.routed import FittedRouter
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 from ..contract import Context, Problem, Step
 from ..errors import RecipeError
 from ..hp import hp
+from ..maths.ops import widest
 from ..methods import build
-from ..ops import widest
 from ..weights import Weights, in_memory
 
 MODELS = ("pretrained", "average", "tsv_m")

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from .. import hp as declarations
 from ..contract import Context, Problem, Step, drive
-from ..routed import FittedRouter
+from ..routing.routed import FittedRouter
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 from ..contract import Context, Problem, Step
 from ..errors import DataError
 from ..hp import hp
-from ..prediction import Network
-from ..routed import ReadyRouter
+from ..routing.prediction import Network
+from ..routing.routed import ReadyRouter
 from ._features import Features, check_layer, model, model_steps
 from ._router import Router
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, leaky_relu
 
 from ..contract import Inputs, Step
-from ..prediction import Network
+from ..routing.prediction import Network
 from ..weights import Weights, in_memory
 
 CHUNK = 64

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..contract import Context, Problem, Step
 from ..errors import RecipeError
-from ..prediction import Network
-from ..routed import ReadyRouter
+from ..routing.prediction import Network
+from ..routing.routed import ReadyRouter
 from ._router import Router
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..hp import hp
-from ..spectral import definite
-from ..svd import decompose
+from ..maths.spectral import definite
+from ..maths.svd import decompose
 from ._support import SupportRouter, held_out
 
 

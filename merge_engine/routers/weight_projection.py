@@ -12,10 +12,10 @@ from torch import Tensor
 from ..contract import Context, Place, Problem, Step
 from ..errors import RecipeError
 from ..hp import hp
-from ..ops import widest
-from ..prediction import Network
-from ..routed import ReadyRouter
-from ..spectral import definite
+from ..maths.ops import widest
+from ..maths.spectral import definite
+from ..routing.prediction import Network
+from ..routing.routed import ReadyRouter
 from ._features import model, model_steps
 from ._router import Router
 

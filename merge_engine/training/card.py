@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..suite import Suite, load_suite
-from ..training.experts import predict
 from ..weights import TaskVectorWeights
+from .experts import predict
 
 
 def validation_accuracy(suite: Suite, weights: Mapping[str, Tensor], task: str) -> float:

@@ -6,8 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from merge_engine.maths.svd import SvdStore
 from merge_engine.suite import load_suite
-from merge_engine.svd import SvdStore
 
 
 def cold_and_warm(experts: int = 8) -> list[dict[str, object]]:

@@ -9,7 +9,7 @@ from typing import Any
 from merge_engine.errors import RecipeError, SuiteError, no_such
 from merge_engine.methods import registry as methods
 from merge_engine.metrics import registry
-from merge_engine.recipe import Recipe
+from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite, suite_folders
 
 from . import session as state

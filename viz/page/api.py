@@ -9,7 +9,7 @@ import gradio as gr
 
 from merge_engine.derive import method_list
 from merge_engine.errors import MergeError
-from merge_engine.recipe import Recipe
+from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite, suite_folders
 
 from .record import Run

@@ -12,7 +12,7 @@ from merge_engine.contract import Step
 from merge_engine.errors import MergeError
 from merge_engine.merged import StaticMerged
 from merge_engine.metrics import Measured, registry
-from merge_engine.recipe import Recipe
+from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from viz import theme
 from viz.panel import Drawing, draw, empty

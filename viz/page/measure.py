@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 
 from merge_engine.contract import MATRIX_KINDS, Context, Step
+from merge_engine.maths.svd import SvdStore
 from merge_engine.merged import Merged, StaticMerged
 from merge_engine.metrics import Measured, Metric, WeightMetric, build, registry
 from merge_engine.suite import Suite, load_suite
-from merge_engine.svd import SvdStore
 
 LIMIT, PAUSED = 96, 4
 FIRST_METRIC = "cosine"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from merge_engine.live import PICTURES
+from merge_engine.adapting.live import PICTURES
 from merge_engine.suite import Suite
 from viz.panel import Drawing, draw
 from viz.panels import live_accuracy, route_confusion

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from merge_engine.baselines import Baseline, Baselines
-from merge_engine.content import suite_digest
+from merge_engine.adapting.live import Point
 from merge_engine.contract import Step
 from merge_engine.evaluate import Score
-from merge_engine.live import Point
 from merge_engine.precision import live_dtype
-from merge_engine.recipe import Recipe
-from merge_engine.results import Result, Results, TaskAccuracy, averages
-from merge_engine.run import adapts, routes
+from merge_engine.runs.baselines import Baseline, Baselines
+from merge_engine.runs.content import suite_digest
+from merge_engine.runs.recipe import Recipe
+from merge_engine.runs.results import Result, Results, TaskAccuracy, averages
+from merge_engine.runs.run import adapts, routes
 from merge_engine.suite import Suite, load_suite
 
 Phase = Literal["merging", "scoring", "done", "stopped"]

@@ -14,7 +14,7 @@ from merge_engine.contract import MATRIX_KINDS, PostStep
 from merge_engine.errors import MergeError, RecipeError, no_such
 from merge_engine.hp import HP, check_names, declared
 from merge_engine.methods import method_class
-from merge_engine.recipe import Recipe
+from merge_engine.runs.recipe import Recipe
 
 FIRST_METHOD = "task_arithmetic"
 QUICK = "cpu"

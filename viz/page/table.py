@@ -10,11 +10,11 @@ from typing import Any
 from merge_engine.errors import MergeError
 from merge_engine.hp import declared
 from merge_engine.methods import method_class
-from merge_engine.publish import table_folder
-from merge_engine.recipe import Recipe
-from merge_engine.results import Result, read_json
+from merge_engine.runs.publish import table_folder
+from merge_engine.runs.recipe import Recipe
+from merge_engine.runs.results import Result, read_json
+from merge_engine.runs.table import CHOSEN, CPU, DEFAULT
 from merge_engine.suite import Suite
-from merge_engine.table import CHOSEN, CPU, DEFAULT
 from viz.panels.method_table import MethodPoint
 
 from .controls import shown, words

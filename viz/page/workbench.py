@@ -10,17 +10,17 @@ import dataclasses
 import time
 from collections.abc import Callable, Generator
 
+from merge_engine.adapting.live import Watch
 from merge_engine.contract import Context, merge_steps
 from merge_engine.evaluate import score_steps
 from merge_engine.hp import declared
-from merge_engine.live import Watch
+from merge_engine.maths.svd import SvdStore
 from merge_engine.merged import Merged, StaticMerged
 from merge_engine.methods import method_class
 from merge_engine.precision import live_dtype
-from merge_engine.recipe import Recipe
-from merge_engine.run import own_tasks
+from merge_engine.runs.recipe import Recipe
+from merge_engine.runs.run import own_tasks
 from merge_engine.suite import load_suite
-from merge_engine.svd import SvdStore
 
 from .measure import Measures
 from .memory import give_back

@@ -45,7 +45,7 @@ class LiveAccuracy:
 
     @classmethod
     def of(cls, points: Sequence[Any], tasks: Sequence[str], **more: Any) -> LiveAccuracy:
-        """Return the curve of `merge_engine.live.Point`s; entropies are theirs unless others are given."""
+        """Return the curve of `merge_engine.adapting.live.Point`s; entropies are theirs unless others are given."""
         known = [(p.step, p.entropy) for p in points if p.entropy is not None]
         entropy = np.array(known, float).reshape(-1, 2)
         given = {"entropy_steps": entropy[:, 0], "entropy": entropy[:, 1], **more}

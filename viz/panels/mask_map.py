@@ -51,7 +51,7 @@ class MaskMap:
     def of(cls, state: Mapping[str, np.ndarray], start: Mapping[str, np.ndarray], experts: Sequence[str],
            ranks: Mapping[str, int], places: Mapping[str, Place], *, top_k: float, step: int = 0,
            ) -> MaskMap:  # fmt: skip
-        """Return the masks of a kept state of `merge_engine.history.History`: bits (T, ⌈r/8⌉) by `masks/<tensor>`."""
+        """Return the masks of a kept state of an AdaRank history: bits (T, ⌈r/8⌉) by `masks/<tensor>`."""
         names = [key.removeprefix("masks/") for key in state if key.startswith("masks/")]
         unpack = lambda s, n: np.unpackbits(s[f"masks/{n}"], axis=1, count=ranks[n]).astype(bool)  # noqa: E731
         masks, before = (tuple(unpack(s, n) for n in names) for s in (state, start))

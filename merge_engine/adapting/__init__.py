@@ -1,0 +1,1 @@
+"""What learns from unlabelled inputs before it serves: entropy minimisation, its parameters, and the watch on it."""

@@ -1,0 +1,74 @@
+"""The base of methods that adapt to unlabelled inputs before they serve, and the hyper-parameters they share."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..contract import Context, Kind, MergeMethod, Problem, Step
+from ..hp import hp
+from ..merged import Merged
+from .adapt import Adaptable, Settings, adapt_steps
+
+
+@dataclass(frozen=True)
+class AdaptiveMerge(MergeMethod):
+    """A method that minimises the entropy of its predictions on unlabelled inputs of every task.
+
+    Write `adaptable`, which returns what is adapted; it may be a generator of Steps that returns it.
+    """
+
+    kind: ClassVar[Kind] = "adaptive"
+    needs: ClassVar[frozenset[str]] = frozenset({"stream"})
+
+    @abc.abstractmethod
+    def adaptable(self, problem: Problem, ctx: Context) -> Any:
+        """Return the `Adaptable`, or a generator of Steps that returns it."""
+
+    @abc.abstractmethod
+    def settings(self) -> Settings:
+        """Return how to adapt."""
+
+    def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
+        """Build what is adapted, then adapt it, yielding a Step after every tensor group and every update."""
+        self.check(problem.tasks)
+        inputs = problem.need_inputs(self.title)
+        built = self.adaptable(problem, ctx)
+        what: Adaptable = (yield from built) if isinstance(built, Generator) else built
+        history = yield from adapt_steps(what, inputs, problem.tasks, self.settings())
+        notes = (*self.remarks(problem.tasks), *ctx.notes)
+        return dataclasses.replace(what.merged(), history=history, notes=notes)  # type: ignore[call-arg]
+
+
+def steps(default: int, *, sweep: tuple[int, ...] = ()) -> Any:
+    """Declare the number of updates."""
+    return hp(
+        default, "Updates; each takes one batch of every task.", low=1, high=100_000, soft=(10, 1000), step=10,
+        sweep=sweep,
+    )  # fmt: skip
+
+
+def batch(default: int = 16) -> Any:
+    """Declare the batch size."""
+    return hp(default, "Unlabelled inputs of every task per update.", low=1, high=1024, soft=(4, 64), step=4)
+
+
+def learning_rate(default: float) -> Any:
+    """Declare Adam's learning rate."""
+    return hp(default, "Learning rate of Adam.", low=0, high=1, soft=(default / 10, default * 10), symbol="η")
+
+
+def schedule(default: str = "constant") -> Any:
+    """Declare the course of the learning rate."""
+    return hp(default, "Course of the learning rate.", choices=("constant", "cosine"))
+
+
+def balanced() -> Any:
+    """Declare the division by the largest possible entropy."""
+    return hp(
+        False,
+        "Divide the entropy of a task by ln C, its largest value, so that tasks with many classes do not dominate.",
+    )

@@ -1,0 +1,210 @@
+"""Merging coefficients, and masks over singular components, that gradients reach through the merged weights alone.
+
+Weights are built once per step and are leaves while all tasks are differentiated, so the graph of no task contains
+their construction; G = Σ_t ∂L_t/∂W then goes to coefficients and masks in closed form (`components`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..contract import Problem
+from ..merged import StaticMerged
+from ..weights import in_memory
+from .components import Components, packed, unpacked
+
+HARD, SOFT = (0.1, -0.1), (2.0, 0.0)
+"""Logits of components that start on, and off."""
+
+
+class Masks:
+    """Logits m of all learned components, tensor after tensor.
+
+    Forward b = 1[m > 0], backward that of σ(m/τ) (straight-through); soft masks are σ(m/τ) both ways. They move only
+    after `delay` updates.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Components],
+        temperature: float,
+        *,
+        soft: bool = False,
+        rate: float = 1e-3,
+        delay: int = 0,
+    ) -> None:
+        self.parts, self.temperature, self.soft, self.rate, self.delay = parts, temperature, soft, rate, delay
+        on, off = SOFT if soft else HARD
+        started = torch.cat([part.on for part in parts]) if parts else torch.zeros(0, dtype=torch.bool)
+        self.logits = torch.nn.Parameter(torch.where(started, on, off))
+
+    @property
+    def due(self) -> bool:
+        """True when the masks may move."""
+        return self.delay <= 0
+
+    @property
+    def sigma(self) -> Tensor:
+        """σ(m/τ) of all components."""
+        return (self.logits.detach() / self.temperature).sigmoid()
+
+    def of_parts(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Return values of all components tensor by tensor."""
+        return values.split([len(part) for part in self.parts])
+
+    def apply(self) -> Sequence[Tensor | None]:
+        """Turn components on and off; returns soft masks by tensor, None where masks are 0 or 1."""
+        if self.soft:
+            return self.of_parts(self.sigma)
+        for part, on in zip(self.parts, self.of_parts(self.logits.detach() > 0), strict=True):
+            if len(part):
+                part.switch(on)
+        return [None] * len(self.parts)
+
+    def descend(self, aligned: Sequence[Tensor], used: Sequence[Tensor]) -> None:
+        """Set the gradient of m, λ s uᵀ G v σ'(m/τ)/τ, from s uᵀ G v and λ by tensor, once masks may move."""
+        if self.due:
+            rows = zip(self.parts, aligned, used, strict=True)
+            slope = torch.cat([c[part.owner] * a for part, a, c in rows])
+            self.logits.grad = slope * self.sigma * (1 - self.sigma) / self.temperature
+
+    def with_soft(self, slopes: list[Tensor], aligned: Sequence[Tensor]) -> list[Tensor]:
+        """Return ∂L/∂λ by tensor with the share of soft components, which `Components.kept` lacks."""
+        if not self.soft:
+            return slopes
+        rows = zip(self.parts, slopes, self.of_parts(self.sigma), aligned, strict=True)
+        return [slope.index_add(0, part.owner, b * a) for part, slope, b, a in rows]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the masks of every matrix as bits, or soft ones in float16, each (T, r)."""
+        found: dict[str, np.ndarray] = {}
+        for part, m in zip(self.parts, self.of_parts(self.logits.detach()), strict=True):
+            if len(part):
+                found[f"masks/{part.names[0]}"] = packed(part.spread(m > 0))
+            if len(part) and self.soft:
+                soft = part.spread((m / self.temperature).sigmoid())
+                found[f"soft/{part.names[0]}"] = soft.half().numpy(force=True)
+        return found
+
+    def load(self, state: Mapping[str, np.ndarray]) -> None:
+        """Set the masks to those of a kept state; logits of hard masks keep only their sign."""
+        for part, m in zip(self.parts, self.of_parts(self.logits.data), strict=True):
+            if not len(part):
+                continue
+            name = part.names[0]
+            if self.soft:
+                soft = torch.from_numpy(state[f"soft/{name}"]).to(m)
+                m.copy_(soft[part.owner, part.place].logit() * self.temperature)
+            else:
+                bits = unpacked(state[f"masks/{name}"], part.start.shape[1])
+                m.copy_(torch.where(torch.from_numpy(bits).to(m.device)[part.owner, part.place], *HARD))
+
+
+class Coefficients:
+    """λ (T, N) for N tensors, or (T, 1), perhaps with masks; an `Adaptable`.
+
+    θ_n = θ_0,n + offset_n + Σ_t λ_t,n M_t,n
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        parts: Sequence[Components],
+        start: Tensor,
+        *,
+        clamp: bool = False,
+        learned: bool = True,
+        masks: Masks | None = None,
+    ) -> None:
+        assert problem.inputs is not None
+        self.problem, self.parts, self.inputs = problem, parts, problem.inputs
+        self.clamp, self.learned, self.masks = clamp, learned, masks
+        self.device = start.device
+        self.base = in_memory(problem.pretrained, self.device)
+        self.values = torch.nn.Parameter(start)
+        self.leaves: dict[str, Tensor] = {}
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """First name of every tensor, in the order of the coefficients."""
+        return tuple(part.names[0] for part in self.parts)
+
+    def parameters(self) -> Sequence[Mapping[str, object]]:
+        groups: list[Mapping[str, object]] = [{"params": [self.values]}] if self.learned else []
+        return (
+            groups
+            if self.masks is None
+            else [*groups, {"params": [self.masks.logits], "lr": self.masks.rate}]
+        )
+
+    def used(self) -> Tensor:
+        """Return the coefficients as they are applied, (T, N) or (T, 1)."""
+        return self.values.detach().clamp(0, 1) if self.clamp else self.values.detach()
+
+    def begin(self) -> None:
+        self.leaves = {n: (self.base[n] + d).requires_grad_() for n, d in self._changes().items()}
+
+    def features(self, task: str, inputs: Tensor) -> Tensor:
+        return self.inputs.features({**self.base, **self.leaves}, inputs.to(self.device))
+
+    def finish(self) -> None:
+        if not self.parts:
+            return
+        gradients = [self._gradient(part) for part in self.parts]
+        slopes = [part.slopes(g) for part, g in zip(self.parts, gradients, strict=True)]
+        if self.masks is not None and (self.masks.soft or self.masks.due):
+            aligned = [
+                part.alignment(g) if len(part) else part.s
+                for part, g in zip(self.parts, gradients, strict=True)
+            ]
+            self.masks.descend(aligned, self._by_tensor())
+            slopes = self.masks.with_soft(slopes, aligned)
+        if self.masks is not None:
+            self.masks.delay -= 1
+        if self.learned:
+            self._descend(torch.stack(slopes, 1))
+        self.leaves = {}
+
+    def state(self) -> Mapping[str, np.ndarray]:
+        """Return the coefficients (T, N) or (T, 1) and the masks."""
+        masks = {} if self.masks is None else self.masks.state()
+        return {"coefficients": self.used().numpy(force=True).copy(), **masks}
+
+    def load(self, state: Mapping[str, np.ndarray]) -> None:
+        """Return to a kept state, as far as the merge of it goes."""
+        self.values.data.copy_(torch.from_numpy(state["coefficients"]))
+        if self.masks is not None:
+            self.masks.load(state)
+
+    def merged(self) -> StaticMerged:
+        return StaticMerged(self.problem.pretrained, self._changes(), {})
+
+    def _by_tensor(self) -> tuple[Tensor, ...]:
+        return self.used().expand(-1, len(self.parts)).unbind(1)
+
+    def _changes(self) -> dict[str, Tensor]:
+        """Return Δ by tensor name."""
+        soft = [None] * len(self.parts) if self.masks is None else self.masks.apply()
+        found: dict[str, Tensor] = {}
+        for part, used, b in zip(self.parts, self._by_tensor(), soft, strict=True):
+            found |= part.by_name(part.change(used, b))
+        return found
+
+    def _gradient(self, part: Components) -> Tensor:
+        """Return ∂L/∂Δ of a tensor, zero where predictions do not depend on it."""
+        found = [self.leaves[n].grad for n in part.names]
+        known = [
+            torch.zeros_like(self.leaves[n]) if g is None else g
+            for n, g in zip(part.names, found, strict=True)
+        ]
+        return torch.cat(known) if len(known) > 1 else known[0]
+
+    def _descend(self, gradient: Tensor) -> None:
+        if self.values.shape[1] == 1:
+            gradient = gradient.sum(1, keepdim=True)
+        inside = (self.values.detach() >= 0) & (self.values.detach() <= 1)
+        self.values.grad = gradient * inside if self.clamp else gradient

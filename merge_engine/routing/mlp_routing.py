@@ -1,0 +1,204 @@
+"""Merges whose MLPs are blended for every input by learned routers; everything else is one model for all inputs.
+
+    MLP_l(x) = θ_0 + Σ_t w_lt(x) τ_t,   all other tensors θ_0 + λ Σ_t τ_t
+
+Only routers learn, by entropy on unlabelled inputs (Tang et al., WEMoE, ICML 2024, arXiv:2402.00433).
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..adapting import adaptive
+from ..adapting.adapt import Settings
+from ..contract import Context, Inputs, Kind, Problem, Step, TensorGroup
+from ..hp import hp
+from ..maths.parts import LowRankPart, Part
+from ..maths.svd import Factors
+from ..weights import Weights
+from .mlp_routers import MlpWeighting, Router
+from .per_input import Share, blended, shares_of
+from .routed import BlendedMerged
+
+LEAK = (
+    "Batch-mean routing looks at all inputs of a batch together; test batches hold one task each, so what it gains "
+    "over routing by input comes from knowing that."
+)
+
+
+@dataclass(frozen=True)
+class MlpRoutedMerge(adaptive.AdaptiveMerge):
+    """A method that merges everything but the MLPs by Task Arithmetic and blends the MLPs by routers.
+
+    Write `part`, what is kept of every expert for one MLP tensor.
+    """
+
+    kind: ClassVar[Kind] = "routed"
+    family: ClassVar[str] = "Routed"
+    leaves: ClassVar[tuple[str, ...]] = ("weight", "bias")
+    one_router: ClassVar[bool] = False
+
+    prior: float = hp(
+        0.3, "Scaling coefficient outside the MLPs, and where the routing weights start.", low=-10, high=10,
+        soft=(0, 1), step=0.05, symbol="λ",
+    )  # fmt: skip
+    depth: int = hp(
+        2, "Layers of a router; 0 gives all inputs the same weights.", low=0, high=2, soft=(0, 2), step=1
+    )
+    routing: str = hp(
+        "input",
+        "Weights of every input, or their mean over a batch (leaks the task).",
+        choices=("input", "batch"),
+    )
+    steps: int = adaptive.steps(1000)
+    batch: int = adaptive.batch(16)
+    learning_rate: float = adaptive.learning_rate(1e-4)
+    schedule: str = adaptive.schedule()
+    balanced: bool = adaptive.balanced()
+
+    @abc.abstractmethod
+    def part(self, group: TensorGroup, ctx: Context) -> Part:
+        """Return what is kept of all experts' task vectors of one MLP tensor."""
+
+    def shares(self, parts: Mapping[str, Part], layers: Mapping[str, nn.Module]) -> Mapping[str, Share]:
+        """Return the experts' shares of the MLP layers, by path."""
+        return shares_of(parts, layers)[0]
+
+    def router(self, layer: nn.Linear, tasks: Sequence[str], draw: Callable[..., torch.Generator]) -> Router:
+        """Return a router that reads what the first layer of an MLP reads."""
+        return Router.start(layer.in_features, tasks, self.prior, self.depth, draw)
+
+    def weighting(self, blocks: Mapping[str, int], routers: Mapping[int, Router]) -> MlpWeighting:
+        """Return how the routers give the weights of the MLP layers, `blocks` by path."""
+        return MlpWeighting(blocks, routers, self.routing)
+
+    def remarks(self, tasks: tuple[str, ...]) -> list[str]:
+        return [LEAK] if self.routing == "batch" else []
+
+    def settings(self) -> Settings:
+        return Settings(self.steps, self.batch, self.learning_rate, self.schedule, self.balanced)
+
+    def adaptable(self, problem: Problem, ctx: Context) -> Generator[Step, None, RoutedMlps]:
+        inputs = problem.need_inputs(self.title)
+        layers, blocks = inputs.layers(), mlp_blocks(problem, inputs)
+        routed = {f"{path}.{leaf}" for path in blocks for leaf in self.leaves}
+        shared, parts = yield from split_steps(problem, ctx, routed, self.prior, self.part)
+        weighting = self.weighting(blocks, self._routers(problem, layers, blocks, ctx))
+        return RoutedMlps(inputs, problem.tasks, shared, self.shares(parts, layers), weighting, self.batch)
+
+    def _routers(
+        self, problem: Problem, layers: Mapping[str, nn.Module], blocks: Mapping[str, int], ctx: Context
+    ) -> dict[int, Router]:
+        made: dict[int, Router] = {}
+        for block, path in sorted(first_layers(blocks).items()):
+            if self.one_router and made:
+                made[block] = next(iter(made.values()))
+                continue
+            layer = layers[path]
+            assert isinstance(layer, nn.Linear)
+            key = ("router",) if self.one_router else ("router", str(block))
+            made[block] = self.router(layer, problem.tasks, _draw(ctx, key)).to(ctx.device)
+        return made
+
+
+def mlp_blocks(problem: Problem, inputs: Inputs) -> dict[str, int]:
+    """Return the linear layers of the MLPs by path, with their blocks, in order of execution."""
+    found = {}
+    for path, layer in inputs.layers().items():
+        place = problem.architecture.place(f"{path}.weight")
+        if isinstance(layer, nn.Linear) and place.block is not None and place.kind in ("fc1", "fc2"):
+            found[path] = place.block
+    return found
+
+
+def first_layers(blocks: Mapping[str, int]) -> dict[int, str]:
+    """Return the path of the first MLP layer of every block."""
+    return {block: path for path, block in reversed([*blocks.items()])}
+
+
+def _draw(ctx: Context, key: tuple[str, ...]) -> Callable[..., torch.Generator]:
+    return lambda *more: ctx.generator(*key, *more)
+
+
+def split_steps(
+    problem: Problem,
+    ctx: Context,
+    routed: Iterable[str],
+    prior: float,
+    part: Callable[[TensorGroup, Context], Part],
+) -> Generator[Step, None, tuple[dict[str, Tensor], dict[str, Part]]]:
+    """Return every tensor as all inputs share it, and the parts of the tensors named `routed`.
+
+    Routed tensors stay pretrained, the others are merged by Task Arithmetic; yields a Step per tensor group.
+    """
+    names, groups = frozenset(routed), problem.groups(device=ctx.device)
+    shared = {n: problem.pretrained[n] for n in problem.pretrained}
+    parts: dict[str, Part] = {}
+    for done, group in enumerate(groups, 1):
+        if group.name in names:
+            shared[group.name], parts[group.name] = group.pretrained, part(group, ctx)
+        else:
+            shared[group.name] = group.pretrained + prior * group.task_vectors.sum(0)
+        yield Step(done, len(groups), group.name)
+    return shared, parts
+
+
+def leading(group: TensorGroup, k: int, ctx: Context) -> LowRankPart:
+    """Return the k leading singular components of every expert's task matrix, without holding on to the others."""
+    found = (ctx.svd(vector).top(k) for vector in group.task_vectors)
+    return LowRankPart(tuple(Factors(*(f.clone() for f in factors)) for factors in found))
+
+
+class RoutedMlps:
+    """The routers while they learn; nothing else does.
+
+    `state` tells the mean routing weight by task of the batch, block and expert, as the latest batches were routed.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        tasks: tuple[str, ...],
+        shared: Weights,
+        shares: Mapping[str, Share],
+        weighting: MlpWeighting,
+        batch: int,
+    ) -> None:
+        self.inputs, self.tasks, self.shared, self.shares = inputs, tasks, shared, shares
+        self.weighting, self.batch = weighting, batch
+        self.ready = {path: share.to(torch.float32) for path, share in shares.items()}
+        firsts = first_layers(weighting.blocks).values()
+        self.firsts = [place for place, path in enumerate(shares) if path in firsts]
+        self.routes: dict[str, np.ndarray] = {}
+
+    def parameters(self) -> Sequence[Mapping[str, object]]:
+        return [{"params": self.weighting.parameters()}]
+
+    def begin(self) -> None:
+        """Do nothing: no weights are built."""
+
+    def features(self, task: str, inputs: Tensor) -> Tensor:
+        features, used = blended(self.inputs, self.shared, self.ready, self.weighting, inputs)
+        by_expert = used[:, self.firsts].unflatten(-1, (len(self.tasks), -1)).mean((0, -1))
+        self.routes[task] = by_expert.numpy(force=True)
+        return features
+
+    def finish(self) -> None:
+        """Do nothing: gradients reach the routers by themselves."""
+
+    def state(self) -> Mapping[str, np.ndarray]:
+        for task in self.tasks:
+            if task not in self.routes:
+                with torch.no_grad():
+                    self.features(task, next(self.inputs.stream(task, self.batch)))
+        return {"routes": np.stack([self.routes[task] for task in self.tasks])}
+
+    def merged(self) -> BlendedMerged:
+        return BlendedMerged(self.shared, self.tasks, self.shares, self.weighting.frozen(), picks_head=False)

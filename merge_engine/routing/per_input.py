@@ -1,0 +1,281 @@
+"""Weights of their own for every input, without a weight tensor per input.
+
+Every layer here is linear in its parameters, f(x; a + b) = f(x; a) + f(x; b), so blending parameters equals
+blending what the layer makes of each part:
+
+    f(x; θ + Σ_t w_t(x) v_t) = f(x; θ) + Σ_t w_t(x) f(x; v_t)
+
+A `Share` holds v_t of one layer for all T experts and returns that sum.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
+
+from ..maths.parts import DensePart, LowRankPart, Part, SparsePart
+from .prediction import Network
+
+
+class Share(Protocol):
+    """The experts' parts of one layer's parameters."""
+
+    def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
+        """Return Σ_t w_t f(x; v_t) for x (B, N, n) and w (B, T), (1, T) for all inputs, or (B, N, T) by token."""
+        ...
+
+    def to(self, dtype: torch.dtype) -> Share: ...
+    @property
+    def stored_parameters(self) -> float: ...
+
+
+class _Tensors:
+    """Shares are dataclasses of tensors, some of them absent."""
+
+    def to(self, dtype: torch.dtype) -> Any:
+        """Return the share in another floating-point type."""
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        cast = {n: v.to(dtype) for n, v in found.items() if isinstance(v, Tensor) and v.is_floating_point()}
+        return dataclasses.replace(self, **cast)  # type: ignore[type-var]
+
+    @property
+    def stored_parameters(self) -> float:
+        tensors = [getattr(self, f.name) for f in dataclasses.fields(self)]  # type: ignore[arg-type]
+        return float(sum(v.numel() for v in tensors if isinstance(v, Tensor) and v.is_floating_point()))
+
+
+@dataclass(frozen=True)
+class DenseLinear(_Tensors):
+    """Dense parts of a linear layer: weight (T, m, n), bias (T, m) or None."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
+        """Return Σ_t w_t (x W_tᵀ + b_t), (B, N, m): one product with all experts side by side.
+
+        Weights that all inputs share blend the experts first.
+        """
+        by_token = _by_token(w)
+        if w.ndim == 2 and len(w) == 1:
+            return x @ torch.tensordot(w[0], self.weight, 1).T + _vectors(self.bias, by_token)
+        weighted = (x.unsqueeze(-2) * by_token.unsqueeze(-1)).flatten(-2)  # (B, N, T·n)
+        flat = self.weight.permute(0, 2, 1).reshape(-1, self.weight.shape[1])
+        return weighted @ flat + _vectors(self.bias, by_token)
+
+
+@dataclass(frozen=True)
+class LowRankLinear(_Tensors):
+    """Factored parts of a linear layer: `down` (R, n) and `up` (m, R) for the R components of all experts.
+
+    `owner` (R,) is the expert of a component, ascending; bias (T, m) or None.
+    """
+
+    down: Tensor
+    up: Tensor
+    owner: Tensor
+    bias: Tensor | None = None
+
+    @classmethod
+    def of(cls, part: LowRankPart, bias: Tensor | None = None) -> LowRankLinear:
+        """Return the share of stored factors U diag(s) Vh, with s multiplied into U."""
+        down = torch.cat([f.Vh for f in part.factors])
+        up = torch.cat([f.U * f.s for f in part.factors], dim=1)
+        owner = torch.cat([torch.full((len(f.s),), t) for t, f in enumerate(part.factors)])
+        return cls(down.contiguous(), up.contiguous(), owner.to(down.device), bias)
+
+    def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
+        """Return Σ_t w_t (x V_t diag(s_t) U_tᵀ + b_t), (B, N, m).
+
+        One product with all components side by side; where most weights are nothing, expert by expert.
+        """
+        by_token = _by_token(w)
+        shifts = _vectors(self.bias, by_token)
+        if _mostly_nothing(by_token):
+            return self._expert_by_expert(x, by_token.expand(*x.shape[:-1], -1)) + shifts
+        inner = (x @ self.down.T) * by_token[..., self.owner]
+        return inner @ self.up.T + shifts
+
+    def _expert_by_expert(self, x: Tensor, by_token: Tensor) -> Tensor:
+        """Return the sum over the tokens that have a weight for an expert, (B, N, m)."""
+        tokens, weights = x.flatten(0, -2), by_token.flatten(0, -2)
+        found = tokens.new_zeros(len(tokens), len(self.up))
+        sizes = self.owner.bincount(minlength=weights.shape[1]).tolist()
+        for w, down, up in zip(weights.unbind(1), self.down.split(sizes), self.up.split(sizes, 1), strict=True):
+            rows = _something(w).nonzero().squeeze(1)
+            found.index_add_(0, rows, (tokens[rows] @ down.T * w[rows, None]) @ up.T)
+        return found.unflatten(0, x.shape[:-1])
+
+
+@dataclass(frozen=True)
+class SparseLinear:
+    """Sparse parts of a linear layer, as they are stored; `to` makes them dense, once for many products."""
+
+    weight: SparsePart
+    bias: Part | None = None
+
+    def to(self, dtype: torch.dtype) -> DenseLinear:
+        """Return the dense share in a floating-point type."""
+        bias = _stacked(self.bias)
+        return DenseLinear(_side_by_side(self.weight.dense().to(dtype)), None if bias is None else bias.to(dtype))
+
+    def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
+        """Return Σ_t w_t (x W_tᵀ + b_t), (B, N, m)."""
+        return self.to(x.dtype).added(layer, x, w)
+
+    @property
+    def stored_parameters(self) -> float:
+        return self.weight.stored_parameters + (0.0 if self.bias is None else self.bias.stored_parameters)
+
+
+@dataclass(frozen=True)
+class Norm(_Tensors):
+    """Parts of a LayerNorm: gain and bias, each (T, d) or None."""
+
+    gain: Tensor | None
+    bias: Tensor | None
+
+    def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
+        """Return Σ_t w_t (x̂ ⊙ g_t + b_t), (B, N, d), where x̂ is x normalised."""
+        by_token = _by_token(w)
+        plain = layer_norm(x, layer.normalized_shape, None, None, layer.eps)  # type: ignore[arg-type]
+        return plain * _vectors(self.gain, by_token) + _vectors(self.bias, by_token)
+
+
+@dataclass(frozen=True)
+class Scale(_Tensors):
+    """Parts of an elementwise scale, (T, d)."""
+
+    gain: Tensor
+
+    def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
+        """Return Σ_t w_t (x ⊙ g_t), (B, N, d)."""
+        return x * _vectors(self.gain, _by_token(w))
+
+
+def _by_token(w: Tensor) -> Tensor:
+    """(B, T) or (B, N, T) as something that broadcasts over tokens."""
+    return w.unsqueeze(1) if w.ndim == 2 else w
+
+
+def _something(w: Tensor) -> Tensor:
+    """True where a weight is more than rounding."""
+    return w.abs() > torch.finfo(w.dtype).eps
+
+
+def _mostly_nothing(w: Tensor) -> bool:
+    """True where at most half of the weights count, no gradient is asked for and asking does not stall a device."""
+    return w.device.type == "cpu" and not torch.is_grad_enabled() and 2 * int(_something(w).sum()) <= w.numel()
+
+
+def _vectors(values: Tensor | None, by_token: Tensor) -> Tensor | float:
+    """Σ_t w_t v_t for vectors (T, d); zero where there are none."""
+    return 0.0 if values is None else by_token @ values
+
+
+def shares_of(parts: Mapping[str, Part], layers: Mapping[str, nn.Module]) -> tuple[dict[str, Share], list[str]]:
+    """Return the shares of all layers whose tensors have parts, and the names that belong to no such layer.
+
+    A tensor outside linear, norm and scale layers, such as a position embedding, cannot be blended per input.
+    """
+    left, found = dict(parts), {}
+    for path, layer in layers.items():
+        own = {leaf: left.pop(f"{path}.{leaf}", None) for leaf, _ in layer.named_parameters(recurse=False)}
+        if any(part is not None for part in own.values()):
+            found[path] = _share(layer, own)
+    return found, sorted(left)
+
+
+def _share(layer: nn.Module, own: dict[str, Part | None]) -> Share:
+    weight, bias = own.get("weight"), own.get("bias")
+    if isinstance(weight, SparsePart):
+        return SparseLinear(weight, bias)
+    bias = _stacked(bias)
+    if isinstance(layer, nn.Linear):
+        if isinstance(weight, LowRankPart):
+            return LowRankLinear.of(weight, bias)
+        dense = _stacked(weight)
+        if dense is None:
+            assert bias is not None
+            dense = torch.zeros(len(bias), layer.out_features, layer.in_features)
+        return DenseLinear(_side_by_side(dense), bias)
+    if isinstance(layer, nn.LayerNorm):
+        return Norm(_stacked(weight), bias)
+    gain = _stacked(next(iter(own.values())))
+    assert gain is not None
+    return Scale(gain)
+
+
+def _stacked(part: Part | None) -> Tensor | None:
+    if part is None:
+        return None
+    if isinstance(part, DensePart):
+        return part.values
+    if isinstance(part, SparsePart):
+        return part.dense()
+    raise TypeError(f"a {type(part).__name__} cannot be blended per input; densify it first")
+
+
+def _side_by_side(weight: Tensor) -> Tensor:
+    """Lay (T, m, n) out so that the experts side by side, (T · n, m), are a view."""
+    return weight.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+class Weighting(Protocol):
+    """How the coefficients of a blend come about. `forwards` are extra passes of one model, 0 inside the pass."""
+
+    @property
+    def forwards(self) -> float: ...
+
+    def begin(self, network: Network, inputs: Tensor) -> Callable[[str, nn.Module, Tensor], Tensor]:
+        """Look at a batch; return w of a layer from its path, module and input, as `Share.added` takes it."""
+        ...
+
+    @property
+    def stored_parameters(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Coefficients found before the pass, the same in all layers."""
+
+    w: Tensor
+    forwards: float = 0.0
+    stored_parameters: float = 0.0
+
+    def begin(self, network: Network, inputs: Tensor) -> Callable[[str, nn.Module, Tensor], Tensor]:
+        """Return w, whatever the layer."""
+        return lambda path, layer, x: self.w
+
+
+def blended(
+    network: Network,
+    shared: Mapping[str, Tensor],
+    shares: Mapping[str, Share],
+    weighting: Weighting,
+    inputs: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return features (B, D) under θ_shared + Σ_t w_t(x) v_t, and the route (B, L, T), L the layers with shares.
+
+    The route is (B, 0, 0) where no layer has any. Differentiable in the weighting and in the shares.
+    """
+    weigh = weighting.begin(network, inputs)
+    used: list[Tensor] = []
+
+    def change(path: str, share: Share) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
+        def added(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+            w = weigh(path, layer, x).to(x.dtype)
+            used.append((w if w.ndim == 2 else w.mean(1)).detach().expand(len(x), -1))
+            return y + share.added(layer, x, w)
+
+        return added
+
+    changes = {path: change(path, share) for path, share in shares.items()}
+    features = network.features(shared, inputs, changes)
+    return features, torch.stack(used, dim=1) if used else features.new_zeros(len(features), 0, 0)

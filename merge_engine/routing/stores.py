@@ -1,0 +1,77 @@
+"""Stores of experts that a router can serve: the full experts, or any method that keeps one part per expert."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..contract import Context, Problem, Step, StoreMerge
+from ..errors import RecipeError
+from ..maths.parts import DensePart, Part
+from ..merged import PerTaskMerged
+from ..methods import build, registry
+from ..weights import Weights
+from .per_input import Share, shares_of
+
+FULL = "experts"
+
+
+def stores() -> tuple[str, ...]:
+    """Return the keys of all stores: `experts`, and the methods that keep one part per expert."""
+    return (FULL, *(key for key, cls in registry().items() if issubclass(cls, StoreMerge)))
+
+
+def store_steps(key: str, problem: Problem, ctx: Context) -> Generator[Step, None, PerTaskMerged]:
+    """Build a store with its default parameters, yielding a Step per tensor group."""
+    if key != FULL:
+        return (yield from build(key).run(problem, ctx))  # type: ignore[attr-defined]
+    groups, parts = problem.groups(), {}
+    for done, group in enumerate(groups, 1):  # loading checks every expert
+        parts[group.name] = WholePart(group.name, problem.pretrained, tuple(problem.experts.values()))
+        yield Step(done, len(groups), group.name)
+    return PerTaskMerged(problem.pretrained, problem.tasks, parts, notes=tuple(ctx.notes))
+
+
+@dataclass(frozen=True)
+class WholePart:
+    """The task vectors of one tensor, read from the experts whenever one is asked for."""
+
+    name: str
+    pretrained: Weights
+    experts: tuple[Weights, ...]
+
+    def task_vector(self, index: int) -> Tensor:
+        """Return θ_t − θ_0 of one expert, shape S."""
+        return self.experts[index][self.name].float() - self.pretrained[self.name].float()
+
+    def dense(self) -> DensePart:
+        """Return all task vectors in memory."""
+        return DensePart(torch.stack([self.task_vector(t) for t in range(len(self.experts))]))
+
+    @property
+    def stored_parameters(self) -> float:
+        return float(len(self.experts) * self.pretrained[self.name].numel())
+
+
+def blendable(store: PerTaskMerged, layers: Mapping[str, nn.Module]) -> dict[str, Share]:
+    """Return what a store adds to every layer, for weights of their own per input.
+
+    Raises RecipeError where that cannot be: masks, and changes outside linear, norm and scale layers.
+    """
+    dense = {name: part.dense() if isinstance(part, WholePart) else part for name, part in store.parts.items()}
+    try:
+        shares, left = shares_of({name: part for name, part in dense.items() if not _idle(part)}, layers)
+    except TypeError as error:
+        left, reason = [""], str(error)
+    else:
+        reason = f"{', '.join(left[:1])} is in no linear, norm or scale layer"
+    if left:
+        raise RecipeError(f"This store cannot be blended per input: {reason}; choose decision=hard, or another store.")
+    return shares
+
+
+def _idle(part: Part) -> bool:
+    return isinstance(part, DensePart) and not bool(part.values.any())

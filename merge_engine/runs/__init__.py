@@ -1,0 +1,1 @@
+"""From a recipe to a number and a table: running, choosing settings, keeping results."""

@@ -1,0 +1,97 @@
+"""How a merge is scored, in names and numbers and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..contract import MergeMethod
+from ..corruptions import KINDS, SEVERITIES
+from ..errors import RecipeError, no_such
+from ..suite import Suite
+from .results import TaskAccuracy
+
+SPLITS = ("score", "validation", "adapt")
+HALVES = ("adapt", "score")
+SPLIT_WORDS = {
+    "score": "the score half of the test split",
+    "adapt": "the adapt half of the test split",
+    "validation": "the validation split",
+}
+PROTOCOLS = {
+    ("score", "adapt"): "Inductive: adapted to other pictures than it is scored on",
+    ("score", "score"): "Transductive: adapted to the pictures it is scored on, without their labels",
+    ("validation", "adapt"): "Inductive: adapted to other pictures than it is scored on",
+    ("validation", "score"): "Inductive: adapted to other pictures than it is scored on",
+    ("adapt", "adapt"): "Transductive: adapted to the pictures it is scored on, without their labels",
+    ("adapt", "score"): "Inductive: adapted to other pictures than it is scored on",
+}
+NEED_WORDS = {
+    "support": "unlabelled support pictures of every task",
+    "stream": "unlabelled pictures of {half}",
+    "train": "train pictures, each known to be of its task but without its class",
+    "labels": "labelled train pictures",
+    "task id": "the true task of every picture",
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a merge is scored: the split, the most pictures per task, and the tasks (None: those of the experts).
+
+    `half` of the test split is what an adaptive method sees without labels: "adapt" (inductive), or "score" itself
+    (transductive). `watch` scores so many pictures per task now and then while it adapts; 0 does not. `corruption`,
+    such as "jpeg:3", spoils the pictures that are scored and, unless `clean_stream`, those that are adapted to.
+    """
+
+    split: str = "score"
+    limit: int | None = None
+    tasks: tuple[str, ...] | None = None
+    half: str = "adapt"
+    watch: int = 0
+    corruption: str = ""
+    clean_stream: bool = False
+
+    def __post_init__(self) -> None:
+        if self.corruption:
+            self.spoiled()
+        if self.split not in SPLITS:
+            raise RecipeError(no_such("split to score on", self.split, SPLITS))
+        if self.limit is not None and self.limit < 1:
+            raise RecipeError(f"limit must be at least 1 picture per task; got {self.limit}.")
+        if self.half not in HALVES:
+            raise RecipeError(no_such("half to adapt to", self.half, HALVES))
+
+    def spoiled(self) -> tuple[str, int]:
+        """Return kind and severity of the corruption; raises RecipeError when it is none."""
+        kind, _, severity = self.corruption.partition(":")
+        if kind not in KINDS or severity not in map(str, SEVERITIES):
+            known = ", ".join(KINDS)
+            raise RecipeError(
+                f"A corruption is KIND:SEVERITY with KIND one of {known} and SEVERITY from 1 to 5; "
+                f"got '{self.corruption[:80]}'."
+            )
+        return kind, int(severity)
+
+    def suites(self, suite: Suite) -> tuple[Suite, Suite]:
+        """Return the suite that is scored, and the suite that a method adapts to."""
+        scored = suite.corrupted(*self.spoiled()) if self.corruption else suite
+        return scored, suite if self.clean_stream else scored
+
+    def sentence(self, accuracy: Mapping[str, TaskAccuracy], steps: Sequence[MergeMethod], chosen: str) -> str:
+        """Return in words what was measured, on what, and what the method was given."""
+        count = sum(a.n for a in accuracy.values())
+        part = "all of " if self.limit is None else f"at most {self.limit} pictures per task of "
+        needs = sorted({need for step in steps for need in step.needs})
+        given = " and ".join(NEED_WORDS.get(need, need) for need in needs) or "the weights only"
+        given = given.format(half=SPLIT_WORDS[self.half])
+        adapted = f" {PROTOCOLS[self.split, self.half]}." if "stream" in needs else ""
+        if self.corruption:
+            kind, severity = self.spoiled()
+            adapted += f" The scored pictures are corrupted by {kind.replace('_', ' ')} at severity {severity} of 5"
+            seen = "clean" if self.clean_stream else "corrupted alike"
+            adapted += f"; those adapted to are {seen}." if "stream" in needs else "."
+        return (
+            f"Top-1 accuracy in percent on {part}{SPLIT_WORDS[self.split]}: {len(accuracy)} tasks, {count} pictures. "
+            f"The method is given {given}.{adapted} Parameters: {chosen}."
+        )

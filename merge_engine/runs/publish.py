@@ -1,0 +1,174 @@
+"""Writing a results table where the page and the README find it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..derive import REFERENCE, reference_page
+from ..hp import declared
+from ..methods import registry
+from ..suite import BUNDLED, Suite
+from .content import suite_digest
+from .results import SHIPPED, cached_folder, read_json, shipped_folder, write_json
+from .table import CHOSEN, CPU, DEFAULT, TRANSDUCTIVE, Row, entries
+
+README = SHIPPED.parents[1] / "README.md"
+README_SUITE = "pictures"
+MARKERS = ("<!-- results table -->", "<!-- /results table -->")
+HEAD = (
+    "method", "published default", "chosen on validation", "normalised", "NAI", "unseen", "stored M", "merge s",
+    "chosen",
+)  # fmt: skip
+MOVING = ("Adaptive", "Routed")
+MOVING_HEAD = (
+    "method", "inductive", "transductive", "normalised", "NAI", "unseen", "routed right", "passes", "stored M",
+    "merge s", "given", "parameters",
+)  # fmt: skip
+SETTINGS = (DEFAULT, CHOSEN, CPU, TRANSDUCTIVE)
+
+
+def table_folder(suite: Suite) -> Path:
+    """Return where a suite's table lies: with the shipped results for a bundled suite, else in the cache."""
+    bundled = suite.folder.resolve().parent == BUNDLED
+    return shipped_folder(suite.name) if bundled else cached_folder(suite.name)
+
+
+def write_table(suite: Suite, rows: Sequence[Row], reference: dict[str, Any], folder: Path) -> None:
+    """Write table.json, table.md and baselines.json; rows of other methods that still hold are kept."""
+    order = {line.name: place for place, line in enumerate(entries())}
+    holding = {suite_digest(suite, line.recipe(suite).experts, "score") for line in entries()}
+    there = (read_json(folder / "table.json") or {}).get("rows", [])
+    new = {(row["name"], row["setting"]) for row in rows}
+    kept = [r for r in there if (r["name"], r["setting"]) not in new and r["name"] in order and r["content"] in holding]
+    every = sorted([*kept, *rows], key=lambda r: (order[r["name"]], SETTINGS.index(r["setting"])))
+    shown = {key: value for key, value in reference.items() if key != "entries"}
+    table = {"suite": suite.name, "machine": machine(), "baselines": shown, "rows": every}
+    write_json(folder / "table.json", table)
+    write_json(folder / "baselines.json", reference["entries"])
+    (folder / "table.md").write_text(markdown(table), encoding="utf-8")
+
+
+def machine() -> dict[str, Any]:
+    """Return what the seconds of a table were measured on."""
+    return {"system": platform.platform(), "torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """Return the table in Markdown: static merges, ceilings that know the task, then those that adapt or route."""
+    pairs: dict[str, dict[str, Row]] = {}
+    for row in table["rows"]:
+        pairs.setdefault(row["name"], {})[row["setting"]] = row
+    fixed = table["baselines"]
+    lines = [
+        *_header(HEAD, 2),
+        _line("*pretrained model*", _cell(fixed["pretrained"]), "", "", "", _cell(fixed["unseen_pretrained"])),
+    ]
+    static = [p for p in pairs.values() if not _moves(p)]
+    moving = [p for p in pairs.values() if _moves(p)]
+    lines += [_method_line(pair) for pair in static if "task id" not in pair[DEFAULT]["needs"]]
+    lines += [_method_line(pair) for pair in static if "task id" in pair[DEFAULT]["needs"]]
+    lines.append(_line("*experts, each on its own task*", _cell(fixed["experts"]), "", "100.0", "1.00"))
+    lines += ["", _footnote(table)]
+    if moving:
+        lines += ["", *_header(MOVING_HEAD, 3), *(_moving_line(pair) for pair in moving), "", MOVING_NOTE]
+    return "\n".join(lines) + "\n"
+
+
+MOVING_NOTE = (
+    "Methods that adapt to unlabelled pictures, or route every picture. Inductive: they saw the adapt half of the test "
+    "split and are scored on the other half; transductive: they saw the very pictures they are scored on. Passes: "
+    "forward passes of one model that a picture costs. Parameters that differ from the published defaults are shown; "
+    "courses are shortened for two processor cores."
+)
+
+
+def _header(head: tuple[str, ...], words: int) -> list[str]:
+    """Return the head and the rule of a table; the first column and the last ones are words, the others numbers."""
+    numbers = len(head) - words
+    return ["| " + " | ".join(head) + " |", "|---|" + "---:|" * numbers + "---|" * (words - 1)]
+
+
+def _moves(pair: dict[str, Row]) -> bool:
+    return next(iter(pair.values()))["family"] in MOVING
+
+
+def _moving_line(pair: dict[str, Row]) -> str:
+    best = next(pair[s] for s in (CHOSEN, CPU, DEFAULT, TRANSDUCTIVE) if s in pair)
+    cells = [
+        best["title"], _cell(best["average"]), _cell(pair[TRANSDUCTIVE]["average"]) if TRANSDUCTIVE in pair else "",
+        _cell(best["normalised_average"]), _cell(best["nai"], 2), _cell(best["unseen_average"]),
+        _cell(routed_right(best)), _cell(best["forwards"], 2), _cell(best["stored_parameters"] / 1e6),
+        _cell(best["seconds"]["merge"]), ", ".join(best["needs"]) or "weights only", _unusual(best),
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def routed_right(row: Row) -> float | None:
+    """Return the share of inputs, in percent and averaged over tasks, that went to their own task's expert."""
+    shares = [100 * counts[task] / sum(counts.values()) for task, counts in row["routed"].items() if task in counts]
+    return sum(shares) / len(shares) if shares else None
+
+
+def _unusual(row: Row) -> str:
+    published = {name: hp.default for name, hp in declared(registry()[row["method"]]).items()}
+    return ", ".join(f"{name} {value}" for name, value in row["parameters"].items() if value != published[name])
+
+
+def into_readme(readme: str, table: str) -> str:
+    """Return a README with the table between its markers; as it is when it has none."""
+    before, found, rest = readme.partition(MARKERS[0])
+    _, closed, after = rest.partition(MARKERS[1])
+    return f"{before}{MARKERS[0]}\n{table}{MARKERS[1]}{after}" if found and closed else readme
+
+
+def generated_pages() -> dict[Path, str]:
+    """Return what every generated page must hold: the reference of the methods, and the README with its table."""
+    pages = {REFERENCE: reference_page()}
+    table = read_json(shipped_folder(README_SUITE) / "table.json")
+    if table is not None and README.is_file():
+        pages[README] = into_readme(README.read_text(encoding="utf-8"), markdown(table))
+    return pages
+
+
+def _method_line(pair: dict[str, Row]) -> str:
+    default, best = pair[DEFAULT], pair.get(CHOSEN, pair[DEFAULT])
+    name = default["title"] + (" (first two experts)" if len(default["experts"]) == 2 else "")
+    if "task id" in default["needs"] and "task known" not in name:
+        name += " (task known)"
+    chosen = _cell(best["average"]) if CHOSEN in pair else "as default"
+    return _line(
+        name, _cell(default["average"]), chosen, _cell(best["normalised_average"]), _cell(best["nai"], 2),
+        _cell(best["unseen_average"]), _cell(best["stored_parameters"] / 1e6), _cell(best["seconds"]["merge"]),
+        _changes(default, best),
+    )  # fmt: skip
+
+
+def _changes(default: Row, best: Row) -> str:
+    """Return what differs from the published defaults, in words."""
+    steps = [(best["parameters"], default["parameters"])]
+    steps += [(b["parameters"], d["parameters"]) for b, d in zip(best["post"], default["post"], strict=True)]
+    return ", ".join(f"{name} {value}" for b, d in steps for name, value in b.items() if value != d[name])
+
+
+def _footnote(table: dict[str, Any]) -> str:
+    own = table["machine"]
+    protocol = next((row["protocol"] for row in table["rows"] if row["accuracy"]), "")
+    return (
+        f"{protocol.partition(' The method is given')[0]} The columns after the second one are at the chosen setting; "
+        "normalised is the mean of merged over expert accuracy in percent, NAI the share of the way from the "
+        "pretrained model to the experts. Methods marked “task known” are given the task of every picture: a ceiling, "
+        f"not a merged model. Seconds on {own['threads']} threads, decompositions in the store where there were any."
+    )
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join([*cells, *[""] * (len(HEAD) - len(cells))]) + " |"
+
+
+def _cell(value: float | None, places: int = 1) -> str:
+    return "–" if value is None else f"{value:.{places}f}"

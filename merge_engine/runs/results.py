@@ -1,0 +1,194 @@
+"""Results: what one merge scored, and where results lie, shared by the page and the command line.
+
+Shipped results are under assets/results/<suite>/; what is measured here goes to the user's cache folder. A result
+is found again by the digest of its recipe, the split, the number of pictures and the content of the suite.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..maths.svd import default_cache
+from ..metrics.accuracy import accuracy_improvement, normalised
+from .recipe import Recipe, check_name
+
+SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "results"
+
+
+@dataclass(frozen=True)
+class TaskAccuracy:
+    """Top-1 accuracy in percent on `n` pictures of a task; `expert` is None where the suite has none."""
+
+    merged: float
+    expert: float | None
+    pretrained: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a recipe scored. `average` and its companions are over the tasks of the merged experts.
+
+    `half` of the test split is what an adaptive method saw, empty for the others; `routed` counts the inputs of a task
+    by the expert they went to; `forwards` is the cost per input in passes of one model; `curve` is accuracy while it
+    adapted, on a few pictures.
+    """
+
+    suite: str
+    method: str
+    parameters: Mapping[str, Any]
+    experts: tuple[str, ...]
+    protocol: str
+    accuracy: Mapping[str, TaskAccuracy]
+    average: float | None
+    normalised_average: float | None
+    nai: float | None
+    unseen_average: float | None
+    stored_parameters: float
+    seconds: Mapping[str, float]
+    warnings: tuple[str, ...] = ()
+    post: tuple[Mapping[str, Any], ...] = ()
+    seed: int = 0
+    recipe: str = ""
+    split: str = "score"
+    limit: int | None = None
+    half: str = ""
+    corruption: str = ""
+    content: str = ""
+    forwards: float = 1.0
+    routed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    curve: tuple[Mapping[str, Any], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON types, rounded to what is meant."""
+        found = dataclasses.asdict(self)
+        found["accuracy"] = {task: _rounded(dataclasses.asdict(a)) for task, a in self.accuracy.items()}
+        found["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
+        found |= {key: list(found[key]) for key in ("experts", "warnings", "post", "curve")}
+        return _rounded(found)
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Result:
+        """Return the result of a mapping as `to_dict` makes it; other keys are ignored."""
+        known = {f.name: given[f.name] for f in dataclasses.fields(cls) if f.name in given}
+        known["accuracy"] = {task: TaskAccuracy(**values) for task, values in given["accuracy"].items()}
+        known |= {key: tuple(known.get(key, ())) for key in ("experts", "warnings", "post", "curve")}
+        return cls(**known)
+
+    @property
+    def key(self) -> str:
+        """Name of the result in a store."""
+        key = result_key(self.recipe, self.split, self.limit, self.content, self.half)
+        return f"{key}-clean-stream" if self.corruption.endswith("clean") else key
+
+
+def averages(
+    accuracy: Mapping[str, TaskAccuracy], own: Sequence[str], unseen: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the mean accuracy over the experts' own tasks, absolute, normalised and as NAI, and over unseen tasks.
+
+    Where an expert has no accuracy, or does not beat the pretrained model, its normalised accuracy or NAI is left out.
+    """
+    seen = [accuracy[task] for task in own if task in accuracy]
+    merged, expert, pretrained = (
+        [float("nan") if value is None else value for value in column]
+        for column in ([a.merged for a in seen], [a.expert for a in seen], [a.pretrained for a in seen])
+    )
+    return {
+        "average": _mean(merged),
+        "normalised_average": _mean(100 * normalised(merged, expert)),
+        "nai": _mean(accuracy_improvement(merged, expert, pretrained)),
+        "unseen_average": _mean([accuracy[task].merged for task in unseen if task in accuracy]),
+    }
+
+
+@dataclass(frozen=True)
+class Results:
+    """The stored results of a suite."""
+
+    suite: str
+    folder: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", cached_folder(self.suite) / "runs")
+
+    def save(self, result: Result) -> None:
+        """Keep a result in the user's cache, unless one with more tasks is there; a full disk costs the record."""
+        stored = read_json(self.folder / f"{result.key}.json") or {}
+        if set(stored.get("accuracy", ())) > set(result.accuracy):
+            return
+        write_json(self.folder / f"{result.key}.json", result.to_dict(), quiet=True)
+
+    def find(
+        self, recipe: Recipe, content: str, split: str = "score", limit: int | None = None, half: str = ""
+    ) -> Result | None:
+        """Return what a recipe scored on this content of the suite, or None."""
+        key = result_key(recipe.digest, split, limit, content, half)
+        stored = read_json(self.folder / f"{key}.json")
+        if stored is not None:
+            return Result.from_dict(stored)
+        return next((r for r in self.shipped() if r.key == key), None)
+
+    def shipped(self) -> Iterator[Result]:
+        """Yield the results of the shipped table."""
+        table = read_json(shipped_folder(self.suite) / "table.json") or {}
+        yield from (Result.from_dict(row) for row in table.get("rows", []))
+
+
+def result_key(recipe: str, split: str, limit: int | None, content: str, half: str = "") -> str:
+    """Return the name of a result in a store; only the unusual half, the transductive one, is in it."""
+    seen = f"-seen-{half}" if half not in ("", "adapt") else ""
+    return f"{recipe}-{split}-{'all' if limit is None else limit}-{content[:16]}{seen}"
+
+
+def shipped_folder(suite: str) -> Path:
+    """Return the folder of a suite's shipped results."""
+    return SHIPPED / _checked(suite)
+
+
+def cached_folder(suite: str) -> Path:
+    """Return the folder of a suite's results in the user's cache."""
+    return default_cache() / "results" / _checked(suite)
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file, or None where there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def write_json(path: Path, value: Any, *, quiet: bool = False) -> None:
+    """Write a JSON file aside and rename it; `quiet` lets a full or read-only disk pass."""
+    with contextlib.suppress(OSError) if quiet else contextlib.nullcontext():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        os.chmod(aside, 0o644)
+        os.replace(aside, path)
+
+
+def _checked(suite: str) -> str:
+    check_name("suite", suite)
+    return suite
+
+
+def _mean(values: Any) -> float | None:
+    defined = [float(value) for value in values if math.isfinite(value)]
+    return sum(defined) / len(defined) if defined else None
+
+
+def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Accuracies to a hundredth of a percent; the NAI, a ratio, to four places."""
+    return {k: round(v, 4 if k == "nai" else 2) if isinstance(v, float) else v for k, v in values.items()}
