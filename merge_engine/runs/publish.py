@@ -15,6 +15,7 @@ from ..methods import registry
 from ..suite import BUNDLED, Suite
 from .content import suite_digest
 from .results import SHIPPED, cached_folder, read_json, shipped_folder, write_json
+from .study_words import STUDIES
 from .table import CHOSEN, CPU, DEFAULT, TRANSDUCTIVE, Row, entries
 
 README = SHIPPED.parents[1] / "README.md"
@@ -51,6 +52,13 @@ def write_table(suite: Suite, rows: Sequence[Row], reference: dict[str, Any], fo
     write_json(folder / "table.json", table)
     write_json(folder / "baselines.json", reference["entries"])
     (folder / "table.md").write_text(markdown(table), encoding="utf-8")
+
+
+def write_study(suite: Suite, name: str, rows: Sequence[Row], folder: Path) -> None:
+    """Write the rows of a study, `draws` or `robustness`, beside the table."""
+    content = suite_digest(suite, suite.experts, "score")
+    write_json(folder / f"{name}.json", {"suite": suite.name, "content": content, "rows": list(rows)})
+    (folder / f"{name}.md").write_text(STUDIES[name](rows), encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:
@@ -129,9 +137,12 @@ def into_readme(readme: str, table: str) -> str:
 def generated_pages() -> dict[Path, str]:
     """Return what every generated page must hold: the reference of the methods, and the README with its table."""
     pages = {REFERENCE: reference_page()}
-    table = read_json(shipped_folder(README_SUITE) / "table.json")
+    folder = shipped_folder(README_SUITE)
+    table = read_json(folder / "table.json")
     if table is not None and README.is_file():
-        pages[README] = into_readme(README.read_text(encoding="utf-8"), markdown(table))
+        studies = [(words, read_json(folder / f"{name}.json")) for name, words in STUDIES.items()]
+        parts = [markdown(table), *(words(found["rows"]) for words, found in studies if found)]
+        pages[README] = into_readme(README.read_text(encoding="utf-8"), "\n".join(parts))
     return pages
 
 
