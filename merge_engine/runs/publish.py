@@ -78,8 +78,8 @@ def markdown(table: dict[str, Any]) -> str:
     ]
     static = [p for p in pairs.values() if not _moves(p)]
     moving = [p for p in pairs.values() if _moves(p)]
-    lines += [_method_line(pair) for pair in static if "task id" not in pair[DEFAULT]["needs"]]
-    lines += [_method_line(pair) for pair in static if "task id" in pair[DEFAULT]["needs"]]
+    lines += [_method_line(pair) for pair in static if "task id" not in _first(pair)["needs"]]
+    lines += [_method_line(pair) for pair in static if "task id" in _first(pair)["needs"]]
     lines.append(_line("*experts, each on its own task*", _cell(fixed["experts"]), "", "100.0", "1.00"))
     lines += ["", _footnote(table)]
     if moving:
@@ -102,7 +102,11 @@ def _header(head: tuple[str, ...], words: int) -> list[str]:
 
 
 def _moves(pair: dict[str, Row]) -> bool:
-    return next(iter(pair.values()))["family"] in MOVING
+    return _first(pair)["family"] in MOVING
+
+
+def _first(pair: dict[str, Row]) -> Row:
+    return next(iter(pair.values()))
 
 
 def _moving_line(pair: dict[str, Row]) -> str:
@@ -147,15 +151,17 @@ def generated_pages() -> dict[Path, str]:
 
 
 def _method_line(pair: dict[str, Row]) -> str:
-    default, best = pair[DEFAULT], pair.get(CHOSEN, pair[DEFAULT])
-    name = default["title"] + (" (first two experts)" if len(default["experts"]) == 2 else "")
-    if "task id" in default["needs"] and "task known" not in name:
+    best = next(pair[s] for s in (CHOSEN, CPU, DEFAULT) if s in pair)
+    name = best["title"] + (" (first two experts)" if len(best["experts"]) == 2 else "")
+    if "task id" in best["needs"] and "task known" not in name:
         name += " (task known)"
-    chosen = _cell(best["average"]) if CHOSEN in pair else "as default"
+    default = _cell(pair[DEFAULT]["average"]) if DEFAULT in pair else "cpu preset"
+    chosen = "as default" if list(pair) == [DEFAULT] else _cell(best["average"])
+    changes = _changes(pair[DEFAULT], best) if DEFAULT in pair else _unusual(best)
     return _line(
-        name, _cell(default["average"]), chosen, _cell(best["normalised_average"]), _cell(best["nai"], 2),
+        name, default, chosen, _cell(best["normalised_average"]), _cell(best["nai"], 2),
         _cell(best["unseen_average"]), _cell(best["stored_parameters"] / 1e6), _cell(best["seconds"]["merge"]),
-        _changes(default, best),
+        changes,
     )  # fmt: skip
 
 

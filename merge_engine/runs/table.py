@@ -38,7 +38,7 @@ from .run import (
 from .tuning import Merges, choose_steps
 
 VALIDATION_PICTURES = 100
-POST_BASES = ("task_arithmetic", "ties", "tsv_m", "iso_c")
+POST_BASES = ("task_arithmetic", "tsv_m")  # one sum and one spectral merge
 DEFAULT, CHOSEN, CPU, TRANSDUCTIVE = "default", "validation", "cpu", "cpu, transductive"
 Row = dict[str, Any]
 
