@@ -26,6 +26,7 @@ from .results import (
     write_bytes,
     write_json,
 )
+from .study_words import STUDIES
 from .table import CHOSEN, CPU, DEFAULT, TRANSDUCTIVE, Row, entries
 
 README = SHIPPED.parents[1] / "README.md"
@@ -76,6 +77,13 @@ def _write_trajectories(suite: Suite, rows: Sequence[Row], folder: Path) -> None
             held.add(file)
     for stray in set((folder / trajectories.FOLDER).glob(f"*{trajectories.SUFFIX}")) - held:
         stray.unlink()
+
+
+def write_study(suite: Suite, name: str, rows: Sequence[Row], folder: Path) -> None:
+    """Write the rows of a study, `draws` or `robustness`, beside the table."""
+    content = suite_digest(suite, suite.experts, "score")
+    write_json(folder / f"{name}.json", {"suite": suite.name, "content": content, "rows": list(rows)})
+    (folder / f"{name}.md").write_text(STUDIES[name](rows), encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:
@@ -154,9 +162,12 @@ def into_readme(readme: str, table: str) -> str:
 def generated_pages() -> dict[Path, str]:
     """Return what every generated page must hold: the reference of the methods, and the README with its table."""
     pages = {REFERENCE: reference_page()}
-    table = read_json(shipped_folder(README_SUITE) / "table.json")
+    folder = shipped_folder(README_SUITE)
+    table = read_json(folder / "table.json")
     if table is not None and README.is_file():
-        pages[README] = into_readme(README.read_text(encoding="utf-8"), markdown(table))
+        studies = [(words, read_json(folder / f"{name}.json")) for name, words in STUDIES.items()]
+        parts = [markdown(table), *(words(found["rows"]) for words, found in studies if found)]
+        pages[README] = into_readme(README.read_text(encoding="utf-8"), "\n".join(parts))
     return pages
 
 
