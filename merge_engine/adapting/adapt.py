@@ -44,7 +44,11 @@ class Settings:
 
 
 class Adaptable(Protocol):
-    """What is being adapted. One that learns by tensor also has `tensors`, their names in the order of its state."""
+    """What is being adapted.
+
+    One that learns by tensor also has `tensors`, their names in the order of its state; one with masks has `ranks`,
+    the number of components by matrix.
+    """
 
     def parameters(self) -> Sequence[Mapping[str, object]]:
         """Return Adam's parameter groups; a group may bring its own `lr`."""
@@ -75,7 +79,7 @@ def adapt_steps(
     what: Adaptable, inputs: Inputs, tasks: Sequence[str], settings: Settings
 ) -> Generator[Step, None, History]:
     """Adapt, yielding a Step with the mean entropy and a snapshot after every update; returns the history."""
-    history = History(tuple(tasks), tuple(getattr(what, "tensors", ())))
+    history = History(tuple(tasks), tuple(getattr(what, "tensors", ())), dict(getattr(what, "ranks", {})))
     start = time.perf_counter()
     optimiser = torch.optim.Adam(list(what.parameters()), lr=settings.learning_rate)  # type: ignore[arg-type]
     rates = [group["lr"] for group in optimiser.param_groups]

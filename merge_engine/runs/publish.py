@@ -13,8 +13,19 @@ from ..derive import REFERENCE, reference_page
 from ..hp import declared
 from ..methods import registry
 from ..suite import BUNDLED, Suite
+from . import trajectories
 from .content import suite_digest
-from .results import SHIPPED, cached_folder, read_json, shipped_folder, write_json
+from .results import (
+    SHIPPED,
+    Result,
+    Results,
+    cached_folder,
+    read_json,
+    shipped_folder,
+    trajectory_file,
+    write_bytes,
+    write_json,
+)
 from .study_words import STUDIES
 from .table import CHOSEN, CPU, DEFAULT, TRANSDUCTIVE, Row, entries
 
@@ -40,7 +51,7 @@ def table_folder(suite: Suite) -> Path:
 
 
 def write_table(suite: Suite, rows: Sequence[Row], reference: dict[str, Any], folder: Path) -> None:
-    """Write table.json, table.md and baselines.json; rows of other methods that still hold are kept."""
+    """Write table.json, table.md, baselines.json and trajectories; rows of other methods that still hold are kept."""
     order = {line.name: place for place, line in enumerate(entries())}
     holding = {suite_digest(suite, line.recipe(suite).experts, "score") for line in entries()}
     there = (read_json(folder / "table.json") or {}).get("rows", [])
@@ -52,6 +63,20 @@ def write_table(suite: Suite, rows: Sequence[Row], reference: dict[str, Any], fo
     write_json(folder / "table.json", table)
     write_json(folder / "baselines.json", reference["entries"])
     (folder / "table.md").write_text(markdown(table), encoding="utf-8")
+    _write_trajectories(suite, every, folder)
+
+
+def _write_trajectories(suite: Suite, rows: Sequence[Row], folder: Path) -> None:
+    """Put beside the table how its rows adapted, as far as that is known; trajectories of no row go."""
+    store, held = Results(suite.name), set()
+    for result in map(Result.from_dict, rows):
+        file, cached = folder / trajectory_file(result.recipe, result.half), store.trajectory(result.key)
+        if trajectories.read(cached, result.key) is not None:
+            write_bytes(file, cached.read_bytes())
+        if trajectories.read(file, result.key) is not None:
+            held.add(file)
+    for stray in set((folder / trajectories.FOLDER).glob(f"*{trajectories.SUFFIX}")) - held:
+        stray.unlink()
 
 
 def write_study(suite: Suite, name: str, rows: Sequence[Row], folder: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..adapting.history import History
 from ..adapting.live import Point, Watch
 from ..contract import Context, Step, merge_steps
 from ..errors import SuiteError, no_such
@@ -182,6 +183,11 @@ def corruption_of(protocol: Protocol | None, recipe: Recipe) -> str:
     if protocol is None or not protocol.corruption:
         return ""
     return protocol.corruption + (", adapted to clean" if protocol.clean_stream and adapts(recipe) else "")
+
+
+def history_of(merged: Merged) -> History | None:
+    """Return what happened while a merge adapted; None for those that did not."""
+    return getattr(merged, "history", None)
 
 
 def notes_of(merged: Merged) -> tuple[str, ...]:
