@@ -107,8 +107,13 @@ def cells(x: Sequence[Any], y: Sequence[Any], z: np.ndarray, scale: Scale, *, ho
         beside = f"<br>{scale.word} %{{customdata:.3f}}<extra></extra>"
         trace.update(customdata=np.asarray(expected, np.float32), hovertemplate=hover + beside)
     if text:
-        trace.update(text=[[number(v, _digits(scale, 3)) for v in line] for line in z], texttemplate="%{text}")
+        trace.update(text=text_of(z, scale), texttemplate="%{text}")
     return trace
+
+
+def text_of(z: np.ndarray, scale: Scale) -> list[list[str]]:
+    """Return the numbers to write into cells."""
+    return [[number(v, _digits(scale, 3)) for v in line] for line in z]
 
 
 def strip(scale: Scale, values: np.ndarray, plot_height: float) -> tuple[list[Any], dict[str, Any]]:
