@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..adapting.live import PICTURES
 from ..derive import REFERENCE, reference_page
 from ..hp import declared
 from ..methods import registry
@@ -39,7 +40,7 @@ HEAD = (
 MOVING = ("Adaptive", "Routed")
 MOVING_HEAD = (
     "method", "inductive", "transductive", "normalised", "NAI", "unseen", "routed right", "passes", "stored M",
-    "merge s", "given", "parameters",
+    "merge s", "while adapting", "given", "parameters",
 )  # fmt: skip
 MULTITASK = "multitask.json"
 SETTINGS = (DEFAULT, CHOSEN, CPU, TRANSDUCTIVE)
@@ -118,15 +119,16 @@ def markdown(table: dict[str, Any], multitask: dict[str, Any] | None = None) -> 
     lines.append(_line("*experts, each on its own task*", _cell(fixed["experts"]), "", "100.0", "1.00"))
     lines += ["", _footnote(table)]
     if moving:
-        lines += ["", *_header(MOVING_HEAD, 3), *(_moving_line(pair) for pair in moving), "", MOVING_NOTE]
+        lines += ["", *_header(MOVING_HEAD, 4), *(_moving_line(pair) for pair in moving), "", MOVING_NOTE]
     return "\n".join(lines) + "\n"
 
 
 MOVING_NOTE = (
     "Methods that adapt to unlabelled pictures, or route every picture. Inductive: they saw the adapt half of the test "
     "split and are scored on the other half; transductive: they saw the very pictures they are scored on. Passes: "
-    "forward passes of one model that a picture costs. Parameters that differ from the published defaults are shown; "
-    "courses are shortened for two processor cores."
+    "forward passes of one model that a picture costs. While adapting: accuracy after the first and the last update "
+    f"watched, on {PICTURES} score pictures per task, and the best one, which nobody could pick without labels. "
+    "Parameters that differ from the published defaults are shown; courses are shortened for two processor cores."
 )
 
 
@@ -150,9 +152,15 @@ def _moving_line(pair: dict[str, Row]) -> str:
         best["title"], _cell(best["average"]), _cell(pair[TRANSDUCTIVE]["average"]) if TRANSDUCTIVE in pair else "",
         _cell(best["normalised_average"]), _cell(best["nai"], 2), _cell(best["unseen_average"]),
         _cell(routed_right(best)), _cell(best["forwards"], 2), _cell(best["stored_parameters"] / 1e6),
-        _cell(best["seconds"]["merge"]), ", ".join(best["needs"]) or "weights only", _unusual(best),
+        _cell(best["seconds"]["merge"]), _course(best), ", ".join(best["needs"]) or "weights only", _unusual(best),
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
+
+
+def _course(row: Row) -> str:
+    """Return the accuracy of the first, the last and the best watched update."""
+    seen = [point["average"] for point in row["curve"]]
+    return f"{seen[0]:.1f} → {seen[-1]:.1f}, best {max(seen):.1f}" if seen else ""
 
 
 def routed_right(row: Row) -> float | None:
