@@ -115,7 +115,7 @@ def _made(suite: Suite, line: Case) -> Generator[Step, None, Merged | None]:
     if line.recipe is None:
         return None
     method, post = line.recipe.build()
-    problem = suite.problem(line.recipe.experts)
+    problem = suite.problem(line.recipe.experts, labelled="labels" in method.needs)
     return (yield from merge_steps(problem, method, post, Context(seed=line.recipe.seed)))
 
 

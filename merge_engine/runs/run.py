@@ -44,7 +44,8 @@ def run_steps(
     suite, seen = protocol.suites(suite) if protocol else (suite, suite)
     content = suite_digest(suite, recipe.experts, protocol.split if protocol else "score")
     start = time.perf_counter()
-    steps = merge_steps(seen.problem(recipe.experts, protocol.half if protocol else "adapt"), method, post, ctx)
+    half = protocol.half if protocol else "adapt"
+    steps = merge_steps(seen.problem(recipe.experts, half, "labels" in method.needs), method, post, ctx)
     watch = None
     if protocol is not None and protocol.watch:
         watch = Watch(suite, own_tasks(suite, recipe), protocol.split, protocol.watch)

@@ -113,7 +113,8 @@ class Workbench:
         """
         method, post = recipe.build()
         suite = load_suite(recipe.suite)
-        steps = merge_steps(suite.problem(recipe.experts), method, post, Context(seed=recipe.seed, svd=self.svd))
+        problem = suite.problem(recipe.experts, labelled="labels" in method.needs)
+        steps = merge_steps(problem, method, post, Context(seed=recipe.seed, svd=self.svd))
         watch = Watch(suite, own_tasks(suite, recipe))
         steps, started = watch.steps(steps), time.perf_counter()
         run = Run(recipe, "merging")
