@@ -10,6 +10,7 @@ import gradio as gr
 
 from viz.panels import accuracy, histogram, interference, method_table, overlap, overlap_depth, spectrum
 
+from . import learned
 from .moving import PANELS
 from .plotly_panel import PlotlyPanel
 from .session import Session
@@ -53,6 +54,10 @@ class Page:
     accuracy: PlotlyPanel
     curve: PlotlyPanel
     routes: PlotlyPanel
+    learned: Signal
+    masks: PlotlyPanel
+    coefficients: PlotlyPanel
+    energy: PlotlyPanel
     where: Widget
     measuring: Status
     metrics: Widget
@@ -124,7 +129,9 @@ def _answer() -> dict[str, Any]:
     with gr.Row(elem_classes="mp-panels"):
         with gr.Column(elem_classes="mp-stack"):
             parts["accuracy"] = _panel(accuracy)
-            parts |= {name: _panel(module, "mp-if-known") for name, module in PANELS.items()}
+            parts["learned"] = Signal(elem_id="mp-learned")
+            for name, module in (PANELS | learned.PANELS).items():
+                parts[name] = _panel(module, "mp-if-known")
             for name, module in (("spectrum", spectrum), ("depths", overlap_depth)):
                 parts[name] = _panel(module)
         with gr.Column(elem_classes="mp-stack"):

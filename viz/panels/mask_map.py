@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import plotly.graph_objects as go
 
 from viz import heat, theme
 from viz.film import Moment, film, moments_of
+from viz.places import KINDS
 
 TITLE = "Masks over components"
 ABOUT = (
@@ -57,10 +58,15 @@ class MaskMap:
            ranks: Mapping[str, int], places: Mapping[str, Place], *, top_k: float, step: int = 0,
            ) -> MaskMap:  # fmt: skip
         """Return the masks of a kept state of an AdaRank history: bits (T, ⌈r/8⌉) by `masks/<tensor>`."""
-        names = [key.removeprefix("masks/") for key in state if key.startswith("masks/")]
+        found = [key.removeprefix("masks/") for key in state if key.startswith("masks/")]
+        names = sorted(found, key=lambda n: _order(places[n]))
         unpack = lambda s, n: np.unpackbits(s[f"masks/{n}"], axis=1, count=ranks[n]).astype(bool)  # noqa: E731
         masks, before = (tuple(unpack(s, n) for n in names) for s in (state, start))
         return cls(tuple(experts), tuple(places[n] for n in names), masks, before, top_k, step)
+
+    def cut_at(self, share: float) -> MaskMap:
+        """Return the same masks beside another fixed rank."""
+        return replace(self, top_k=share)
 
     def index(self, block: int | None = None, kind: str | None = None) -> int:
         """Return the position of a matrix; the first one of the block, or of the kind, where there is none."""
@@ -263,6 +269,11 @@ def _shares(data: MaskMap, now: np.ndarray, colors: Mapping[str, str]) -> list[d
                     color=colors.get(expert, theme.MUTED), name=expert)
         for t, (expert, on) in enumerate(zip(data.experts, now, strict=True))
     ]  # fmt: skip
+
+
+def _order(place: Place) -> tuple[int, int]:
+    block, kind = place
+    return -1 if block is None else block, KINDS.index(kind) if kind in KINDS else len(KINDS)
 
 
 def _share(on: np.ndarray) -> str:
