@@ -33,7 +33,8 @@ def film(figure: go.Figure, moments: Sequence[Moment], word: str = "step") -> go
         "changes": [dict(moment.changes) for moment in moments],
         "narrow": [dict(moment.narrow) for moment in moments],
     }
-    return figure.update_layout(meta={**(figure.layout.meta or {}), "film": found})
+    figure.layout.meta = {**(figure.layout.meta or {}), "film": found}
+    return figure
 
 
 def moments_of(data: Any) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from .session import Session
 from .workbench import Workbench
 
 PANELS = {"masks": mask_map, "coefficients": coefficient_map, "energy": twin_energy}
-REFRESH = 2  # seconds between two drawings while a method adapts
+REFRESH = 3  # seconds between two drawings while a method adapts
 PATIENCE = 0.1  # seconds between two looks whether a merge still runs
 
 Parts = dict[str, Drawing | None]

@@ -116,11 +116,10 @@ def _matrix(data: MaskMap, i: int, colors: Mapping[str, str]) -> go.Figure:
     rank = now.shape[1]
     names = [str(c) for c in range(1, rank + 1)]
     height = ROW * len(now) + GAP + STRIP
-    result = theme.figure(height=height + 92, margin={"t": 44, "r": 74, "b": 48})
-    result.add_traces([_cells(data.experts, names, moment.changes["data.0.z"]),
-                       *_kept(now, names, cut := round(data.top_k * rank))])  # fmt: skip
+    cut = round(data.top_k * rank)
     ticks = _ticks(cut, rank)
-    result.update_layout(
+    result = theme.figure(
+        height=height + 92, margin={"t": 44, "r": 74, "b": 48},
         xaxis=theme.axis("singular component, strongest first", type="category", anchor="y2", showgrid=False,
                          range=[-0.5, rank - 0.5], fixedrange=True, tickangle=0, tickvals=ticks,
                          ticktext=[names[at] for at in ticks]),
@@ -138,6 +137,7 @@ def _matrix(data: MaskMap, i: int, colors: Mapping[str, str]) -> go.Figure:
                        **moment.narrow},
         },
     )  # fmt: skip
+    result.add_traces([_cells(data.experts, names, moment.changes["data.0.z"]), *_kept(now, names, cut)])
     return result
 
 
@@ -167,7 +167,7 @@ def _overview(moments: Sequence[MaskMap], view: str) -> go.Figure:
     sentence = f"<b>block %{{x}}, %{{y}}</b><br>{title} %{{z:.1f}}"
     result = heat.by_depth(cells, blocks, kinds, scale, sentence, np.full(cells.shape, level))
     found = [_overview_moment(moment, view, scale) for moment in moments]
-    result.update_layout(meta={**result.layout.meta, "title": found[-1].title, "about": WORDS[view]})
+    result.layout.meta = {**result.layout.meta, "title": found[-1].title, "about": WORDS[view]}
     return film(result, found)
 
 
