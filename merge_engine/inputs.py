@@ -1,4 +1,4 @@
-"""What a merge method may see of a suite: unlabelled inputs and frozen heads, never a label."""
+"""What a merge method may see of a suite: unlabelled inputs and frozen heads; labels only where it declared them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .backbones.blockwise import BlockInput, enter, through
+from .errors import DataError
 from .routing.prediction import Changes
 from .suites.splits import named_seed
 from .weights import Weights
@@ -25,10 +26,12 @@ class SuiteInputs:
     """Unlabelled inputs and frozen heads of a suite: all that a merge method may see of its data.
 
     `half` of the test split is what a method adapts to: "adapt" (inductive), or "score" itself (transductive).
+    `labelled` opens its labels, for the analysis of a method that declares to need them.
     """
 
     suite: Suite
     half: str = "adapt"
+    labelled: bool = False
 
     def support(self, task: str, count: int = 32, draw: int = 0) -> Tensor:
         """Return `count` train inputs of a task, outside validation; the first 32 are the suite's support set.
@@ -66,12 +69,22 @@ class SuiteInputs:
     def stream(self, task: str, batch: int = 16, share: float = 1.0) -> Iterator[Tensor]:
         """Yield shuffled batches of the unlabelled half to adapt to, or of a fixed share of it, for ever."""
         inputs = self.suite.prepared(task, self.half)
-        shuffle = np.random.default_rng(0)
+        return (inputs[rows] for rows in self._rows(len(inputs), batch, share))
+
+    def labelled_stream(self, task: str, batch: int = 16, share: float = 1.0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of `stream` with their labels (B,); raises DataError unless they were asked for."""
+        if not self.labelled:
+            raise DataError("Labels are closed to a method that does not declare to need them; declare `labels`.")
+        inputs, labels = self.suite.prepared(task, self.half), self.suite.labels(task, self.half)
+        return ((inputs[rows], labels[rows]) for rows in self._rows(len(inputs), batch, share))
+
+    def _rows(self, count: int, batch: int, share: float) -> Iterator[Tensor]:
+        shuffle, kept = np.random.default_rng(0), torch.arange(count)
         if share < 1:
-            inputs = inputs[torch.from_numpy(shuffle.permutation(len(inputs))[: math.ceil(share * len(inputs))])]
+            kept = torch.from_numpy(shuffle.permutation(count)[: math.ceil(share * count)])
         while True:
-            order = torch.from_numpy(shuffle.permutation(len(inputs)))
-            yield from (inputs[i] for i in order.split(batch) if len(i) == batch or len(inputs) < batch)
+            order = kept[torch.from_numpy(shuffle.permutation(len(kept)))]
+            yield from (rows for rows in order.split(batch) if len(rows) == batch or len(kept) < batch)
 
     def features(self, weights: Weights, inputs: Tensor, changes: Changes | None = None) -> Tensor:
         """Return features (N, D) under some weights; differentiable in them."""

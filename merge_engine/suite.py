@@ -151,19 +151,21 @@ class Suite:
         """Open an expert lazily."""
         return load_weights(self.expert_file(name), self.pretrained_in_memory)
 
-    def problem(self, experts: tuple[str, ...] | list[str] | None = None, half: str = "adapt") -> Problem:
+    def problem(
+        self, experts: tuple[str, ...] | list[str] | None = None, half: str = "adapt", labelled: bool = False
+    ) -> Problem:
         """Return the merging problem of some experts, all by default, in the order given.
 
-        `half` of the test split is what an adaptive method sees, unlabelled: "adapt", or "score" (transductive).
+        `half` of the test split is what an adaptive method sees: "adapt", or "score" (transductive). Its labels are
+        closed unless `labelled`, for methods that need "labels".
         """
         chosen = self.experts if experts is None else tuple(dict.fromkeys(experts))
         if experts is None and not chosen:
             raise SuiteError(
                 f"Suite {self.name} has no expert yet; run `python -m merge_engine train {self.name}`."
             )
-        return Problem(
-            self.pretrained_in_memory, {n: self.expert(n) for n in chosen}, self.backbone, SuiteInputs(self, half)
-        )
+        inputs = SuiteInputs(self, half, labelled)
+        return Problem(self.pretrained_in_memory, {n: self.expert(n) for n in chosen}, self.backbone, inputs)
 
     def task(self, name: str) -> Task:
         if name not in self.tasks:

@@ -16,6 +16,7 @@ from small_net import SHAPES, SmallInputs, forward
 from merge_engine.adapting.coefficients import Coefficients, Masks
 from merge_engine.adapting.components import Components, unpacked
 from merge_engine.contract import Context, Problem, drive, merge, merge_steps
+from merge_engine.errors import DataError
 from merge_engine.evaluate import Fixed, score
 from merge_engine.inputs import SuiteInputs
 from merge_engine.maths.svd import SvdStore
@@ -388,6 +389,37 @@ def test_a_share_of_the_stream_is_all_that_is_seen(toy):
     seen = {tuple(x.flatten()[:40].tolist()) for _ in range(20) for x in next(stream)}
     assert len(seen) <= int(np.ceil(0.05 * len(every)))
     assert merge(toy.problem(), build("adarank", steps=2, batch=2, share=0.05), ctx=fresh()).history.seconds
+
+
+def test_the_oracle_descends_the_cross_entropy_and_alone_sees_labels(toy):
+    options = {"steps": 4, "batch": 8, "learning_rate": 0.02, "learn": "coefficients"}
+    method = build("adarank", loss="oracle", **options)
+    assert method.needs == {"stream", "labels"}
+    with pytest.raises(DataError, match="Labels are closed"):
+        merge(toy.problem(), method, ctx=fresh())
+    merged = merge(toy.problem(labelled=True), method, ctx=fresh())
+    plain = merge(toy.problem(), build("adarank", **options), ctx=fresh())
+    assert merged.history.entropy[0] == plain.history.entropy[0], "the same pictures, before any update"
+    assert merged.history.entropy[-1] != plain.history.entropy[-1]
+    assert "true labels" in " ".join(merged.notes)
+    losses = [_cross_entropy(toy, one) for one in (merged, plain)]
+    assert losses[0] < losses[1]
+
+
+def _cross_entropy(toy, merged) -> float:
+    found = []
+    for task in toy.seen:
+        z = toy.features(merged.weights(), toy.prepared(task, "adapt"))
+        found.append(float(torch.nn.functional.cross_entropy(toy.head(task)(z), toy.labels(task, "adapt"))))
+    return sum(found)
+
+
+def test_the_labelled_stream_is_the_stream(toy):
+    plain, told = SuiteInputs(toy).stream("blob", 5), SuiteInputs(toy, labelled=True).labelled_stream("blob", 5)
+    for _ in range(40):
+        inputs, labels = next(told)
+        assert torch.equal(next(plain), inputs)
+        assert labels.shape == (5,)
 
 
 # AdaMerging -------------------------------------------------------------------------------------------------------

@@ -210,6 +210,22 @@ def test_a_small_table_is_printed_and_written(command, tmp_path):
     assert more == [r for r in kept if r["method"] == "magmax"]
 
 
+def test_the_studies_of_a_table_are_written(command, tmp_path):
+    small = ("table", "--suite", "toy", "--limit", 4, "--out", tmp_path)
+    code, _, err = command(*small, "--parts", "draws")
+    assert code == 0
+    assert "draws: 4 rows" in err
+    assert "| Mahalanobis distance |" in (tmp_path / "draws.md").read_text()
+    code, _, err = command(*small, "--parts", "robustness", "--severities", "5")
+    assert code == 0
+    assert "robustness: 16 rows" in err
+    assert "| pretrained model |" in (tmp_path / "robustness.md").read_text()
+    for wrong in (("--parts", "draw"), ("--severities", "0,6"), ("--severities", "")):
+        code, _, err = command(*small, *wrong)
+        assert code == 2
+        assert len(err.strip().splitlines()) == 1
+
+
 def test_help_is_printed_without_a_command(command):
     code, out, err = command()
     assert (code, err) == (0, "")

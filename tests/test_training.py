@@ -4,11 +4,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
 
+from merge_engine.contract import drive
+from merge_engine.runs.baselines import Baselines
 from merge_engine.suite import Suite
 from merge_engine.suites.toy import TRAINING, build_toy
 from merge_engine.training.experts import Schedule, finetune, predict
 from merge_engine.training.heads import center_of, prototypes, ridge
+from merge_engine.training.multitask import multitask_steps
 from merge_engine.training.quantise import dequantise, quantise, relative_error, rounded
 from merge_engine.weights import SafetensorsWeights
 
@@ -95,9 +99,12 @@ def test_toy_is_the_same_when_built_again(toy, tmp_path):
 
 def test_only_tensors_of_the_blocks_are_trained_and_the_loss_falls(toy):
     base, task = toy.pretrained_in_memory, toy.seen[0]
-    data = toy.prepared(task, "validation"), toy.labels(task, "validation")
+    inputs, labels = toy.prepared(task, "validation"), toy.labels(task, "validation")
     schedule = Schedule(epochs=8, learning_rate=TRAINING["learning_rate"], batch=32)
-    run = finetune(toy.backbone, toy.module, base, data, toy.head(task), schedule, seed=0)
+    run = finetune(
+        toy.backbone, toy.module, base, inputs,
+        lambda features, rows: cross_entropy(toy.head(task)(features), labels[rows]), schedule, seed=0,
+    )  # fmt: skip
     losses = []
     while True:
         try:
@@ -110,3 +117,13 @@ def test_only_tensors_of_the_blocks_are_trained_and_the_loss_falls(toy):
     stored = SafetensorsWeights(toy.expert_file(task))
     assert {n.removesuffix(".scale") for n in stored} == set(vectors)
     assert all(stored[n].dtype == torch.int8 for n in vectors if vectors[n].ndim == 2)
+
+
+def test_one_model_of_all_tasks_learns_them_all(toy):
+    vectors, record = drive(multitask_steps(toy, quick=True))
+    assert set(record["accuracy"]) == set(toy.tasks)
+    assert record["average"] == pytest.approx(sum(record["accuracy"][t] for t in toy.seen) / len(toy.seen), abs=0.01)
+    before = drive(Baselines(toy).steps([(None, task) for task in toy.seen]))
+    assert record["average"] > 5 + sum(b.accuracy() for b in before.values()) / len(before)
+    assert set(vectors) == {n for n in toy.pretrained_in_memory if n.startswith("encoder.layer.")}
+    assert {"content", "validation", "seconds", "epochs"} <= set(record)

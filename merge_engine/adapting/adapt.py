@@ -3,20 +3,22 @@
     loss = Σ_t mean_b H(softmax(head_t(f(x_tb)))),   H(p) = −Σ_c p_c log p_c
 
 Every step takes one batch of every task, each scored with its own frozen head (Yang et al., AdaMerging, ICLR 2024,
-arXiv:2310.02575; Tang et al., WEMoE, ICML 2024, arXiv:2402.00433).
+arXiv:2310.02575; Tang et al., WEMoE, ICML 2024, arXiv:2402.00433). The oracle loss is the cross-entropy with the true
+labels in its place: an upper bound for analysis.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from ..contract import Inputs, Step
 from ..merged import Merged
@@ -28,7 +30,7 @@ class Settings:
     """How to adapt: Adam without weight decay, `batch` inputs of every task per step.
 
     `schedule` is "constant" or "cosine"; `balanced` divides a task's entropy by ln C, its largest possible value;
-    `share` is the part of the unlabelled inputs that is used.
+    `share` is the part of the unlabelled inputs that is used; `oracle` replaces the entropy by the cross-entropy.
     """
 
     steps: int
@@ -37,6 +39,7 @@ class Settings:
     schedule: str = "constant"
     balanced: bool = False
     share: float = 1.0
+    oracle: bool = False
 
     def rate(self, step: int) -> float:
         """Return the factor of the learning rate at a step counted from 0."""
@@ -44,7 +47,11 @@ class Settings:
 
 
 class Adaptable(Protocol):
-    """What is being adapted. One that learns by tensor also has `tensors`, their names in the order of its state."""
+    """What is being adapted.
+
+    One that learns by tensor also has `tensors`, their names in the order of its state; one with masks has `ranks`,
+    the number of components by matrix.
+    """
 
     def parameters(self) -> Sequence[Mapping[str, object]]:
         """Return Adam's parameter groups; a group may bring its own `lr`."""
@@ -75,16 +82,15 @@ def adapt_steps(
     what: Adaptable, inputs: Inputs, tasks: Sequence[str], settings: Settings
 ) -> Generator[Step, None, History]:
     """Adapt, yielding a Step with the mean entropy and a snapshot after every update; returns the history."""
-    history = History(tuple(tasks), tuple(getattr(what, "tensors", ())))
+    history = History(tuple(tasks), tuple(getattr(what, "tensors", ())), dict(getattr(what, "ranks", {})))
     start = time.perf_counter()
     optimiser = torch.optim.Adam(list(what.parameters()), lr=settings.learning_rate)  # type: ignore[arg-type]
     rates = [group["lr"] for group in optimiser.param_groups]
-    part = {} if settings.share == 1 else {"share": settings.share}
-    streams = {task: inputs.stream(task, settings.batch, **part) for task in tasks}
+    streams = {task: _stream(inputs, task, settings) for task in tasks}
     history.keep(0, settings.steps, what.state)
     for step in range(settings.steps):
         what.begin()
-        seen = [_descend(what, inputs, task, next(streams[task]), settings) for task in tasks]
+        seen = [_descend(what, inputs, task, *next(streams[task]), settings) for task in tasks]
         what.finish()
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * settings.rate(step)
@@ -104,11 +110,22 @@ def entropy(logits: Tensor) -> Tensor:
     return -(logged.exp() * logged).sum(-1)
 
 
-def _descend(what: Adaptable, inputs: Inputs, task: str, batch: Tensor, settings: Settings) -> float:
+def _stream(inputs: Inputs, task: str, settings: Settings) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield batches, with their labels for the oracle alone."""
+    part = {} if settings.share == 1 else {"share": settings.share}
+    if settings.oracle:
+        return inputs.labelled_stream(task, settings.batch, **part)
+    return ((batch, None) for batch in inputs.stream(task, settings.batch, **part))
+
+
+def _descend(
+    what: Adaptable, inputs: Inputs, task: str, batch: Tensor, labels: Tensor | None, settings: Settings
+) -> float:
     """Add one task's gradient; returns its mean entropy."""
     with torch.enable_grad():
         logits = inputs.logits(task, what.features(task, batch))
-        loss = entropy(logits).mean()
+        mean = entropy(logits).mean()
+        loss = mean if labels is None else cross_entropy(logits, labels)
         if loss.requires_grad:  # not where no expert differs from the pretrained model
             (loss / math.log(logits.shape[-1]) if settings.balanced else loss).backward()
-    return loss.item()
+    return mean.item()

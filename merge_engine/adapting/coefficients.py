@@ -133,6 +133,12 @@ class Coefficients:
         """First name of every tensor, in the order of the coefficients."""
         return tuple(part.names[0] for part in self.parts)
 
+    @property
+    def ranks(self) -> Mapping[str, int]:
+        """Components with masks by matrix."""
+        masked = () if self.masks is None else self.masks.parts
+        return {part.names[0]: part.start.shape[1] for part in masked if len(part)}
+
     def parameters(self) -> Sequence[Mapping[str, object]]:
         groups: list[Mapping[str, object]] = [{"params": [self.values]}] if self.learned else []
         return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ class History:
     """Entropy (nats) by step and task, seconds since the start by step, and some states.
 
     `entropy[i]` and `seconds[i]` belong to update i + 1. `states[j]` is what the method said of itself after update
-    `steps[j]`, arrays by name; update 0 is the start. `tensors` names the last axis of states by tensor.
+    `steps[j]`, arrays by name; update 0 is the start. `tensors` names the last axis of states by tensor; `ranks` says
+    how many singular components the masks of a matrix have, which are kept as bits.
     """
 
     tasks: tuple[str, ...]
     tensors: tuple[str, ...] = ()
+    ranks: Mapping[str, int] = field(default_factory=dict)
     entropy: list[list[float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
@@ -31,6 +33,13 @@ class History:
         if step % max(1, -(-total // KEPT_STATES)) == 0 or step == total:
             self.steps.append(step)
             self.states.append(state())
+
+    def thinned(self, count: int) -> History:
+        """Return the history with at most `count` states, evenly spaced, the first and the last among them."""
+        if len(self.states) <= count:
+            return self
+        chosen = np.linspace(0, len(self.states) - 1, max(2, count)).round().astype(int)
+        return replace(self, steps=[self.steps[i] for i in chosen], states=[self.states[i] for i in chosen])
 
     def over_time(self, name: str) -> Any:
         """Return one array of all kept states, the step as first axis."""

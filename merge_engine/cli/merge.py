@@ -17,7 +17,7 @@ from ..methods import method_class
 from ..runs.content import checkpoint_digest, suite_digest
 from ..runs.recipe import Recipe, read_recipe
 from ..runs.results import Result, Results
-from ..runs.run import Protocol, describe, run_steps
+from ..runs.run import Protocol, describe, history_of, run_steps
 from ..save import check_free, finished, save_steps, writable
 from ..suite import Suite, load_suite
 from ..weights import SafetensorsWeights
@@ -136,7 +136,7 @@ def _merge_suite(
         check_free(suite.pretrained, writable(out))
     run = followed(run_steps(suite, recipe, protocol, Context(device=place, seed=recipe.seed)), "merging")
     if protocol is not None:
-        Results(suite.name).save(run.result)
+        Results(suite.name).save(run.result, history_of(run.merged))
     if out is not None:
         followed(save_steps(run.merged, suite.pretrained, out, recipe, source), "writing")
     return run.result

@@ -1,4 +1,4 @@
-"""`table`: every method of a suite, at its published default and at the setting chosen on validation."""
+"""`table`: every method at its published default and at the setting chosen on validation, and two studies."""
 
 from __future__ import annotations
 
@@ -9,30 +9,44 @@ from typing import Annotated, Any
 import typer
 
 from ..contract import Step
-from ..runs.publish import table_folder, write_table
+from ..errors import RecipeError, no_such
+from ..runs.draws import draw_steps
+from ..runs.publish import table_folder, write_study, write_table
+from ..runs.results import read_json
+from ..runs.robustness import PICTURES, cases, robustness_steps
 from ..runs.table import VALIDATION_PICTURES, TableRun, entries, reference_steps
 from ..save import writable
-from ..suite import load_suite
+from ..suite import Suite, load_suite
 from . import options
 from .output import check_target, emit, followed, note, print_table
+
+PARTS = ("methods", "draws", "robustness")
 
 
 def table(
     suite: options.SuiteName = None,
+    parts: Annotated[
+        str | None, typer.Option("--parts", help="Only these of methods,draws,robustness. [all; methods if some named]")
+    ] = None,
     methods: Annotated[str | None, typer.Option("--methods", help="Only these: keys, or METHOD+POST. [all]")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Score at most so many pictures per task.")] = None,
     validation: Annotated[
         int, typer.Option("--validation", help="Validation pictures per task to choose settings on.")
     ] = VALIDATION_PICTURES,
+    severities: Annotated[
+        str, typer.Option("--severities", help="Severities of the corruptions in the robustness study.")
+    ] = "1,2,3,4,5",
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the rows of an interrupted run.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder of table.json. [the suite's; none with --limit]")
     ] = None,
     json_to: options.Json = None,
 ) -> None:
-    """Measure the results table; an interrupted run goes on where it stopped."""
+    """Measure the results table and its studies; an interrupted run goes on where it stopped."""
     check_target(json_to)
     chosen = load_suite(suite or options.DEFAULT_SUITE)
+    wanted = _parts(parts, methods)
+    degrees = _severities(severities)
     lines = entries(options.names(methods))
     run = TableRun(chosen, limit, validation)
     target = out if out is not None or limit is not None else table_folder(chosen)
@@ -40,13 +54,44 @@ def table(
         writable(target)
     if fresh:
         run.forget()
-    reference = followed(reference_steps(chosen, limit), "baselines")
-    rows = followed(_spoken(run.steps(lines)), "table")
+    rows: list[dict[str, Any]] = []
+    if "methods" in wanted:
+        reference = followed(reference_steps(chosen, limit), "baselines")
+        rows = followed(_spoken(run.steps(lines)), "table")
+        if target is not None:
+            write_table(chosen, rows, reference, target)
+        run.forget()
+        if not emit(rows, json_to):
+            _show(rows, reference)
+    if "draws" in wanted:
+        _study(chosen, "draws", draw_steps(chosen, limit=limit), target)
+    if "robustness" in wanted:
+        stored = read_json(target / "table.json") if target is not None else None
+        study = cases(chosen, (stored or {}).get("rows", rows))
+        _study(chosen, "robustness", robustness_steps(chosen, study, degrees, limit or PICTURES), target)
+
+
+def _parts(given: str | None, methods: str | None) -> tuple[str, ...]:
+    """Return the parts to measure; naming methods asks for the table alone."""
+    chosen = options.names(given) or (("methods",) if methods is not None else PARTS)
+    for name in chosen:
+        if name not in PARTS:
+            raise RecipeError(no_such("part of the table", name, PARTS))
+    return tuple(chosen)
+
+
+def _severities(given: str) -> tuple[int, ...]:
+    found = options.names(given) or []
+    if not found or any(s not in ("1", "2", "3", "4", "5") for s in found):
+        raise RecipeError(f"--severities takes whole numbers from 1 to 5, such as 1,3,5; got '{given[:80]}'.")
+    return tuple(dict.fromkeys(int(s) for s in found))
+
+
+def _study(suite: Suite, name: str, steps: Generator[Step, None, Any], target: Path | None) -> None:
+    rows = followed(steps, name)
     if target is not None:
-        write_table(chosen, rows, reference, target)
-    run.forget()
-    if not emit(rows, json_to):
-        _show(rows, reference)
+        write_study(suite, name, rows, target)
+    note(f"{name}: {len(rows)} rows" + ("" if target is None else f" in {target / name}.md"))
 
 
 def _spoken(steps: Generator[Step, None, Any]) -> Generator[Step, None, Any]:

@@ -58,13 +58,6 @@ class AdaRank(adaptive.AdaptiveMerge):
         "cpu": {
             "base": "cart", "steps": 60, "batch": 8, "learning_rate": 5e-3, "mask_rate": 5e-3, "candidates": 0.25,
             "schedule": "cosine",
-        }
-    }  # fmt: skip
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "cpu": {
-            "base": "cart", "steps": 60, "batch": 8, "learning_rate": 5e-3, "mask_rate": 5e-3, "candidates": 0.25,
-            "schedule": "cosine",
         },
     }  # fmt: skip
 
@@ -98,16 +91,30 @@ class AdaRank(adaptive.AdaptiveMerge):
     share: float = hp(
         1.0, "Share of the unlabelled inputs that is used.", low=0.001, high=1, soft=(0.01, 1), step=0.01
     )
+    loss: str = hp(
+        "entropy", "What is minimised; the oracle sees the true labels of what it adapts to: an upper bound.",
+        choices=("entropy", "oracle"),
+    )  # fmt: skip
     attention: str = spectral.attention()
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss == "oracle":
+            object.__setattr__(self, "needs", type(self).needs | {"labels"})
+
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
+        oracle = ["It was given the true labels of the pictures it adapted to: an upper bound."]
+        return [*self._starting(tasks), *(oracle if self.loss == "oracle" else [])]
+
+    def _starting(self, tasks: tuple[str, ...]) -> list[str]:
         if self.base != "cart" or len(tasks) > 2:
             return []
         what = "is that expert" if len(tasks) == 1 else "starts at the weight average"
         return [f"AdaRank on CART of {len(tasks)} {'expert' if len(tasks) == 1 else 'experts'} {what}."]
 
     def settings(self) -> Settings:
-        return Settings(self.steps, self.batch, self.learning_rate, self.schedule, self.balanced, self.share)
+        rates = self.steps, self.batch, self.learning_rate, self.schedule
+        return Settings(*rates, self.balanced, self.share, self.loss == "oracle")
 
     def adaptable(self, problem: Problem, ctx: Context) -> Generator[Step, None, Coefficients]:
         groups, parts = problem.groups(fuse=self.attention == "fused", device=ctx.device), []

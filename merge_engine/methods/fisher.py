@@ -49,7 +49,7 @@ class Fisher(TensorMerge):
     backward pass per eigenvector of diag p − p pᵀ is exact and saves the null one; `tolerance` also leaves out weak
     ones. Entries that no expert's predictions depend on are averaged. `batch-summed` is FusionBench's estimator: the
     square of the gradient of Σ_x Σ_c √p_c log p_c over batches of 32, plus 1e-6, divided by 1e-6 + |F_t|₂. The
-    preset `quick` takes a quarter of the inputs and leaves out up to 0.3 of each one's trace, which for most takes
+    preset `cpu` takes a quarter of the inputs and leaves out up to 0.3 of each one's trace, which for most takes
     one or two backward passes instead of one less than there are classes; `fusionbench` takes one for 32 inputs.
     """
 
@@ -62,7 +62,7 @@ class Fisher(TensorMerge):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"support"})
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"examples": 64, "tolerance": 0.3},
+        "cpu": {"examples": 64, "tolerance": 0.3},
         "fusionbench": {"estimator": "batch-summed"},
     }
 

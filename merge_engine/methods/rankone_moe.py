@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,9 @@ class RankOneMoe(MlpRoutedMerge):
     formula: ClassVar[str] = "W(x) = W₀ + Σₜⱼ wₜⱼ(x) sₜⱼ uₜⱼ vₜⱼᵀ,  w = mean over tokens of r(h)"
     paper: ClassVar[str] = "Tang et al., FusionBench, 2024, arXiv:2406.03280"
     leaves: ClassVar[tuple[str, ...]] = ("weight",)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "cpu": {"steps": 60, "batch": 4, "learning_rate": 0.003, "schedule": "cosine"}
+    }
 
     depth: int = hp(
         1, "Layers of a router; 0 gives all inputs the same weights.", low=0, high=2, soft=(0, 2), step=1

@@ -30,7 +30,7 @@ NEED_WORDS = {
     "support": "unlabelled support pictures of every task",
     "stream": "unlabelled pictures of {half}",
     "train": "train pictures, each known to be of its task but without its class",
-    "labels": "labelled train pictures",
+    "labels": "the labels of the pictures it adapts to",
     "task id": "the true task of every picture",
 }
 

@@ -9,12 +9,25 @@ from typing import Any
 
 import torch
 
+from ..adapting.live import PICTURES
 from ..derive import REFERENCE, reference_page
 from ..hp import declared
 from ..methods import registry
-from ..suite import BUNDLED, Suite
+from ..suite import BUNDLED, Suite, load_suite
+from . import trajectories
 from .content import suite_digest
-from .results import SHIPPED, cached_folder, read_json, shipped_folder, write_json
+from .results import (
+    SHIPPED,
+    Result,
+    Results,
+    cached_folder,
+    read_json,
+    shipped_folder,
+    trajectory_file,
+    write_bytes,
+    write_json,
+)
+from .study_words import STUDIES
 from .table import CHOSEN, CPU, DEFAULT, TRANSDUCTIVE, Row, entries
 
 README = SHIPPED.parents[1] / "README.md"
@@ -27,8 +40,9 @@ HEAD = (
 MOVING = ("Adaptive", "Routed")
 MOVING_HEAD = (
     "method", "inductive", "transductive", "normalised", "NAI", "unseen", "routed right", "passes", "stored M",
-    "merge s", "given", "parameters",
+    "merge s", "while adapting", "given", "parameters",
 )  # fmt: skip
+MULTITASK = "multitask.json"
 SETTINGS = (DEFAULT, CHOSEN, CPU, TRANSDUCTIVE)
 
 
@@ -39,7 +53,7 @@ def table_folder(suite: Suite) -> Path:
 
 
 def write_table(suite: Suite, rows: Sequence[Row], reference: dict[str, Any], folder: Path) -> None:
-    """Write table.json, table.md and baselines.json; rows of other methods that still hold are kept."""
+    """Write table.json, table.md, baselines.json and trajectories; rows of other methods that still hold are kept."""
     order = {line.name: place for place, line in enumerate(entries())}
     holding = {suite_digest(suite, line.recipe(suite).experts, "score") for line in entries()}
     there = (read_json(folder / "table.json") or {}).get("rows", [])
@@ -50,7 +64,34 @@ def write_table(suite: Suite, rows: Sequence[Row], reference: dict[str, Any], fo
     table = {"suite": suite.name, "machine": machine(), "baselines": shown, "rows": every}
     write_json(folder / "table.json", table)
     write_json(folder / "baselines.json", reference["entries"])
-    (folder / "table.md").write_text(markdown(table), encoding="utf-8")
+    (folder / "table.md").write_text(markdown(table, multitask_of(suite, folder)), encoding="utf-8")
+    _write_trajectories(suite, every, folder)
+
+
+def multitask_of(suite: Suite, folder: Path) -> dict[str, Any] | None:
+    """Return the record of the model trained on all tasks, if it was trained on this content of the suite."""
+    record = read_json(folder / MULTITASK)
+    return record if record and record["content"] == suite_digest(suite, suite.experts, "score") else None
+
+
+def _write_trajectories(suite: Suite, rows: Sequence[Row], folder: Path) -> None:
+    """Put beside the table how its rows adapted, as far as that is known; trajectories of no row go."""
+    store, held = Results(suite.name), set()
+    for result in map(Result.from_dict, rows):
+        file, cached = folder / trajectory_file(result.recipe, result.half), store.trajectory(result.key)
+        if trajectories.read(cached, result.key) is not None:
+            write_bytes(file, cached.read_bytes())
+        if trajectories.read(file, result.key) is not None:
+            held.add(file)
+    for stray in set((folder / trajectories.FOLDER).glob(f"*{trajectories.SUFFIX}")) - held:
+        stray.unlink()
+
+
+def write_study(suite: Suite, name: str, rows: Sequence[Row], folder: Path) -> None:
+    """Write the rows of a study, `draws` or `robustness`, beside the table."""
+    content = suite_digest(suite, suite.experts, "score")
+    write_json(folder / f"{name}.json", {"suite": suite.name, "content": content, "rows": list(rows)})
+    (folder / f"{name}.md").write_text(STUDIES[name](rows), encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:
@@ -58,7 +99,7 @@ def machine() -> dict[str, Any]:
     return {"system": platform.platform(), "torch": torch.__version__, "threads": torch.get_num_threads()}
 
 
-def markdown(table: dict[str, Any]) -> str:
+def markdown(table: dict[str, Any], multitask: dict[str, Any] | None = None) -> str:
     """Return the table in Markdown: static merges, ceilings that know the task, then those that adapt or route."""
     pairs: dict[str, dict[str, Row]] = {}
     for row in table["rows"]:
@@ -70,20 +111,24 @@ def markdown(table: dict[str, Any]) -> str:
     ]
     static = [p for p in pairs.values() if not _moves(p)]
     moving = [p for p in pairs.values() if _moves(p)]
-    lines += [_method_line(pair) for pair in static if "task id" not in pair[DEFAULT]["needs"]]
-    lines += [_method_line(pair) for pair in static if "task id" in pair[DEFAULT]["needs"]]
+    lines += [_method_line(pair) for pair in static if "task id" not in _first(pair)["needs"]]
+    lines += [_method_line(pair) for pair in static if "task id" in _first(pair)["needs"]]
+    if multitask is not None:
+        average, unseen = _cell(multitask["average"]), _cell(multitask["unseen_average"])
+        lines.append(_line("*multi-task training, labelled data of all tasks*", average, "", "", "", unseen))
     lines.append(_line("*experts, each on its own task*", _cell(fixed["experts"]), "", "100.0", "1.00"))
     lines += ["", _footnote(table)]
     if moving:
-        lines += ["", *_header(MOVING_HEAD, 3), *(_moving_line(pair) for pair in moving), "", MOVING_NOTE]
+        lines += ["", *_header(MOVING_HEAD, 4), *(_moving_line(pair) for pair in moving), "", MOVING_NOTE]
     return "\n".join(lines) + "\n"
 
 
 MOVING_NOTE = (
     "Methods that adapt to unlabelled pictures, or route every picture. Inductive: they saw the adapt half of the test "
     "split and are scored on the other half; transductive: they saw the very pictures they are scored on. Passes: "
-    "forward passes of one model that a picture costs. Parameters that differ from the published defaults are shown; "
-    "courses are shortened for two processor cores."
+    "forward passes of one model that a picture costs. While adapting: accuracy after the first and the last update "
+    f"watched, on {PICTURES} score pictures per task, and the best one, which nobody could pick without labels. "
+    "Parameters that differ from the published defaults are shown; courses are shortened for two processor cores."
 )
 
 
@@ -94,7 +139,11 @@ def _header(head: tuple[str, ...], words: int) -> list[str]:
 
 
 def _moves(pair: dict[str, Row]) -> bool:
-    return next(iter(pair.values()))["family"] in MOVING
+    return _first(pair)["family"] in MOVING
+
+
+def _first(pair: dict[str, Row]) -> Row:
+    return next(iter(pair.values()))
 
 
 def _moving_line(pair: dict[str, Row]) -> str:
@@ -103,9 +152,15 @@ def _moving_line(pair: dict[str, Row]) -> str:
         best["title"], _cell(best["average"]), _cell(pair[TRANSDUCTIVE]["average"]) if TRANSDUCTIVE in pair else "",
         _cell(best["normalised_average"]), _cell(best["nai"], 2), _cell(best["unseen_average"]),
         _cell(routed_right(best)), _cell(best["forwards"], 2), _cell(best["stored_parameters"] / 1e6),
-        _cell(best["seconds"]["merge"]), ", ".join(best["needs"]) or "weights only", _unusual(best),
+        _cell(best["seconds"]["merge"]), _course(best), ", ".join(best["needs"]) or "weights only", _unusual(best),
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
+
+
+def _course(row: Row) -> str:
+    """Return the accuracy of the first, the last and the best watched update."""
+    seen = [point["average"] for point in row["curve"]]
+    return f"{seen[0]:.1f} → {seen[-1]:.1f}, best {max(seen):.1f}" if seen else ""
 
 
 def routed_right(row: Row) -> float | None:
@@ -129,22 +184,28 @@ def into_readme(readme: str, table: str) -> str:
 def generated_pages() -> dict[Path, str]:
     """Return what every generated page must hold: the reference of the methods, and the README with its table."""
     pages = {REFERENCE: reference_page()}
-    table = read_json(shipped_folder(README_SUITE) / "table.json")
+    folder = shipped_folder(README_SUITE)
+    table = read_json(folder / "table.json")
     if table is not None and README.is_file():
-        pages[README] = into_readme(README.read_text(encoding="utf-8"), markdown(table))
+        studies = [(words, read_json(folder / f"{name}.json")) for name, words in STUDIES.items()]
+        multitask = multitask_of(load_suite(README_SUITE), folder)
+        parts = [markdown(table, multitask), *(words(found["rows"]) for words, found in studies if found)]
+        pages[README] = into_readme(README.read_text(encoding="utf-8"), "\n".join(parts))
     return pages
 
 
 def _method_line(pair: dict[str, Row]) -> str:
-    default, best = pair[DEFAULT], pair.get(CHOSEN, pair[DEFAULT])
-    name = default["title"] + (" (first two experts)" if len(default["experts"]) == 2 else "")
-    if "task id" in default["needs"] and "task known" not in name:
+    best = next(pair[s] for s in (CHOSEN, CPU, DEFAULT) if s in pair)
+    name = best["title"] + (" (first two experts)" if len(best["experts"]) == 2 else "")
+    if "task id" in best["needs"] and "task known" not in name:
         name += " (task known)"
-    chosen = _cell(best["average"]) if CHOSEN in pair else "as default"
+    default = _cell(pair[DEFAULT]["average"]) if DEFAULT in pair else "cpu preset"
+    chosen = "as default" if list(pair) == [DEFAULT] else _cell(best["average"])
+    changes = _changes(pair[DEFAULT], best) if DEFAULT in pair else _unusual(best)
     return _line(
-        name, _cell(default["average"]), chosen, _cell(best["normalised_average"]), _cell(best["nai"], 2),
+        name, default, chosen, _cell(best["normalised_average"]), _cell(best["nai"], 2),
         _cell(best["unseen_average"]), _cell(best["stored_parameters"] / 1e6), _cell(best["seconds"]["merge"]),
-        _changes(default, best),
+        changes,
     )  # fmt: skip
 
 

@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..adapting.history import History
 from ..maths.svd import default_cache
 from ..metrics.accuracy import accuracy_improvement, normalised
+from . import trajectories
 from .recipe import Recipe, check_name
 
 SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "results"
@@ -121,8 +123,12 @@ class Results:
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", cached_folder(self.suite) / "runs")
 
-    def save(self, result: Result) -> None:
-        """Keep a result in the user's cache, unless one with more tasks is there; a full disk costs the record."""
+    def save(self, result: Result, history: History | None = None) -> None:
+        """Keep a result in the user's cache, unless one with more tasks is there; a full disk costs the record.
+
+        The history of an adaptation lies beside it.
+        """
+        self.save_history(result, history)
         stored = read_json(self.folder / f"{result.key}.json") or {}
         if set(stored.get("accuracy", ())) > set(result.accuracy):
             return
@@ -138,6 +144,24 @@ class Results:
             return Result.from_dict(stored)
         return next((r for r in self.shipped() if r.key == key), None)
 
+    def save_history(self, result: Result, history: History | None) -> None:
+        """Keep the history of a result in the user's cache, small enough to replay."""
+        if history is not None and history.states:
+            write_bytes(self.trajectory(result.key), trajectories.packed(history, result.key), quiet=True)
+
+    def history(
+        self, recipe: Recipe, content: str, split: str = "score", limit: int | None = None, half: str = ""
+    ) -> History | None:
+        """Return how a recipe adapted on this content of the suite, or None; a damaged file counts as none."""
+        key = result_key(recipe.digest, split, limit, content, half)
+        shipped = shipped_folder(self.suite) / trajectory_file(recipe.digest, half)
+        found = (trajectories.read(file, key) for file in (self.trajectory(key), shipped))
+        return next((history for history in found if history is not None), None)
+
+    def trajectory(self, key: str) -> Path:
+        """Return the file in the user's cache that a result's history lies in."""
+        return self.folder / f"{key}{trajectories.SUFFIX}"
+
     def shipped(self) -> Iterator[Result]:
         """Yield the results of the shipped table."""
         table = read_json(shipped_folder(self.suite) / "table.json") or {}
@@ -148,6 +172,11 @@ def result_key(recipe: str, split: str, limit: int | None, content: str, half: s
     """Return the name of a result in a store; only the unusual half, the transductive one, is in it."""
     seen = f"-seen-{half}" if half not in ("", "adapt") else ""
     return f"{recipe}-{split}-{'all' if limit is None else limit}-{content[:16]}{seen}"
+
+
+def trajectory_file(recipe: str, half: str) -> str:
+    """Return where the folder of a table keeps how a recipe adapted to a half of the test split."""
+    return f"{trajectories.FOLDER}/{recipe}-{half or 'adapt'}{trajectories.SUFFIX}"
 
 
 def shipped_folder(suite: str) -> Path:
@@ -170,11 +199,17 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any, *, quiet: bool = False) -> None:
     """Write a JSON file aside and rename it; `quiet` lets a full or read-only disk pass."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode(), quiet=quiet)
+
+
+def write_bytes(path: Path, data: bytes, *, quiet: bool = False) -> None:
+    """Write a file aside and rename it; `quiet` lets a full or read-only disk pass."""
     with contextlib.suppress(OSError) if quiet else contextlib.nullcontext():
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
         os.chmod(aside, 0o644)
         os.replace(aside, path)
 

@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..adapting.history import History
 from ..adapting.live import Point, Watch
 from ..contract import Context, Step, merge_steps
 from ..errors import SuiteError, no_such
@@ -43,7 +44,8 @@ def run_steps(
     suite, seen = protocol.suites(suite) if protocol else (suite, suite)
     content = suite_digest(suite, recipe.experts, protocol.split if protocol else "score")
     start = time.perf_counter()
-    steps = merge_steps(seen.problem(recipe.experts, protocol.half if protocol else "adapt"), method, post, ctx)
+    half = protocol.half if protocol else "adapt"
+    steps = merge_steps(seen.problem(recipe.experts, half, "labels" in method.needs), method, post, ctx)
     watch = None
     if protocol is not None and protocol.watch:
         watch = Watch(suite, own_tasks(suite, recipe), protocol.split, protocol.watch)
@@ -182,6 +184,11 @@ def corruption_of(protocol: Protocol | None, recipe: Recipe) -> str:
     if protocol is None or not protocol.corruption:
         return ""
     return protocol.corruption + (", adapted to clean" if protocol.clean_stream and adapts(recipe) else "")
+
+
+def history_of(merged: Merged) -> History | None:
+    """Return what happened while a merge adapted; None for those that did not."""
+    return getattr(merged, "history", None)
 
 
 def notes_of(merged: Merged) -> tuple[str, ...]:

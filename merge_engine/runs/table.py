@@ -22,12 +22,13 @@ from ..suite import Suite
 from .baselines import Baselines
 from .content import suite_digest
 from .recipe import Recipe
-from .results import Result, averages, cached_folder, read_json, write_json
+from .results import Result, Results, averages, cached_folder, read_json, write_json
 from .run import (
     Protocol,
     baseline_pairs,
     beside_baselines,
     describe,
+    history_of,
     own_tasks,
     routes,
     run_steps,
@@ -38,7 +39,7 @@ from .run import (
 from .tuning import Merges, choose_steps
 
 VALIDATION_PICTURES = 100
-POST_BASES = ("task_arithmetic", "ties", "tsv_m", "iso_c")
+POST_BASES = ("task_arithmetic", "tsv_m")  # one sum and one spectral merge
 DEFAULT, CHOSEN, CPU, TRANSDUCTIVE = "default", "validation", "cpu", "cpu, transductive"
 Row = dict[str, Any]
 
@@ -160,6 +161,7 @@ class TableRun:
         suite, half = self.suite, "score" if setting == TRANSDUCTIVE else "adapt"
         protocol = Protocol("score", self.limit, tuple(suite.tasks), half, watch=PICTURES)
         run = yield from run_steps(suite, line.recipe(suite, CPU), protocol, chosen="the cpu preset")
+        Results(suite.name).save_history(run.result, history_of(run.merged))
         return {**line.about(), "setting": setting, "tried": 1, **run.result.to_dict()}
 
     def _chosen(self, line: Entry) -> Generator[Step, None, tuple[Recipe, int]]:

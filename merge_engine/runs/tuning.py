@@ -39,7 +39,7 @@ class Merges:
     def steps(self, recipe: Recipe) -> Generator[Step, None, tuple[Merged, float]]:
         """Merge by a recipe, or rescale what is kept; returns the merge and the seconds it took when it was made."""
         method, post = recipe.build()
-        problem = self.suite.problem(recipe.experts)
+        problem = self.suite.problem(recipe.experts, labelled="labels" in method.needs)
         scaled = isinstance(method, TensorMerge) and "scaling" in method.parameters()
         fixed = tuple(pair for pair in recipe.parameters if not (scaled and pair[0] == "scaling"))
         key = (recipe.method, recipe.experts, recipe.seed, fixed)

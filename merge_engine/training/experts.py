@@ -1,4 +1,4 @@
-"""Fine-tuning one expert through a frozen head."""
+"""Fine-tuning through frozen heads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from ..backbones import Backbone
 from ..contract import Step
@@ -45,13 +44,12 @@ def finetune(
     backbone: Backbone,
     module: torch.nn.Module,
     pretrained: Mapping[str, Tensor],
-    data: tuple[Tensor, Tensor],
-    logits: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
     schedule: Schedule,
     seed: int,
 ) -> Generator[Step, None, dict[str, Tensor]]:
-    """Minimise the cross-entropy of `logits(features)` on (inputs, labels); returns the task vectors."""
-    inputs, labels = data
+    """Minimise `loss_of(features, rows)`, rows (B,) numbering the inputs (N, …) of a batch; returns the task vector."""
     names = trainable(backbone, pretrained)
     tuned = {name: pretrained[name].clone().requires_grad_() for name in names}
     weights = {**pretrained, **tuned}
@@ -62,7 +60,7 @@ def finetune(
         for chosen in torch.randperm(len(inputs), generator=draw).split(schedule.batch):
             for group in optimiser.param_groups:
                 group["lr"] = schedule.rate(done, steps)
-            loss = cross_entropy(logits(backbone.features(module, weights, inputs[chosen])), labels[chosen])
+            loss = loss_of(backbone.features(module, weights, inputs[chosen]), chosen)
             loss.backward()
             optimiser.step()
             optimiser.zero_grad()

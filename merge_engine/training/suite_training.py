@@ -6,12 +6,14 @@ import shutil
 import tomllib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from ..contract import Step
 from ..errors import SuiteError, no_such
@@ -111,13 +113,14 @@ def _train_experts(
     total, before, accuracy = _steps(suite, plan, chosen), 0, {}
     for expert, task in chosen.items():
         head = Head(heads[task], heads["center"], suite.logit_scale)
-        data = _training_data(suite, task, plan)
+        inputs, labels = training_data(suite, task, plan)
         seed = named_seed(suite.name, expert, "expert")
+        loss = partial(_cross_entropy, head, labels)
         run = finetune(
-            suite.backbone, suite.module, suite.pretrained_in_memory, data, head, plan.schedule(), seed
+            suite.backbone, suite.module, suite.pretrained_in_memory, inputs, loss, plan.schedule(), seed
         )
         vectors = yield from _renumbered(run, expert, before, total)
-        before += plan.schedule().steps(len(data[0]))
+        before += plan.schedule().steps(len(inputs))
         save_task_vector(out / "experts" / f"{expert}.safetensors", vectors, suite=suite.name, task=task)
         accuracy[expert] = _validated(suite, task, head, vectors)
         found = {"validation_percent": accuracy[expert], "rounding_error": relative_error(vectors)}
@@ -137,7 +140,12 @@ def _renumbered(
         yield Step(before + step.done, total, f"{expert}, {step.label}", step.metrics)
 
 
-def _training_data(suite: Suite, task: str, plan: Plan) -> tuple[Tensor, Tensor]:
+def _cross_entropy(head: Head, labels: Tensor, features: Tensor, rows: Tensor) -> Tensor:
+    return cross_entropy(head(features), labels[rows])
+
+
+def training_data(suite: Suite, task: str, plan: Plan) -> tuple[Tensor, Tensor]:
+    """Return prepared train pictures (N, …) and their labels (N,), those of the plan in a fixed shuffle."""
     labels = suite.labels(task, "train")
     draw = np.random.default_rng(named_seed(suite.name, task, "pictures"))
     chosen = draw.permutation(len(labels))[: plan.pictures]

@@ -19,7 +19,7 @@ NEEDS = {
     "support": ("uses inputs", "It looks at a few unlabelled pictures of every task before it merges."),
     "stream": ("uses inputs", "It looks at unlabelled pictures of every task before it merges."),
     "train": ("uses train inputs", "It looks at train pictures and is told which task each is from."),
-    "labels": ("uses labels", "It looks at labelled pictures of every task before it merges."),
+    "labels": ("uses labels", "It sees the labels of the pictures it adapts to: an upper bound."),
     "task id": ("ceiling: task known", "It keeps something per expert and is told which task a picture is from."),
 }
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")

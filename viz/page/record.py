@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
+from merge_engine.adapting.history import History
 from merge_engine.adapting.live import Point
 from merge_engine.contract import Step
 from merge_engine.evaluate import Score
@@ -92,8 +93,8 @@ class Record:
         known = self.known(average_of(suite, experts))
         return None if known is None or known.partial else known
 
-    def save(self, run: Run, own: Sequence[str]) -> None:
-        """Put a finished run among the stored results, where the command line finds it too."""
+    def save(self, run: Run, own: Sequence[str], history: History | None = None) -> None:
+        """Put a finished run and its history among the stored results, where the command line finds them too."""
         suite, baselines = load_suite(run.recipe.suite), self.baselines(run.recipe.suite)
         if run.partial or any(baselines[task][0] is None for task in run.scores):
             return
@@ -110,7 +111,8 @@ class Record:
                 forwards=run.forwards, routed=routes(run.scores), curve=tuple(p.to_dict() for p in run.curve),
                 half="adapt" if adapts(run.recipe) else "",
                 recipe=run.recipe.digest, split="score", content=_content(suite.name, run.recipe.experts),
-            )
+            ),
+            history,
         )  # fmt: skip
 
     def baselines(self, suite: str) -> Pairs:

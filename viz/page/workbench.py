@@ -19,7 +19,7 @@ from merge_engine.merged import Merged, StaticMerged
 from merge_engine.methods import method_class
 from merge_engine.precision import live_dtype
 from merge_engine.runs.recipe import Recipe
-from merge_engine.runs.run import own_tasks
+from merge_engine.runs.run import history_of, own_tasks
 from merge_engine.suite import load_suite
 
 from .measure import Measures
@@ -113,7 +113,8 @@ class Workbench:
         """
         method, post = recipe.build()
         suite = load_suite(recipe.suite)
-        steps = merge_steps(suite.problem(recipe.experts), method, post, Context(seed=recipe.seed, svd=self.svd))
+        problem = suite.problem(recipe.experts, labelled="labels" in method.needs)
+        steps = merge_steps(problem, method, post, Context(seed=recipe.seed, svd=self.svd))
         watch = Watch(suite, own_tasks(suite, recipe))
         steps, started = watch.steps(steps), time.perf_counter()
         run = Run(recipe, "merging")
@@ -148,7 +149,7 @@ class Workbench:
             steps.close()
             self.record.keep(dataclasses.replace(run, phase="stopped"))
         run = self.record.keep(dataclasses.replace(run, phase="done"))
-        self.record.save(run, own)
+        self.record.save(run, own, history_of(merged))
         return run
 
 

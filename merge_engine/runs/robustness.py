@@ -1,0 +1,144 @@
+"""Accuracy on corrupted pictures: seven corruptions at five severities, for some lines of the results table.
+
+A method that adapts is measured twice: adapted to clean pictures and scored on corrupted ones, and adapted to pictures
+corrupted like those it is scored on. A case is stored as soon as it is measured, so an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..contract import Context, Step, merge_steps
+from ..corruptions import KINDS, SEVERITIES
+from ..evaluate import Fixed
+from ..merged import Merged
+from ..suite import Suite
+from .content import suite_digest
+from .protocol import Protocol
+from .recipe import Recipe
+from .results import cached_folder, read_json, write_json
+from .run import adapts, own_tasks, scoring
+
+PICTURES = 50
+LINES = ("average", "task_arithmetic", "tsv_m", "iso_c", "sim", "adamerging", "adarank", "we_moe")
+CLEAN, ALIKE = "clean", "alike"
+SEEN = {"": "", CLEAN: "adapted to clean pictures", ALIKE: "adapted to pictures corrupted alike"}
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A line of the study: a recipe (None: the pretrained model, or every task's expert), and what it adapts to."""
+
+    name: str
+    title: str
+    recipe: Recipe | None = None
+    seen: str = ""
+
+
+def cases(suite: Suite, rows: Sequence[Mapping[str, Any]], names: Iterable[str] = LINES) -> list[Case]:
+    """Return the pretrained model, the experts, and lines of a results table at the setting it shows first."""
+    found = [Case("pretrained", "pretrained model"), Case("experts", "experts, each on its own task")]
+    by_name: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in rows:
+        by_name.setdefault(row["name"], {})[row["setting"]] = row
+    for name in (n for n in names if n in by_name):
+        settings = by_name[name]
+        row = next(settings[s] for s in ("validation", "cpu", "default") if s in settings)
+        keys = ("suite", "experts", "method", "parameters", "post", "seed")
+        recipe = Recipe.from_dict({key: row[key] for key in keys})
+        seen = (CLEAN, ALIKE) if adapts(recipe) else ("",)
+        found += [Case(name, row["title"], recipe, s) for s in seen]
+    return found
+
+
+def robustness_steps(
+    suite: Suite,
+    lines: Sequence[Case],
+    severities: Sequence[int] = SEVERITIES,
+    limit: int = PICTURES,
+    corruptions: Sequence[str] = tuple(KINDS),
+) -> Generator[Step, None, list[Row]]:
+    """Score every case clean and under every corruption, yielding Steps.
+
+    Returns a row per case and corruption: mean accuracy over the experts' tasks and accuracy by task, in percent.
+    """
+    store = _Stored(suite, limit)
+    spoiled = [(CLEAN, 0), *((kind, severity) for kind in corruptions for severity in severities)]
+    total, rows = len(lines) * len(spoiled), []
+    for line in lines:
+        kept: Merged | None = None
+        for kind, severity in spoiled:
+            again = line.seen == ALIKE and kind != CLEAN
+            seen = ALIKE if again else CLEAN
+            key = "/".join((line.recipe.digest if line.recipe else line.name, seen, f"{kind}:{severity}"))
+            if key not in store.accuracy:
+                scored = suite if kind == CLEAN else suite.corrupted(kind, severity)
+                if kept is None or again:
+                    kept = yield from _made(scored if again else suite, line)
+                store.keep(key, (yield from _accuracy(scored, line, kept, limit)))
+            rows.append(_row(line, kind, severity, limit, store.accuracy[key]))
+            yield Step(len(rows), total, f"{line.title}, {kind} {severity or ''}", {"average %": rows[-1]["average"]})
+    return rows
+
+
+def summary(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:
+    """Return by case the accuracy on clean pictures, by corruption (mean over severities), and their mean, "all"."""
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in rows:
+        found.setdefault((row["title"], row["seen"]), {}).setdefault(row["kind"], []).append(row["average"])
+    means = {case: {kind: sum(v) / len(v) for kind, v in kinds.items()} for case, kinds in found.items()}
+    for kinds in means.values():
+        spoiled = [value for kind, value in kinds.items() if kind != CLEAN]
+        if spoiled:
+            kinds["all"] = sum(spoiled) / len(spoiled)
+    return means
+
+
+class _Stored:
+    """Accuracies by task of the cases measured so far, in the user's cache."""
+
+    def __init__(self, suite: Suite, limit: int) -> None:
+        content = suite_digest(suite, suite.experts, "score")
+        self.file = cached_folder(suite.name) / f"robustness-{content[:16]}-{limit}.json"
+        self.accuracy: dict[str, dict[str, float]] = read_json(self.file) or {}
+
+    def keep(self, key: str, accuracy: dict[str, float]) -> None:
+        self.accuracy[key] = accuracy
+        write_json(self.file, self.accuracy, quiet=True)
+
+
+def _made(suite: Suite, line: Case) -> Generator[Step, None, Merged | None]:
+    """Merge a line, adapting to the pictures of the given suite; None where nothing is merged."""
+    if line.recipe is None:
+        return None
+    method, post = line.recipe.build()
+    problem = suite.problem(line.recipe.experts, labelled="labels" in method.needs)
+    return (yield from merge_steps(problem, method, post, Context(seed=line.recipe.seed)))
+
+
+def _accuracy(
+    suite: Suite, line: Case, merged: Merged | None, limit: int
+) -> Generator[Step, None, dict[str, float]]:
+    protocol, own = Protocol(limit=limit), suite.seen
+    if merged is not None and line.recipe is not None:
+        own = own_tasks(suite, line.recipe)
+        scores = yield from scoring(suite, merged, own, protocol)
+    elif line.name == "pretrained":
+        scores = yield from scoring(suite, Fixed(suite.pretrained_in_memory), own, protocol)
+    else:
+        scores = {}
+        for expert in suite.experts:
+            task = suite.task_of[expert]
+            scores |= yield from scoring(suite, Fixed(suite.expert(expert)), (task,), protocol)
+    return {task: round(score.accuracy, 2) for task, score in scores.items()}
+
+
+def _row(line: Case, kind: str, severity: int, limit: int, accuracy: Mapping[str, float]) -> Row:
+    return {
+        "name": line.name, "title": line.title, "seen": SEEN[line.seen], "kind": kind, "severity": severity,
+        "pictures": limit, "average": round(sum(accuracy.values()) / len(accuracy), 2), "accuracy": dict(accuracy),
+        "recipe": line.recipe.digest if line.recipe else "",
+    }  # fmt: skip

@@ -1,0 +1,61 @@
+"""The studies beside the results table in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from .robustness import CLEAN, summary
+
+Row = dict[str, Any]
+DRAWS_NOTE = (
+    "Routers fitted to {draws} random draws of 32 unlabelled support pictures per task: mean over draws ± standard "
+    "deviation, in percent. Right is the share sent to the own expert; end to end, expert and class are both right; "
+    "known is the accuracy of the store when told the task."
+)
+ROBUSTNESS_NOTE = (
+    "Accuracy in percent on corrupted pictures, the mean over severities {severities}, on at most {pictures} pictures "
+    "per task of the score half. A method that adapts is shown adapted to clean pictures and to pictures corrupted "
+    "alike."
+)
+
+
+def draws_words(rows: Sequence[Row]) -> str:
+    """Return routers against the stores they route over."""
+    stores = list(rows[0]["stores"])
+    head = ["router", "right", *(f"end to end, {s} (known {rows[0]['stores'][s]['known']:.1f})" for s in stores)]
+    body = [
+        [row["title"], _spread(row["routed"]), *(_spread(row["stores"][s]["end_to_end"]) for s in stores)]
+        for row in sorted(rows, key=lambda row: -fmean(row["routed"]))
+    ]
+    return _table(head, body) + "\n" + DRAWS_NOTE.format(draws=len(rows[0]["routed"])) + "\n"
+
+
+def robustness_words(rows: Sequence[Row]) -> str:
+    """Return cases against corruptions."""
+    kinds = [kind for kind in dict.fromkeys(row["kind"] for row in rows) if kind != CLEAN]
+    body = [
+        [f"{title}, {seen}" if seen else title, *(_cell(found.get(kind)) for kind in (CLEAN, *kinds, "all"))]
+        for (title, seen), found in summary(rows).items()
+    ]
+    severities = ", ".join(str(s) for s in sorted({row["severity"] for row in rows if row["kind"] != CLEAN}))
+    head = ["method", CLEAN, *(kind.replace("_", " ") for kind in kinds), "mean"]
+    words = ROBUSTNESS_NOTE.format(severities=severities, pictures=rows[0]["pictures"])
+    return f"{_table(head, body)}\n{words}\n"
+
+
+STUDIES: Mapping[str, Callable[[Sequence[Row]], str]] = {"draws": draws_words, "robustness": robustness_words}
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{fmean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"

@@ -1,0 +1,83 @@
+"""Studies beside the results table: draws of the support set, and corrupted pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from merge_engine.contract import Context, drive, merge
+from merge_engine.evaluate import score
+from merge_engine.methods import build
+from merge_engine.runs import robustness
+from merge_engine.runs.draws import draw_steps
+from merge_engine.runs.protocol import Protocol
+from merge_engine.runs.run import run_steps
+from merge_engine.runs.study_words import draws_words, robustness_words
+from merge_engine.runs.table import TableRun, entries
+
+LIMIT = 12
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path))
+
+
+def test_draws_are_what_the_whole_merge_scores(toy):
+    rows = {row["router"]: row for row in drive(draw_steps(toy, 2, LIMIT))}
+    assert set(rows) == {"subspace", "nearest_mean", "nearest_neighbour", "mahalanobis"}
+    for router, store, draw in (("subspace", "tsv_c", 1), ("nearest_mean", "experts", 0)):
+        merged = merge(toy.problem(), build("sim", router=router, store=store, draw=draw), ctx=Context())
+        found = score(toy, merged, toy.seen, limit=LIMIT)
+        routed = np.mean([100 * s.routed[t] / s.n for t, s in found.items()])
+        average = np.mean([s.accuracy for s in found.values()])
+        assert rows[router]["routed"][draw] == pytest.approx(routed, abs=0.01)
+        assert rows[router]["stores"][store]["end_to_end"][draw] == pytest.approx(average, abs=0.01)
+    words = draws_words(list(rows.values()))
+    assert "SiM" not in words
+    assert "Mahalanobis distance" in words
+    assert "±" in words
+
+
+@pytest.fixture
+def table_rows(toy):
+    run = TableRun(toy, limit=6, validation=6)
+    return drive(run.steps(entries(["average"])))
+
+
+def test_cases_are_the_lines_of_a_table(toy, table_rows):
+    found = robustness.cases(toy, table_rows, ["average", "not measured"])
+    assert [case.name for case in found] == ["pretrained", "experts", "average"]
+    adaptive = {**table_rows[0], "name": "adamerging", "method": "adamerging", "parameters": {"steps": 1}}
+    assert [c.seen for c in robustness.cases(toy, [adaptive], ["adamerging"])][2:] == ["clean", "alike"]
+
+
+def test_a_case_is_what_its_protocol_scores(toy, table_rows, monkeypatch):
+    quick = {"steps": 2, "batch": 2}
+    adaptive = {**table_rows[0], "name": "adamerging", "method": "adamerging", "title": "A", "parameters": quick}
+    lines = robustness.cases(toy, [*table_rows, adaptive], ["average", "adamerging"])
+    rows = drive(robustness.robustness_steps(toy, lines, (4,), LIMIT, ("contrast",)))
+    assert len(rows) == 5 * 2
+    by_case = {(row["name"], row["seen"], row["kind"]): row for row in rows}
+    for line in lines[2:]:
+        protocol = Protocol(limit=LIMIT, corruption="contrast:4", clean_stream=line.seen == "clean")
+        wanted = drive(run_steps(toy, line.recipe, protocol)).result
+        found = by_case[line.name, robustness.SEEN[line.seen], "contrast"]
+        assert found["average"] == pytest.approx(wanted.average, abs=0.01)
+    clean = [by_case["adamerging", robustness.SEEN[seen], "clean"]["average"] for seen in ("clean", "alike")]
+    assert clean[0] == clean[1]
+    monkeypatch.setattr(robustness, "scoring", lambda *_: pytest.fail("measured again"))
+    assert drive(robustness.robustness_steps(toy, lines, (4,), LIMIT, ("contrast",))) == rows
+    words = robustness_words(rows)
+    assert "| Weight average |" in words
+    assert "A, adapted to clean pictures" in words
+    assert f"at most {LIMIT} pictures" in words
+    assert "severities 4," in words
+
+
+def test_the_mean_is_over_corruptions():
+    row = {"name": "a", "title": "A", "seen": "", "pictures": 5}
+    values = (("clean", 0, 90.0), ("jpeg", 1, 80.0), ("jpeg", 3, 60.0), ("contrast", 1, 50.0))
+    rows = [{**row, "kind": kind, "severity": severity, "average": value} for kind, severity, value in values]
+    found = robustness.summary(rows)["A", ""]
+    assert found == {"clean": 90.0, "jpeg": 70.0, "contrast": 50.0, "all": 60.0}
