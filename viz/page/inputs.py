@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -46,9 +47,17 @@ def answers(run: Run | None) -> dict[str, Predicted]:
     return {task: said for task, score in scores.items() if (said := score.said) is not None}
 
 
+def effective(run: Run | None, choice: Choice) -> Choice:
+    """Return the choice without tasks that were not scored and experts that nothing was sent to."""
+    routed = run is not None and any(score.routed for score in run.scores.values())
+    task = choice.task if run is not None and choice.task in run.scores else ""
+    sent = choice.sent if run is not None and routed and choice.sent in run.recipe.experts else ""
+    return dataclasses.replace(choice, task=task, sent=sent)
+
+
 def shown(run: Run | None, choice: Choice) -> Shown | None:
     """Return the inputs to show; None where nothing is known about single ones."""
-    said = answers(run)
+    said, choice = answers(run), effective(run, choice)
     if run is None or not said:
         return None
     if choice.circled:

@@ -17,7 +17,7 @@ from merge_engine.inputs import SuiteInputs
 from merge_engine.maths.svd import SvdStore
 from merge_engine.routing.routed import FittedRouter
 from merge_engine.suite import Suite
-from merge_engine.weights import in_memory
+from merge_engine.weights import Weights, in_memory
 
 Input = tuple[str, str, int]  # task, split, place in the split
 BATCH = 16
@@ -33,7 +33,7 @@ class Insight:
         self.svd = svd
         self._features: OrderedDict[tuple, Tensor] = OrderedDict()
         self._routers: OrderedDict[tuple, Mapping[str, FittedRouter]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._working = threading.Lock(), threading.Lock()
 
     def feature(self, suite: Suite, model: str, one: Input) -> Tensor | None:
         """Return a feature (D,) under an expert, or the pretrained model where `model` is empty, if it is known."""
@@ -43,18 +43,29 @@ class Insight:
         self, suite: Suite, wanted: Sequence[Input], model: str = ""
     ) -> Generator[Step, None, Tensor]:
         """Return features (N, D) of some inputs, yielding a Step after each batch of those that were not known."""
-        known = {one: found for one in wanted if (found := self.feature(suite, model, one)) is not None}
-        left = [one for one in dict.fromkeys(wanted) if one not in known]
-        weights = _weights(suite, model) if left else {}
-        for start in range(0, len(left), BATCH):
-            some = left[start : start + BATCH]
-            with torch.inference_mode():
-                inputs = torch.stack([suite.prepared(task, split)[i] for task, split, i in some])
-                found = suite.features(weights, inputs)
-            known |= dict(zip(some, found, strict=True))
-            self._keep({(suite.name, model, one): known[one] for one in some})
-            yield Step(start + len(some), len(left), "reading inputs")
+        weights: Weights | None = None
+        known = self._known(suite, model, wanted)
+        missing = [one for one in dict.fromkeys(wanted) if one not in known]
+        total = len(missing)
+        while missing:
+            with self._working:  # two visitors who want the same inputs read them once
+                known |= self._known(suite, model, missing)
+                if some := [one for one in missing if one not in known][:BATCH]:
+                    weights = weights or _weights(suite, model)
+                    known |= self._read(suite, model, weights, some)
+            missing = [one for one in missing if one not in known]
+            yield Step(total - len(missing), total, f"asking {model}" if model else "reading inputs")
         return torch.stack([known[one] for one in wanted])
+
+    def _known(self, suite: Suite, model: str, wanted: Sequence[Input]) -> dict[Input, Tensor]:
+        return {one: found for one in wanted if (found := self.feature(suite, model, one)) is not None}
+
+    def _read(self, suite: Suite, model: str, weights: Weights, some: Sequence[Input]) -> dict[Input, Tensor]:
+        with torch.inference_mode():
+            inputs = torch.stack([suite.prepared(task, split)[i] for task, split, i in some])
+            found = dict(zip(some, suite.features(weights, inputs), strict=True))
+        self._keep({(suite.name, model, one): feature for one, feature in found.items()})
+        return found
 
     def router_steps(
         self, suite: Suite, experts: tuple[str, ...]

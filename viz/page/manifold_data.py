@@ -21,7 +21,7 @@ from .record import Run
 
 @dataclass(frozen=True)
 class Points:
-    """Inputs of the map, their tasks by name, and the position in `tasks` of the expert that each was sent to, or −1."""
+    """Inputs of the map, the names of their tasks, and the position there of the expert each was sent to, or −1."""
 
     tasks: tuple[str, ...]
     inputs: tuple[Input, ...]

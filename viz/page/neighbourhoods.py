@@ -1,4 +1,4 @@
-"""UMAP of points, away from anybody who waits: in one thread that starts with the first wish and gives way to merges."""
+"""UMAP of points, away from anybody who waits: in one thread that starts with the first wish; merges go first."""
 
 from __future__ import annotations
 

@@ -17,12 +17,13 @@ from viz.panel import Drawing, draw, write
 from viz.panels import manifold, route_gallery, route_input
 
 from . import inputs
+from .case import case_of
 from .choice import parsed
 from .manifold_data import Points, feature_map, points, unit
 from .record import Run
 from .session import Session
 from .view import Parts, status
-from .why import case_of, why_steps
+from .why import why_steps
 from .workbench import Workbench
 
 PATIENCE, PAUSE = 180.0, 0.2  # seconds to wait for a second map, and between two looks
@@ -49,10 +50,7 @@ def sight_steps(
     """Yield the bar and the gallery, then the map, and once more when its second view is ready."""
     suite, run = load_suite(session.suite), run_of(bench, shown)
     choice = inputs.effective(run, session.inputs)
-    found, colors = inputs.shown(run, choice), theme.colors(suite.task_of)
-    data = inputs.gallery(suite, run, found) if run and found else None
-    drawn = write(route_gallery, data, selected=choice.chosen, colors=colors) if data else write(route_gallery, None)
-    parts: Parts = {"narrow": inputs.bar(run, choice), "gallery": drawn}
+    parts: Parts = {"narrow": inputs.bar(run, choice), "gallery": gallery_html(bench, session, shown)}
     given = points(suite, run, choice)
     if given is None:
         yield parts | {"map": draw(manifold, None), "looking": status("")}
@@ -91,6 +89,16 @@ def eye_steps(
         else:
             yield {"why": write(route_input, found, colors=colors)}
     yield {"asking": status("")}
+
+
+def gallery_html(bench: Workbench, session: Session, shown: str) -> str:
+    """Return the gallery with the chosen input marked, or its empty state."""
+    suite, run = load_suite(session.suite), run_of(bench, shown)
+    found = inputs.shown(run, session.inputs)
+    if run is None or found is None:
+        return write(route_gallery, None)
+    colors = theme.colors(suite.task_of)
+    return write(route_gallery, inputs.gallery(suite, run, found), selected=session.inputs.chosen, colors=colors)
 
 
 def map_at_hand(bench: Workbench, session: Session, shown: str) -> Drawing | None:

@@ -16,7 +16,7 @@ from .manifold_data import points, within
 from .plotly_panel import Selection
 from .session import Session
 from .shelf import Tickets
-from .view import Parts, task_colors
+from .view import Parts
 from .widget import said
 from .workbench import Workbench
 
@@ -65,14 +65,16 @@ class Sights:
             return gr.skip()
         if where.ids is not None:
             return self._done(session, shown, {"act": "circle", "values": within(given, where.ids)})
-        return self._done(session, shown, {"act": "input", "value": given.word(-1 if where.id is None else where.id)})
+        done = self._done(session, shown, {"act": "input", "value": given.word(-1 if where.id is None else where.id)})
+        if isinstance(done, dict) and self.page.session in done:
+            done |= self.page.fill({"gallery": sight.gallery_html(self.bench, done[self.page.session], shown)})
+        return done
 
     def deepen(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Show the routing by depth of one task, or of all again."""
         after, run = acts.perform(session, {"act": "deep", "value": Selection.of(event).task}), None
         run = sight.run_of(self.bench, shown)
-        suite = load_suite(session.suite)
-        return self.page.fill({"session": after, "layers": moving.layers(suite, run, after.inputs.deep)})
+        return self.page.fill({"session": after, "layers": moving.layers(run, after.inputs.deep)})
 
     def show(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Draw the gallery and the map."""

@@ -152,7 +152,7 @@ def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
     return {
         "headline": headline(run, found, average, model_size(suite)),
         "accuracy": draw(accuracy, accuracy_data(suite, run, own, baselines), colors=colors),
-        **moving_parts(suite, run, own, baselines, average, colors),
+        **moving_parts(suite, run, own, baselines, average, colors, session.inputs.deep),
     }
 
 

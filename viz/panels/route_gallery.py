@@ -72,7 +72,8 @@ def html(data: Gallery, *, selected: str = "", colors: Mapping[str, str] | None 
     groups = "".join(_group(data, task, selected, colors, len(tasks) > 1) for task in tasks)
     few = f"{len(data):,} of {data.of:,} inputs are shown. " if data.of > len(data) else ""
     inner = (
-        f'{_filters(data, found)}<div class="ms-gallery" role="radiogroup" aria-label="Inputs" tabindex="-1">'
+        f'{_filters(data, found)}<div class="ms-gallery" role="radiogroup" aria-label="Inputs" tabindex="-1" '
+        f'data-drawn="{escape(selected, quote=True)}">'
         f"{groups}</div>"
     )
     chooses = f"{data.router} chooses. {ABOUT}" if data.router else ABOUT
