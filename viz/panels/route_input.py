@@ -101,16 +101,24 @@ def why(view: RouterView, experts: Sequence[str], task: str) -> str:
 
 
 def _reason(view: RouterView, experts: Sequence[str], values: np.ndarray, first: int, second: int | None) -> str:
-    name, value = experts[first], values[first]
+    name, digits = experts[first], _digits(values, first, second)
+    value = f"{values[first]:.{digits}f}"
     if view.kind == "weights" and view.values.ndim == 2 and len(view.values) > 1:
         led = int((view.values.argmax(1) == first).sum())
-        return f"{name} has the largest mean weight, {value:.2f}, and leads in {led} of {len(view.values)} layers."
-    follows = "" if second is None else f", {experts[second]} follows with {values[second]:.2f}"
+        return f"{name} has the largest mean weight, {value}, and leads in {led} of {len(view.values)} layers."
+    next_value = "" if second is None else f"{values[second]:.{digits}f}"
     if view.kind in SHORTEST:
-        gap = "" if second is None else f": {value:.2f} against {values[second]:.2f} for {experts[second]}"
+        gap = "" if second is None else f": {value} against {next_value} for {experts[second]}"
         return f"Its features lie closest to the {view.near} of {name}{gap}."
-    unsure = "No expert gets half: " if view.kind == "softmax" and value < 0.5 else ""
-    return f"{unsure}{name} has {value:.2f}{follows}."
+    follows = "" if second is None else f", {experts[second]} follows with {next_value}"
+    unsure = "No expert gets half: " if view.kind == "softmax" and values[first] < 0.5 else ""
+    return f"{unsure}{name} has {value}{follows}."
+
+
+def _digits(values: np.ndarray, first: int, second: int | None) -> int:
+    """Return how many decimals tell the best value from the second, 2 to 4."""
+    told = (d for d in (2, 3) if second is None or f"{values[first]:.{d}f}" != f"{values[second]:.{d}f}")
+    return next(told, 4)
 
 
 def _ordinal(place: int) -> str:
