@@ -42,8 +42,8 @@ class RegMeanPlusPlus(RegMean):
     paper: ClassVar[str] = "Nguyen et al., RegMean++, TMLR 2026, arXiv:2508.03121"
 
     off_diagonal: float = hp(
-        0.95, "Factor on the off-diagonal entries of the Gram matrices; not swept, a merge takes minutes.", low=0, high=1,
-        step=0.05, symbol="a",
+        0.95, "Factor on the off-diagonal entries of the Gram matrices; not swept, a merge takes minutes.",
+        low=0, high=1, step=0.05, symbol="a",
     )  # fmt: skip
 
     def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, Any]:
