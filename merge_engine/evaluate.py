@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .answers import Answers, LayerWeights, Place, Predicted, Said, route_places
 from .errors import RecipeError
 from .inputs import SuiteInputs
 from .merged import Merged
@@ -26,7 +27,8 @@ class Score:
     """Accuracy of one model on `n` of `total` inputs of one task.
 
     `routed` counts the inputs by the expert they were routed to, where the merge routes. An input is right only if
-    its class is right and, where the merge chose the head, the head is its own.
+    its class is right and, where the merge chose the head, the head is its own. A score made in this process also knows
+    what was `said` about each of its inputs, and the experts' mean weights `by_layer` where the merge weighs them.
     """
 
     task: str
@@ -36,6 +38,13 @@ class Score:
     entropy: float
     ece: float
     routed: Mapping[str, int] | None = None
+    by_layer: LayerWeights | None = field(default=None, compare=False)
+    answers: Said | None = field(default=None, compare=False)
+
+    @property
+    def said(self) -> Predicted | None:
+        """What was said about each of the inputs scored; None where the score was stored. Puts batches together."""
+        return None if self.answers is None else self.answers()
 
     @property
     def accuracy(self) -> float:
@@ -126,31 +135,13 @@ def logits(
     return torch.cat(tally.logits)
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """What a merge said about every input of a split of one task, in the seeded scoring order.
-
-    `index` (N,) are positions within the split, `label` and `guess` (N,) classes, `confidence` (N,) in [0, 1];
-    `picked` (N,) numbers the expert whose head was used, None where the head was given; `route` (N, L, T) as in
-    `Prediction`.
-    """
-
-    task: str
-    index: np.ndarray
-    label: np.ndarray
-    guess: np.ndarray
-    confidence: np.ndarray
-    picked: np.ndarray | None
-    route: np.ndarray | None
-
-
 def predictions(
     suite: Suite, merged: Merged | Model, task: str, split: str = "score", limit: int | None = None
 ) -> Predicted:
     """Return what a merge says about the inputs of one task, and how it routed them."""
-    tally = _Tally(suite, task, split, limit)
+    tally = _Tally(suite, task, split, limit, whole_routes=True)
     tally.add(merged if isinstance(merged, Model) else Model(merged, suite), tally.total)
-    return tally.predicted()
+    return tally.answers.first(len(tally.logits))
 
 
 class Model:
@@ -159,6 +150,7 @@ class Model:
     def __init__(self, merged: Merged, suite: Suite, dtype: torch.dtype = torch.float32) -> None:
         self.suite, self.knows_task = suite, merged.knows_task
         self.tasks: tuple[str, ...] = getattr(merged, "tasks", ())
+        self.places: tuple[Place, ...] = route_places(merged, suite)
         self.predict = merged.predictor(SuiteInputs(suite), dtype)
 
     def __call__(self, inputs: Tensor, task: str) -> tuple[Tensor, Prediction]:
@@ -186,7 +178,9 @@ def scoring_order(count: int, limit: int | None) -> Tensor:
 class _Tally:
     """Scores of one task so far."""
 
-    def __init__(self, suite: Suite, task: str, split: str, limit: int | None) -> None:
+    def __init__(
+        self, suite: Suite, task: str, split: str, limit: int | None, *, whole_routes: bool = False
+    ) -> None:
         if limit is not None and limit < 1:
             raise RecipeError(f"limit must be at least 1; got {limit}.")
         self.suite, self.task = suite, task
@@ -195,8 +189,7 @@ class _Tally:
         self.labels = labels[self.order]
         self.total, self.done = len(self.order), 0
         self.logits: list[Tensor] = []
-        self.picked: list[Tensor] = []
-        self.route: list[Tensor] = []
+        self.answers = Answers(task, self.order, self.labels, whole_routes)
         self.experts: tuple[str, ...] = ()
 
     def add(self, model: Model, count: int) -> None:
@@ -206,10 +199,7 @@ class _Tally:
         for chosen in self.order[self.done : stop].split(BATCH):
             logits, said = model(self.inputs[chosen], self.task)
             self.logits.append(logits.float())
-            if said.picked is not None:
-                self.picked.append(said.picked)
-            if said.route is not None:
-                self.route.append(said.route.float())
+            self.answers.add(self.logits[-1], said, model.places)
         self.done = stop
 
     def score(self) -> Score:
@@ -220,25 +210,18 @@ class _Tally:
         entropy = -(probabilities * probabilities.clamp_min(1e-12).log()).sum(-1).mean()
         ece = expected_calibration_error(probabilities.max(-1).values.numpy(), correct.numpy())
         return Score(
-            self.task, int(correct.sum()), self.done, self.total, float(entropy), float(ece), self._routed()
-        )
-
-    def predicted(self) -> Predicted:
-        """Return every prediction made so far."""
-        confidence, guess = torch.cat(self.logits).softmax(-1).max(-1)
-        found = {"picked": self.picked, "route": self.route}
-        arrays = {name: torch.cat(parts).numpy() if parts else None for name, parts in found.items()}
-        index, label = self.order[: self.done].numpy(), self.labels[: self.done].numpy()
-        return Predicted(self.task, index, label, guess.numpy(), confidence.numpy(), **arrays)
+            self.task, int(correct.sum()), self.done, self.total, float(entropy), float(ece), self._routed(),
+            self.answers.weights(), Said(self.answers, len(self.logits)),
+        )  # fmt: skip
 
     def _own_head(self) -> Tensor:
         """True where the head was given, or the merge chose the task's own; a task without expert is given its head."""
-        if not self.picked or self.task not in self.experts:
+        if not self.answers.picked or self.task not in self.experts:
             return torch.ones(self.done, dtype=torch.bool)
-        return torch.cat(self.picked) == self.experts.index(self.task)
+        return torch.cat(self.answers.picked) == self.experts.index(self.task)
 
     def _routed(self) -> dict[str, int] | None:
-        if not self.picked:
+        if not self.answers.picked:
             return None
-        counts = torch.cat(self.picked).bincount(minlength=len(self.experts))
+        counts = torch.cat(self.answers.picked).bincount(minlength=len(self.experts))
         return dict(zip(self.experts, counts.tolist(), strict=True))

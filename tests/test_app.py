@@ -16,6 +16,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from merge_engine.contract import Step
+from merge_engine.embedding import pca
 from merge_engine.maths.svd import SvdStore
 from viz.page.workbench import Runs, Workbench
 
@@ -56,7 +57,10 @@ class PatientBench(Workbench):
 
 @pytest.fixture(scope="module")
 def bench() -> PatientBench:
-    return PatientBench(svd=SvdStore(folder=None))
+    """A workbench whose second map of features comes without compiling UMAP."""
+    made = PatientBench(svd=SvdStore(folder=None))
+    made.near.embed = lambda features: pca(features).coordinates
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -434,13 +438,72 @@ def test_a_phone_scrolls_in_one_direction(visit):
 
 
 @pytest.mark.browser
+def test_single_inputs_are_explained_and_narrowed(visit):
+    page = visit("?suite=toy&recipe=" + _link("sim"))
+    page.get_by_role("tab", name="Inputs").click()
+    page.wait_for_function("document.querySelector('#mp-gallery').textContent.includes('Press Merge')")
+    page.get_by_role("tab", name="Merge", exact=True).click()
+    _merge(page)
+    page.get_by_role("tab", name="Inputs").click()
+    _choose(page, 3)
+    assert "This merge: SiM" in page.inner_text("#mp-why")
+    page.get_by_role("button", name="UMAP by route").wait_for()
+    before = page.inner_text("#mp-why h3")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("b => document.querySelector('#mp-why h3').textContent !== b", arg=before)
+    page.get_by_role("tab", name="Merge", exact=True).click()
+    _click_cell(page, 0.1, 0.1)
+    page.wait_for_selector(".mp-chip")
+    assert page.inner_text(".mp-chip") == "stripes sent to stripes ×"
+    page.wait_for_function("!document.querySelector('#mp-gallery h4')")
+    assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Inputs"
+    page.click(".mp-chip")
+    page.wait_for_function("document.querySelectorAll('#mp-gallery h4').length === 5")
+    assert page.locator(".mp-chip").count() == 0
+
+
+@pytest.mark.browser
+def test_points_of_the_map_are_inputs(visit):
+    page = visit("?suite=toy&recipe=" + _link("task_arithmetic"))
+    _merge(page)
+    page.get_by_role("tab", name="Inputs").click()
+    page.get_by_role("button", name="UMAP by task").wait_for()
+    tell = "told => [...MergeScope.panels].find(p => p.name === 'manifold').trigger('select', told)"
+    count = page.evaluate("[...MergeScope.panels].find(p => p.name === 'manifold').meta.table.rows.length")
+    page.evaluate(tell, {"panel": "manifold", "id": count - 1})
+    page.wait_for_function("document.querySelector('#mp-why h3')?.textContent.includes('shape')")
+    assert page.evaluate("document.querySelector('.ms-thumb input:checked').value").startswith("shape:")
+    page.evaluate(tell, {"panel": "manifold", "ids": [0, count - 1, count - 2, 10_000]})
+    page.wait_for_selector(".mp-chip")
+    assert page.inner_text(".mp-chip") == "2 inputs from the map ×"
+    page.wait_for_function("document.querySelectorAll('.ms-thumb').length === 2")
+
+
+def _choose(page, number: int) -> None:
+    """Choose an input of the gallery and wait until every expert has answered."""
+    page.locator(".ms-thumb").nth(number).click()
+    page.wait_for_function("document.querySelectorAll('.ms-router').length >= 6")
+    page.wait_for_function("!document.querySelector('#mp-why').textContent.includes('…')")
+
+
+def _click_cell(page, right: float, down: float) -> None:
+    """Click a place of the route confusion, in shares of its width and height."""
+    plot = page.locator("#panel-route-confusion .nsewdrag").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    plot.click(position={"x": box["width"] * right, "y": box["height"] * down})
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_accessibility_finding(visit, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
     page = visit(color_scheme=scheme)
     _merge(page)
-    for tab in ("Merge", "All methods", "About"):
+    for tab in ("Merge", "Inputs", "All methods", "About"):
         page.get_by_role("tab", name=tab, exact=True).click()
+        if tab == "Inputs":
+            _choose(page, 2)
         page.wait_for_timeout(300)
         found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
         serious = [v for v in found if v["impact"] in ("serious", "critical")]

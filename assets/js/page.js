@@ -36,7 +36,7 @@
   // says that all of them shall show what Python wrote.
   const refill = (element) => {
     for (const box of element.querySelectorAll("input")) {
-      if (box.type === "checkbox") box.checked = box.defaultChecked;
+      if (["checkbox", "radio"].includes(box.type)) box.checked = box.defaultChecked;
       else box.value = box.defaultValue;
     }
     for (const option of element.querySelectorAll("option")) if (option.defaultSelected) option.selected = true;

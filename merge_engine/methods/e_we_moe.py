@@ -45,7 +45,7 @@ class EWeMoe(MlpRoutedMerge):
         "Shen et al., Efficient Weight-Ensembling Mixture of Experts, 2024, arXiv:2410.21804"
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "cpu": {"steps": 60, "batch": 4, "learning_rate": 3e-3, "schedule": "cosine"}
+        "cpu": {"steps": 60, "batch": 4, "learning_rate": 3e-4, "schedule": "cosine"}
     }
 
     sparsity: float = hp(

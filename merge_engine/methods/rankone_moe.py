@@ -47,7 +47,7 @@ class RankOneMoe(MlpRoutedMerge):
     paper: ClassVar[str] = "Tang et al., FusionBench, 2024, arXiv:2406.03280"
     leaves: ClassVar[tuple[str, ...]] = ("weight",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "cpu": {"steps": 60, "batch": 4, "learning_rate": 0.003, "schedule": "cosine"}
+        "cpu": {"steps": 60, "batch": 4, "schedule": "cosine"}
     }
 
     depth: int = hp(

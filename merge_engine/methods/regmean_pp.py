@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..contract import Context, Groups, Problem, Step, TensorGroup
+from ..hp import hp
 from ..weights import AddedWeights, in_memory
 from .regmean import BATCH, Grams, RegMean, Sums
 
@@ -39,6 +40,11 @@ class RegMeanPlusPlus(RegMean):
     idea: ClassVar[str] = "RegMean block by block, each on what the already merged blocks pass on."
     formula: ClassVar[str] = "W = (Σₜ Wₜ Gₜ)(Σₜ Gₜ)⁻¹,  Gₜ = Xₜᵀ Xₜ / N,  Xₜ after the merged blocks before"
     paper: ClassVar[str] = "Nguyen et al., RegMean++, TMLR 2026, arXiv:2508.03121"
+
+    off_diagonal: float = hp(
+        0.95, "Factor on the off-diagonal entries of the Gram matrices; not swept, a merge takes minutes.",
+        low=0, high=1, step=0.05, symbol="a",
+    )  # fmt: skip
 
     def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, Any]:
         """Merge block after block; memory holds the hidden states of all inputs and one block's Gram matrices."""

@@ -43,7 +43,7 @@ class WeMoe(MlpRoutedMerge):
     )
     paper: ClassVar[str] = "Tang et al., Weight-Ensembling Mixture of Experts, ICML 2024, arXiv:2402.00433"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "cpu": {"rank": 0.1, "steps": 60, "batch": 4, "learning_rate": 3e-3, "schedule": "cosine"}
+        "cpu": {"rank": 0.1, "steps": 60, "batch": 4, "learning_rate": 3e-4, "schedule": "cosine"}
     }
 
     rank: float = hp(

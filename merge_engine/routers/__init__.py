@@ -11,10 +11,11 @@ from typing import Any
 from .. import hp as declarations
 from ..errors import RecipeError, no_such
 from ._blend import Blend
+from ._features import Features
 from ._router import Router
 from ._support import Fitted, SupportRouter
 
-__all__ = ["Blend", "Fitted", "Router", "SupportRouter", "build", "key_of", "registry", "router_class"]
+__all__ = ["Blend", "Features", "Fitted", "Router", "SupportRouter", "build", "key_of", "registry", "router_class"]
 
 
 @cache

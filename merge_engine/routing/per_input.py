@@ -261,21 +261,23 @@ def blended(
     weighting: Weighting,
     inputs: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Return features (B, D) under θ_shared + Σ_t w_t(x) v_t, and the route (B, L, T), L the layers with shares.
+    """Return features (B, D) under θ_shared + Σ_t w_t(x) v_t, and the route (B, L, T).
 
-    The route is (B, 0, 0) where no layer has any. Differentiable in the weighting and in the shares.
+    L are the layers with shares, in the order of `shares`; the route is (B, 0, 0) where none has any. Differentiable
+    in the weighting and in the shares.
     """
     weigh = weighting.begin(network, inputs)
-    used: list[Tensor] = []
+    used: dict[str, Tensor] = {}
 
     def change(path: str, share: Share) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
         def added(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
             w = weigh(path, layer, x).to(x.dtype)
-            used.append((w if w.ndim == 2 else w.mean(1)).detach().expand(len(x), -1))
+            used[path] = (w if w.ndim == 2 else w.mean(1)).detach().expand(len(x), -1)
             return y + share.added(layer, x, w)
 
         return added
 
     changes = {path: change(path, share) for path, share in shares.items()}
     features = network.features(shared, inputs, changes)
-    return features, torch.stack(used, dim=1) if used else features.new_zeros(len(features), 0, 0)
+    ordered = [used[path] for path in shares if path in used]
+    return features, torch.stack(ordered, dim=1) if used else features.new_zeros(len(features), 0, 0)

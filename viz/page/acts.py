@@ -12,6 +12,7 @@ from merge_engine.metrics import registry
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite, suite_folders
 
+from . import choice
 from . import session as state
 from .measure import depth
 from .session import Session
@@ -115,6 +116,45 @@ def _load(session: Session, said: Said) -> Session:
     return state.load(session, recipe, load_suite(recipe.suite or session.suite).experts)
 
 
+def _narrow(session: Session, said: Said) -> Session:
+    act, suite = said.get("act"), _suite(session)
+    given = {
+        "of": {"task": said.get("value")},
+        "sent": {"sent": said.get("value")},
+        "routed": {"task": said.get("task"), "sent": said.get("expert")},
+        "widen": {"task": "", "sent": ""},
+    }[str(act)]
+    known = {"task": ("", *suite.tasks), "sent": ("", *suite.task_of)}
+    if any(value not in known[name] for name, value in given.items()):
+        raise RecipeError("There are no such inputs; choose a task and an expert of the suite.")
+    return dataclasses.replace(session, inputs=choice.narrowed(session.inputs, **given))
+
+
+def _circle(session: Session, said: Said) -> Session:
+    values = said.get("values")
+    keys = [key for key in values if _exists(session, key)] if isinstance(values, list) else []
+    return dataclasses.replace(session, inputs=choice.circled(session.inputs, keys))
+
+
+def _input(session: Session, said: Said) -> Session:
+    key = said.get("value")
+    if not _exists(session, key):
+        raise RecipeError("There is no such input; choose one of the gallery.")
+    return dataclasses.replace(session, inputs=dataclasses.replace(session.inputs, chosen=str(key)))
+
+
+def _deep(session: Session, said: Said) -> Session:
+    task = said.get("value")
+    deep = str(task) if task in _suite(session).tasks else ""
+    return dataclasses.replace(session, inputs=dataclasses.replace(session.inputs, deep=deep))
+
+
+def _exists(session: Session, key: Any) -> bool:
+    """Return whether a word names a test input of the suite."""
+    found, suite = choice.parsed(key) if isinstance(key, str) else None, _suite(session)
+    return bool(found) and found[0] in suite.tasks and found[1] < len(suite.indices(found[0], "score"))
+
+
 ACTS: dict[str, Callable[[Session, Said], Session]] = {
     "suite": _choose_suite,
     "experts": _choose_experts,
@@ -128,4 +168,11 @@ ACTS: dict[str, Callable[[Session, Said], Session]] = {
     "cell": _look,
     "metric": _measure,
     "load": _load,
+    "of": _narrow,
+    "sent": _narrow,
+    "routed": _narrow,
+    "widen": _narrow,
+    "circle": _circle,
+    "input": _input,
+    "deep": _deep,
 }

@@ -12,7 +12,8 @@ import gradio as gr
 
 from . import learned, lenses, moving
 from .layout import Page
-from .listeners import Listeners
+from .listeners import Listeners, visitor
+from .sights import Sights
 from .workbench import Workbench
 
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
@@ -23,9 +24,11 @@ REST = ("where", "table", "scatter", "about", "tabs")
 BUTTONS = ("merge", "cancel")
 WIDGETS = ("experts", "method", "form", "post", "post_form", "metrics", "table")
 PANELS = ("accuracy", *lenses.LENSES, *learned.PANELS)
+MARKS = ("sight", "eye")
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 COMPUTE: dict[str, Any] = {"concurrency_id": "compute", "concurrency_limit": 1, **QUIET}
 LOOK: dict[str, Any] = {"concurrency_id": "look", "concurrency_limit": 4, "trigger_mode": "multiple", **QUIET}
+SIGHT: dict[str, Any] = {"concurrency_id": "sight", "concurrency_limit": 6, "trigger_mode": "multiple", **QUIET}
 ACT: dict[str, Any] = {"concurrency_id": "act", "concurrency_limit": 1, "trigger_mode": "multiple", **QUIET}
 LIGHT: dict[str, Any] = {"queue": False, **QUIET}
 
@@ -42,6 +45,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     page.news.turn(on.refresh, told, page.some("experts", *RESULT), **ACT)
     page.scatter.select(on.choose, told, everything, **ACT)
     _wire_places(page, on, told)
+    Sights(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
     _wire_merging(page, on, told, prepared)
 
 
@@ -59,11 +63,11 @@ def _wire_places(page: Page, on: Listeners, told: list[Any]) -> None:
 def _wire_merging(page: Page, on: Listeners, told: list[Any], prepared: list[Any]) -> None:
     """Merge, cancel, and score again while the scaling slider moves."""
     streamed, session = page.some("shown", "status", *RESULT, *BUTTONS), page.some("session")
-    settled = page.some("cost", "focus", "status")
+    settled, told = page.some("cost", "focus", "status", *MARKS), [*told, page.sight]
     started = page.merge.click(on.start, None, page.some("status", *BUTTONS), **LIGHT)
     merged = started.then(on.merge, session, streamed, **COMPUTE)
-    merged.then(on.settle, told, settled, **ACT).then(on.prepare, told, prepared, **COMPUTE)
+    merged.then(on.settle, told, settled, **ACT).then(on.prepare, told[:2], prepared, **COMPUTE)
     page.cancel.click(on.cancel, None, page.some("cancel"), **LIGHT)
     for form in page.some("form", "post_form"):
         scored = form.live(on.rescale, session, streamed, trigger_mode="always_last", **COMPUTE)
-        scored.then(on.settle, told, settled, **ACT).then(on.prepare, told, prepared, **COMPUTE)
+        scored.then(on.settle, told, settled, **ACT).then(on.prepare, told[:2], prepared, **COMPUTE)

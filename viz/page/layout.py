@@ -8,7 +8,16 @@ from typing import Any
 
 import gradio as gr
 
-from viz.panels import accuracy, histogram, interference, method_table, overlap, overlap_depth, spectrum
+from viz.panels import (
+    accuracy,
+    histogram,
+    interference,
+    manifold,
+    method_table,
+    overlap,
+    overlap_depth,
+    spectrum,
+)
 
 from . import learned
 from .moving import PANELS
@@ -54,6 +63,7 @@ class Page:
     accuracy: PlotlyPanel
     curve: PlotlyPanel
     routes: PlotlyPanel
+    layers: PlotlyPanel
     learned: Signal
     masks: PlotlyPanel
     coefficients: PlotlyPanel
@@ -66,6 +76,15 @@ class Page:
     overlap: PlotlyPanel
     depths: PlotlyPanel
     histogram: PlotlyPanel
+    inputs: gr.Tab
+    sight: Signal
+    eye: Signal
+    narrow: Widget
+    gallery: Widget
+    looking: Status
+    map: PlotlyPanel
+    asking: Status
+    why: Widget
     scatter: PlotlyPanel
     table: Widget
     about: Widget
@@ -85,7 +104,8 @@ class Page:
 
 def build_page() -> Page:
     """Create all components inside the current Blocks."""
-    parts: dict[str, Any] = {"session": gr.State(Session()), "shown": gr.State(""), "focus": Signal(elem_id="mp-focus")}
+    parts: dict[str, Any] = {"session": gr.State(Session()), "shown": gr.State("")}
+    parts |= {name: Signal(elem_id=f"mp-{name}") for name in ("focus", "sight", "eye")}
     with gr.Row(elem_id="mp-header"):
         gr.HTML(BRAND, apply_default_css=False, elem_id="mp-brand")
         parts["suites"] = Widget(elem_id="mp-suites")
@@ -96,6 +116,8 @@ def build_page() -> Page:
                 parts |= _controls()
             with gr.Column(elem_id="mp-answer", min_width=300):
                 parts |= _answer()
+        with gr.Tab("Inputs", id="inputs") as parts["inputs"]:
+            parts |= _inputs()
         with gr.Tab("All methods", id="methods"):
             parts["scatter"] = _panel(method_table)
             parts["table"] = Widget(elem_id="mp-table")
@@ -140,6 +162,20 @@ def _answer() -> dict[str, Any]:
                 parts["interference"] = _panel(interference)
             for name, module in (("overlap", overlap), ("histogram", histogram)):
                 parts[name] = _panel(module)
+    return parts
+
+
+def _inputs() -> dict[str, Any]:
+    parts: dict[str, Any] = {"narrow": Widget(elem_id="mp-narrow")}
+    with gr.Row(elem_classes="mp-panels"):
+        with gr.Column(elem_classes="mp-stack"):
+            parts["gallery"] = Widget(elem_id="mp-gallery")
+        with gr.Column(elem_classes="mp-stack", elem_id="mp-map"):
+            parts["map"] = _panel(manifold)
+            parts["looking"] = Status(elem_id="mp-looking")
+        with gr.Column(elem_classes="mp-stack mp-whole"):
+            parts["why"] = Widget(elem_id="mp-why")
+            parts["asking"] = Status(elem_id="mp-asking")
     return parts
 
 

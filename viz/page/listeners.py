@@ -18,7 +18,7 @@ from merge_engine.suite import load_suite, suite_folders
 from viz.panel import draw
 from viz.panels import method_table
 
-from . import acts, learned, lenses, view
+from . import acts, learned, lenses, sight, view
 from . import session as state
 from .about import about
 from .headline import answer
@@ -131,11 +131,15 @@ class Listeners:
             return
         yield from self._stream(after, request)
 
-    def settle(self, session: Session, shown: str, request: gr.Request) -> dict[Any, Any]:
-        """After a merge, for the session as it is now: look into it, tell the next one's cost and a changed recipe."""
+    def settle(self, session: Session, shown: str, seen: str, request: gr.Request) -> dict[Any, Any]:
+        """After a merge, for the session as it is now: look into it, tell the next one's cost and a changed recipe.
+
+        `seen` says that single inputs are being looked at.
+        """
         if not session.suite:
             return gr.skip()
         parts = {"cost": view.cost_line(self.bench, session), "focus": self._focus(session, shown)}
+        parts |= sight.marks(self.bench, session, shown) if seen else {}
         if self._digest(session) not in (shown, self.tickets.held(visitor(request)).what):
             parts["status"] = view.stale_status(self.bench, session)
         return self.page.fill(parts)

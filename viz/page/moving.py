@@ -3,27 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from merge_engine.adapting.history import History
 from merge_engine.adapting.live import PICTURES
+from merge_engine.answers import LayerWeights, Place
+from merge_engine.contract import MATRIX_KINDS
+from merge_engine.hp import declared
+from merge_engine.methods import method_class
 from merge_engine.suite import Suite
 from viz.panel import Drawing, draw
-from viz.panels import live_accuracy, route_confusion
+from viz.panels import live_accuracy, route_confusion, route_depth
 
 from .record import Pairs, Run
 
-PANELS = {"curve": live_accuracy, "routes": route_confusion}
+PANELS = {"curve": live_accuracy, "routes": route_confusion, "layers": route_depth}
+PRIOR = "prior"  # hyper-parameter of learned routers: the weight that every expert starts from
 
 
 def moving_parts(
     suite: Suite, run: Run | None, own: Sequence[str], baselines: Pairs, average: float | None,
-    colors: dict[str, str], history: History | None = None,
+    colors: dict[str, str], deep: str = "", history: History | None = None,
 ) -> dict[str, Drawing | None]:  # fmt: skip
-    """Return the curve of an adaptation and the routes of the inputs; None where there is none, which hides it."""
+    """Return the curve of an adaptation and the routes of the inputs; None where there is none, which hides it.
+
+    `deep` is the task whose routing by depth is shown, all of them where it is empty.
+    """
     ends = None if history is None else ends_of(suite, history, own)
-    return {"curve": _curve(run, own, baselines, average, colors, ends), "routes": _routes(suite, run)}
+    curve = _curve(run, own, baselines, average, colors, ends)
+    return {"curve": curve, "routes": _routes(suite, run), "layers": layers(run, deep)}
+
+
+def layers(run: Run | None, deep: str = "") -> Drawing | None:
+    """Return the experts' weights by layer, None where only one decision is made for all layers."""
+    scores = run.scores if run else {}
+    found = {task: score.by_layer for task, score in scores.items() if score.by_layer is not None}
+    if run is None or not found or max(len(each.places) for each in found.values()) < 2:
+        return None
+    places, order = _in_order(next(iter(found.values())).places)
+    means = {task: (each.mean[order], each.largest[order], each.n) for task, each in found.items()}
+    data = route_depth.RouteDepth.of_means(means, run.recipe.experts, places, **_level(run, list(found.values())))
+    return draw(route_depth, data, task=deep if deep in means else None)
+
+
+def _in_order(places: Sequence[Place]) -> tuple[tuple[Place, ...], list[int]]:
+    """Return the layers from input to output, kinds inside a block as everywhere on the page, and their positions."""
+    known = {kind: i for i, kind in enumerate(MATRIX_KINDS)}
+    order = sorted(range(len(places)), key=lambda i: (places[i][0] or 0, known.get(places[i][1], len(known))))
+    return tuple(places[i] for i in order), order
+
+
+def _level(run: Run, found: Sequence[LayerWeights]) -> dict[str, Any]:
+    """Return what a weight would be without a decision: even shares, or where learned routers started."""
+    signed = min(float(each.mean.min()) for each in found) < 0
+    if not signed and all(np.allclose(each.mean.sum(1), 1, atol=1e-2) for each in found):
+        return {"signed": False, "level": 1 / len(run.recipe.experts), "word": "even"}
+    given = {n: hp.default for n, hp in declared(method_class(run.recipe.method)).items()} | dict(run.recipe.parameters)
+    return {"signed": signed, "level": given.get(PRIOR), "word": "start"}
 
 
 def ends_of(suite: Suite, history: History, own: Sequence[str]) -> np.ndarray | None:

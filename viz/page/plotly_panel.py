@@ -7,7 +7,7 @@
         bars.select(on_select, None, [other], show_progress="hidden", queue=False)
 
     def on_select(event: gr.EventData):
-        where = Selection.of(event)                  # .panel .view .block .kind .expert .other .task .x .y .z
+        where = Selection.of(event)                  # .panel .view .block .kind .expert .other .task .x .y .z .id .ids
         return draw(spectrum, ...)                   # a viz.panel.Drawing, a plotly Figure or None (empty state)
 
 Events: `select` (click, tap, Enter), `hover` (at rest for 150 ms), `view` (another view was chosen), `relayout`.
@@ -90,6 +90,8 @@ class Selection:
     x: str | float | None = None
     y: str | float | None = None
     z: float | None = None
+    id: int | None = None
+    ids: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, event: gr.EventData) -> Selection:
@@ -101,7 +103,9 @@ class Selection:
 def _checked(name: str, value: Any) -> Any:
     if isinstance(value, bool):
         return None
-    if name == "block":
+    if name == "ids":
+        return tuple(v for v in value if isinstance(v, int)) if isinstance(value, list) else None
+    if name in {"block", "id"}:
         return value if isinstance(value, int) and value >= 0 else None
     if name in {"x", "y"}:
         return value if isinstance(value, int | float) else _word(value)

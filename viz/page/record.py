@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -24,6 +24,7 @@ from merge_engine.suite import Suite, load_suite
 Phase = Literal["merging", "scoring", "done", "stopped"]
 Pairs = Mapping[str, tuple[Baseline | None, Baseline | None]]
 LIMIT, HISTORIES = 256, 8
+INPUTS = 6  # runs whose single inputs are remembered; of a routed merge of the bundled suite they take 2 MB each
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,14 @@ class Record:
             self._runs.move_to_end(run.recipe.digest)
             while len(self._runs) > LIMIT:
                 self._runs.popitem(last=False)
+            self._forget_inputs()
         return run
+
+    def _forget_inputs(self) -> None:
+        """Let go of what the older runs said about single inputs."""
+        knowing = [r for r in self._runs.values() if any(s.answers for s in r.scores.values())]
+        for run in knowing[:-INPUTS]:
+            self._runs[run.recipe.digest] = without_inputs(run)
 
     def known(self, recipe: Recipe) -> Run | None:
         """Return what a recipe scored, here or in the stored results, or None."""
@@ -155,6 +163,11 @@ class Record:
 def average_of(suite: str, experts: Sequence[str]) -> Recipe:
     """Return the recipe of the plain average, which every result is compared with."""
     return Recipe(suite, tuple(experts), "average")
+
+
+def without_inputs(run: Run) -> Run:
+    """Return a run that does not know what was said about single inputs."""
+    return replace(run, scores={task: replace(score, answers=None) for task, score in run.scores.items()})
 
 
 def stored_run(recipe: Recipe, found: Result) -> Run:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +15,8 @@ from merge_engine.errors import MergeError, RecipeError, no_such
 from merge_engine.hp import HP, check_names, declared
 from merge_engine.methods import method_class
 from merge_engine.runs.recipe import Recipe
+
+from .choice import Choice
 
 FIRST_METHOD = "task_arithmetic"
 QUICK = "cpu"
@@ -28,7 +30,7 @@ class Session:
     `edits` holds, for every method and post-step, the parameters that differ from the published default, so that
     going back to a method finds its values again. `post` is the key of a post-step or empty. `faults` holds what was
     typed and refused and still stands in a box, as (owner, name, sentence); `drawn` counts how often the boxes were
-    filled from here.
+    filled from here. `inputs` are the single inputs looked at.
     """
 
     suite: str = ""
@@ -42,6 +44,7 @@ class Session:
     metric: str = ""
     faults: tuple[tuple[str, str, str], ...] = ()
     drawn: int = 0
+    inputs: Choice = field(default_factory=Choice)
 
 
 def parameters(session: Session, owner: str) -> dict[str, Any]:
@@ -104,7 +107,7 @@ def _legal(session: Session) -> Recipe:
 
 def choose_suite(session: Session, suite: str, experts: Iterable[str]) -> Session:
     """Start afresh in another suite, with all its experts; method and values stay."""
-    fresh = dataclasses.replace(session, suite=suite, experts=tuple(experts), block=0)
+    fresh = dataclasses.replace(session, suite=suite, experts=tuple(experts), block=0, inputs=Choice())
     return _without_per_expert(fresh)
 
 
@@ -195,6 +198,7 @@ def load(session: Session, given: Recipe, known: Iterable[str]) -> Session:
     session = dataclasses.replace(
         session, suite=given.suite, experts=given.experts, method=given.method, seed=given.seed,
         post=given.post[0][0] if given.post else "",
+        inputs=session.inputs if given.suite == session.suite else Choice(),
     )  # fmt: skip
     for owner, values in ((given.method, given.parameters), *given.post[:1]):
         session = _with_edits(session, owner, _changed(owner, dict(values)))

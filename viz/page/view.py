@@ -154,7 +154,7 @@ def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
         "headline": headline(run, found, average, model_size(suite)),
         "accuracy": draw(accuracy, accuracy_data(suite, run, own, baselines), colors=colors),
         "learned": word_of(run) if run else "",
-        **moving_parts(suite, run, own, baselines, average, colors, history),
+        **moving_parts(suite, run, own, baselines, average, colors, session.inputs.deep, history),
     }
 
 

@@ -26,8 +26,10 @@ from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.run import history_of, own_tasks
 from merge_engine.suite import load_suite
 
+from .insight import Insight
 from .measure import Measures
 from .memory import give_back
+from .neighbourhoods import Neighbourhoods
 from .record import Record, Run
 from .shelf import Shelf
 
@@ -45,7 +47,8 @@ class Workbench:
 
     def __init__(self, memory: int = MEMORY, svd: SvdStore | None = None) -> None:
         self.shelf, self.svd, self.record = Shelf(memory), svd or SvdStore(), Record()
-        self.measures = Measures(self.svd)
+        self.measures, self.insight = Measures(self.svd), Insight(self.svd)
+        self.near = Neighbourhoods(lambda: self.busy)
         self._rates: dict[tuple[str, str], float] = {}
         self._energies: OrderedDict[str, Energies] = OrderedDict()
         self._active = 0

@@ -15,11 +15,11 @@ ABOUT = (
     "Every point is an input, placed by its features: near points look alike to the model. Crosses are the support "
     "set, dots are test inputs, ringed where they were sent to another expert. Draw around points to choose them."
 )
-EMPTY = "No features yet. Merge with a method that routes by features to see how tasks lie apart."
+EMPTY = "No features yet. Press Merge to see how the tasks of its inputs lie apart."
 LINEAR = "PCA keeps large distances; what lies beside what may be lost."
 NEIGHBOURS = "UMAP keeps neighbours together; distances between groups mean little."
 PLOT = 380
-LEGEND = "✕ support   ● test   ◉ sent to another expert"
+LEGEND, SENT = "✕ support   ● test", "   ◉ sent to another expert"
 
 SUPPORT = {"symbol": "x-thin", "size": 6, "opacity": 0.9}
 DOT = {"symbol": "circle", "size": 6, "opacity": 0.75}
@@ -89,7 +89,7 @@ def figure(data: FeatureMap, *, view: str = "pca", chosen: int | None = None,
     result.update_layout(
         xaxis=theme.axis(words[0], nticks=6, zeroline=False), newselection={"line": {"color": theme.INK, "width": 1}},
         yaxis=theme.axis(words[1], nticks=6, automargin=True, scaleanchor="x"),
-        annotations=[*_names(data, shown, colors), _legend()],
+        annotations=[*_names(data, shown, colors), _legend(data)],
         meta={
             "about": f"{ABOUT} {LINEAR if where == 'pca' else NEIGHBOURS}",
             "title": f"{TITLE}, {'by expert sent to' if by_route else 'by task'}", "uirevision": where,
@@ -169,7 +169,7 @@ def _narrow_names(data: FeatureMap, shown: np.ndarray, colors: Mapping[str, str]
     names = [f'<span style="color:{colors.get(data.tasks[t], theme.MUTED)}">● {short[t]}</span>' for t in used]
     lines = ["   ".join(names[i : i + 3]) for i in range(0, len(names), 3)]
     hidden = {f"layout.annotations.{row}.visible": False for row in range(len(used))}
-    return {**hidden, f"layout.annotations.{len(used)}.text": "<br>".join([*lines, LEGEND]), "layout.margin.r": 12,
+    return {**hidden, f"layout.annotations.{len(used)}.text": "<br>".join([*lines, _key(data)]), "layout.margin.r": 12,
             f"layout.annotations.{len(used)}.align": "left", "layout.margin.t": 30 + 15 * len(lines),
             "layout.height": PLOT + 50}  # fmt: skip
 
@@ -178,8 +178,12 @@ def _used(data: FeatureMap, shown: np.ndarray) -> list[int]:
     return [t for t in range(len(data.tasks)) if (shown == t).any()]
 
 
-def _legend() -> dict:
-    return theme.label(LEGEND, 0, 1, xref="paper", yref="paper",
+def _key(data: FeatureMap) -> str:
+    return LEGEND + (SENT if data.wrong.any() else "")
+
+
+def _legend(data: FeatureMap) -> dict:
+    return theme.label(_key(data), 0, 1, xref="paper", yref="paper",
                        xanchor="left", yanchor="bottom", yshift=4, color=theme.MUTED)  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -22,6 +23,7 @@ WORDS = {
 TITLES = {"mean": "mean weight", "largest": "inputs whose largest weight it is, %"}
 
 Place = tuple[int | None, str]
+Means = tuple[np.ndarray, np.ndarray, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +54,23 @@ class RouteDepth:
         """Return the means of routes (N, L, T) by task; layers of a block that are always alike become one."""
         routes = {task: np.asarray(route, float) for task, route in routes.items() if len(route)}
         chosen, named = distinct(list(routes.values()), places)
-        mean = [route[:, chosen].mean(0) for route in routes.values()]
-        top = [np.eye(len(experts))[route[:, chosen].argmax(2)].mean(0) for route in routes.values()]
-        shape = (len(routes), len(chosen), len(experts))
-        counts = tuple(len(route) for route in routes.values())
-        return cls(tuple(routes), tuple(experts), named, np.array(mean).reshape(shape),
-                   100 * np.array(top).reshape(shape), counts, signed, level, word)  # fmt: skip
+        means = {t: (r.mean(0), np.eye(len(experts))[r.argmax(2)].mean(0), len(r)) for t, r in routes.items()}
+        return cls._picked(means, experts, chosen, named, signed, level, word)
+
+    @classmethod
+    def of_means(cls, means: Mapping[str, Means], experts: Sequence[str], places: Sequence[Place], *,
+                 signed: bool = True, level: float | None = None, word: str = "start") -> RouteDepth:  # fmt: skip
+        """Return the same from means by task: mean weight (L, T), share in [0, 1] of largest (L, T), and inputs."""
+        chosen, named = distinct([np.stack([mean, top]) for mean, top, _ in means.values()], places)
+        return cls._picked(means, experts, chosen, named, signed, level, word)
+
+    @classmethod
+    def _picked(cls, means: Mapping[str, Means], experts: Sequence[str], chosen: list[int], named: tuple[Place, ...],
+                *rest: Any) -> RouteDepth:  # fmt: skip
+        shape = (len(means), len(chosen), len(experts))
+        mean, top = (np.array([m[i][chosen] for m in means.values()], float).reshape(shape) for i in (0, 1))
+        counts = tuple(count for _, _, count in means.values())
+        return cls(tuple(means), tuple(experts), named, mean, 100 * top, counts, *rest)
 
 
 def distinct(routes: Sequence[np.ndarray], places: Sequence[Place]) -> tuple[list[int], tuple[Place, ...]]:

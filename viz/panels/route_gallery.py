@@ -14,7 +14,10 @@ from viz.pictures import data_uri
 
 TITLE = "Inputs and their routes"
 ABOUT = "Below each test input stands the expert that the router chose. Choose an input to see why."
-EMPTY = "No input was routed yet. Merge with a method that chooses an expert for every input, then score it."
+EMPTY = "No single inputs yet. Press Merge to see what the merged model makes of each."
+PLAIN = "Inputs and their predictions"
+UNSENT = "Below each test input stands the class that the merged model predicts. Choose an input to see more of it."
+LARGE = 100  # pixels from which a picture is shown as it is
 STATES = {
     "route": ("✗", "wrong route"),
     "class": ("!", "right route, wrong class"),
@@ -27,7 +30,7 @@ STATES = {
 class RoutedInput:
     """One input: `index` is its place in its task's split, `picture` uint8 (h, w) or (h, w, 3), or a text.
 
-    `label` is its class, `picked` the expert chosen for it and `guess` the class predicted with that expert.
+    `label` is its class, `picked` the expert chosen for it, empty where none is, and `guess` the class predicted.
     """
 
     task: str
@@ -45,35 +48,51 @@ class RoutedInput:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Inputs in the order of the page, the experts they could go to, and the name of the router."""
+    """Inputs, the experts they could go to, and the name of the router; `of` counts those there are to choose from."""
 
     experts: tuple[str, ...]
     inputs: tuple[RoutedInput, ...]
     router: str = ""
+    of: int = 0
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    @property
+    def sent(self) -> bool:
+        """True when inputs were sent to experts."""
+        return any(one.picked for one in self.inputs)
 
 
 def html(data: Gallery, *, selected: str = "", colors: Mapping[str, str] | None = None) -> str:
     """Return filters and thumbnails; `selected` is the key of the chosen input, `colors` are those of the experts."""
     colors = colors or theme.colors(data.experts)
     found = Counter(state(data, one) for one in data.inputs)
-    thumbs = "".join(_thumb(data, one, one.key == selected, colors) for one in data.inputs)
+    tasks = dict.fromkeys(one.task for one in data.inputs)
+    groups = "".join(_group(data, task, selected, colors, len(tasks) > 1) for task in tasks)
+    few = f"{len(data):,} of {data.of:,} inputs are shown. " if data.of > len(data) else ""
     inner = (
-        f'{_filters(found)}<div class="ms-thumbs" role="radiogroup" aria-label="Inputs" tabindex="-1">{thumbs}</div>'
+        f'{_filters(data, found)}<div class="ms-gallery" role="radiogroup" aria-label="Inputs" tabindex="-1" '
+        f'data-drawn="{escape(selected, quote=True)}">'
+        f"{groups}</div>"
     )
-    judged = len(data.inputs) - found["none"]
-    right = f", {judged - found['route']} of {judged} sent right" if judged else ""
-    about = f"{data.router} chooses. {ABOUT}" if data.router else ABOUT
-    return markup.frame("route_gallery", f"{TITLE}{right}", about, inner)
+    chooses = f"{data.router} chooses. {ABOUT}" if data.router else ABOUT
+    about = chooses if data.sent else f"{data.router}: {UNSENT[0].lower()}{UNSENT[1:]}" if data.router else UNSENT
+    return markup.frame("route_gallery", _title(data, found), f"{few}{about}", inner)
 
 
 def state(data: Gallery, one: RoutedInput) -> str:
-    """Return how an input fared: `route`, `class`, `right`, or `none` where its task has no expert."""
-    if one.task not in data.experts:
+    """Return how an input fared: `route`, `class`, `right`, or `none` where it was sent but its task has no expert."""
+    if one.picked and one.task not in data.experts:
         return "none"
-    return "route" if one.picked != one.task else "right" if one.guess == one.label else "class"
+    if one.picked and one.picked != one.task:
+        return "route"
+    return "right" if one.guess == one.label else "class"
+
+
+def words(data: Gallery, which: str) -> str:
+    """Return the words of a state; without routes a wrong class is just that."""
+    return "wrong class" if which == "class" and not data.sent else STATES[which][1]
 
 
 def badge(which: str) -> str:
@@ -85,31 +104,49 @@ def picture(shown: np.ndarray | str, said: str, size: int) -> str:
     """Return a picture with its description, or the words of a text."""
     if isinstance(shown, str):
         return f'<span class="ms-text">{escape(theme.short(shown, size))}</span>'
-    return f'<img src="{data_uri(shown)}" alt="{escape(said, quote=True)}" width="{size}" height="{size}">'
+    source = data_uri(shown, small=size < LARGE)
+    return f'<img src="{source}" alt="{escape(said, quote=True)}" width="{size}" height="{size}">'
 
 
-def _filters(found: Mapping[str, int]) -> str:
+def _title(data: Gallery, found: Mapping[str, int]) -> str:
+    if not data.sent:
+        return f"{PLAIN}, {found['right']} of {len(data)} right"
+    judged = len(data) - found["none"]
+    return f"{TITLE}, {judged - found['route']} of {judged} sent right" if judged else TITLE
+
+
+def _filters(data: Gallery, found: Mapping[str, int]) -> str:
     """Return the legend, which is also the choice of what to show; it works in the browser alone."""
-    words = {"all": ("", "all"), **STATES}
+    said = {"all": "all", **{which: words(data, which) for which in STATES}}
     counts = {"all": sum(found.values()), **found}
     choices = "".join(
         f'<label><input type="radio" name="ms-show" value="{which}"{" checked" if which == "all" else ""}>'
-        f"{badge(which) if which in STATES else ''}{said} <b>{counts[which]:,}</b></label>"
-        for which, (_, said) in words.items()
+        f"{badge(which) if which in STATES else ''}{word} <b>{counts[which]:,}</b></label>"
+        for which, word in said.items()
         if counts.get(which)
     )
     return f'<div class="ms-filters" role="radiogroup" aria-label="Show">{choices}</div>'
 
 
+def _group(data: Gallery, task: str, selected: str, colors: Mapping[str, str], named: bool) -> str:
+    """Return the thumbnails of one task, under its name where there are several."""
+    own = [one for one in data.inputs if one.task == task]
+    thumbs = "".join(_thumb(data, one, one.key == selected, colors) for one in own)
+    name = f'<h4><i style="background:{colors.get(task, theme.MUTED)}"></i>{escape(task)}</h4>' if named else ""
+    return f'<div class="ms-group">{name}<div class="ms-thumbs">{thumbs}</div></div>'
+
+
 def _thumb(data: Gallery, one: RoutedInput, chosen: bool, colors: Mapping[str, str]) -> str:
     which = state(data, one)
-    said = f"{one.task}, {one.label}: sent to {one.picked}, {STATES[which][1]}"
+    done = f"sent to {one.picked}" if one.picked else f"predicted {one.guess}"
+    said = f"{one.task}, {one.label}: {done}, {words(data, which)}"
+    dot = f'<i style="background:{colors.get(one.picked, theme.MUTED)}"></i>' if one.picked else ""
+    below = escape(theme.short(one.picked or one.guess, 9))
     return (
         f'<label class="ms-thumb" data-state="{which}" title="{escape(said, quote=True)}">'
         f'<input type="radio" name="ms-input" data-emit="input" value="{escape(one.key, quote=True)}"'
         f"{' checked' if chosen else ''}>{picture(one.picture, said, 56)}{badge(which)}"
-        f'<span class="ms-sent" aria-hidden="true"><i style="background:{colors.get(one.picked, theme.MUTED)}"></i>'
-        f"{escape(theme.short(one.picked, 9))}</span></label>"
+        f'<span class="ms-sent" aria-hidden="true">{dot}{below}</span></label>'
     )
 
 

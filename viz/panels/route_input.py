@@ -17,29 +17,36 @@ ABOUT = "Every router's scores over the experts. The chosen expert is marked: �
 EMPTY = "No input is chosen. Choose one in the gallery."
 HEADS = {
     "residual": "residual, the shortest wins; ┆ runner-up",
+    "distance": "distance, the shortest wins; ┆ runner-up",
     "softmax": "probability, the longest wins",
     "score": "score, the longest wins",
     "weights": "weight by layer, input to output; mean",
 }
+SHORTEST = ("residual", "distance")
 
 
 @dataclass(frozen=True, eq=False)
 class RouterView:
     """What one router says: `values` (T,) by expert, or weights (L, T) by layer and expert.
 
-    `picked` is the expert it chooses, None where it chooses none, and `guess` the class then predicted.
+    `picked` is the expert it chooses, None where it chooses none, and `guess` the class then predicted, empty while it
+    is not known. A distance is to what is `near`.
     """
 
     router: str
-    kind: Literal["residual", "softmax", "score", "weights"]
+    kind: Literal["residual", "distance", "softmax", "score", "weights"]
     values: np.ndarray
     picked: str | None
     guess: str
+    near: str = "support set"
 
 
 @dataclass(frozen=True, eq=False)
 class InputView:
-    """One input, the class each of the experts predicts with its own head (`says`), and the routers' views of it."""
+    """One input, the class each of the experts predicts with its own head (`says`), and the routers' views of it.
+
+    What an expert says is empty while it is not known; `merged` is what the merged model says.
+    """
 
     task: str
     index: int
@@ -48,6 +55,7 @@ class InputView:
     experts: tuple[str, ...]
     says: tuple[str, ...]
     routers: tuple[RouterView, ...]
+    merged: str = ""
 
 
 def html(data: InputView, *, colors: Mapping[str, str] | None = None) -> str:
@@ -55,8 +63,9 @@ def html(data: InputView, *, colors: Mapping[str, str] | None = None) -> str:
     colors = colors or theme.colors(data.experts)
     own = "" if data.task in data.experts else ", which has no expert"
     said = f"{data.label}, from {data.task}{own}"
-    answers = "".join(
-        f"<tr{_own(data, e)}>{_name(e, colors)}<td>{escape(says)}{_tick(data, e, says)}</td></tr>"
+    answers = _merged(data) + "".join(
+        f"<tr{_own(data, e)}>{_name(e, colors)}<td>{escape(theme.short(says, 22)) or '…'}{_tick(data, e, says)}</td>"
+        "</tr>"
         for e, says in zip(data.experts, data.says, strict=True)
     )
     inner = (
@@ -67,10 +76,18 @@ def html(data: InputView, *, colors: Mapping[str, str] | None = None) -> str:
     return markup.frame("route_input", f"{TITLE}: {data.task} {data.index}", ABOUT, inner)
 
 
+def _merged(data: InputView) -> str:
+    """Return the line of the merged model, nothing where it is not known."""
+    if not data.merged:
+        return ""
+    mark = badge("right" if data.merged == data.label else "route")
+    return f'<tr class="ms-merged"><th scope="row">merged model</th><td>{escape(data.merged)}{mark}</td></tr>'
+
+
 def why(view: RouterView, experts: Sequence[str], task: str) -> str:
     """Return one sentence on why a router chose what it chose."""
     values = view.values.mean(0) if view.values.ndim == 2 else view.values
-    order = np.argsort(values if view.kind == "residual" else -values)
+    order = np.argsort(values if view.kind in SHORTEST else -values)
     if not np.isfinite(values).all() or len(order) == 0:
         return "Its scores are not known."
     first, second = int(order[0]), int(order[1]) if len(order) > 1 else None
@@ -84,16 +101,24 @@ def why(view: RouterView, experts: Sequence[str], task: str) -> str:
 
 
 def _reason(view: RouterView, experts: Sequence[str], values: np.ndarray, first: int, second: int | None) -> str:
-    name, value = experts[first], values[first]
+    name, digits = experts[first], _digits(values, first, second)
+    value = f"{values[first]:.{digits}f}"
     if view.kind == "weights" and view.values.ndim == 2 and len(view.values) > 1:
         led = int((view.values.argmax(1) == first).sum())
-        return f"{name} has the largest mean weight, {value:.2f}, and leads in {led} of {len(view.values)} layers."
-    follows = "" if second is None else f", {experts[second]} follows with {values[second]:.2f}"
-    if view.kind == "residual":
-        gap = "" if second is None else f": {value:.2f} against {values[second]:.2f} for {experts[second]}"
-        return f"Its features lie closest to the support set of {name}{gap}."
-    unsure = "No expert gets half: " if view.kind == "softmax" and value < 0.5 else ""
-    return f"{unsure}{name} has {value:.2f}{follows}."
+        return f"{name} has the largest mean weight, {value}, and leads in {led} of {len(view.values)} layers."
+    next_value = "" if second is None else f"{values[second]:.{digits}f}"
+    if view.kind in SHORTEST:
+        gap = "" if second is None else f": {value} against {next_value} for {experts[second]}"
+        return f"Its features lie closest to the {view.near} of {name}{gap}."
+    follows = "" if second is None else f", {experts[second]} follows with {next_value}"
+    unsure = "No expert gets half: " if view.kind == "softmax" and values[first] < 0.5 else ""
+    return f"{unsure}{name} has {value}{follows}."
+
+
+def _digits(values: np.ndarray, first: int, second: int | None) -> int:
+    """Return how many decimals tell the best value from the second, 2 to 4."""
+    told = (d for d in (2, 3) if second is None or f"{values[first]:.{d}f}" != f"{values[second]:.{d}f}")
+    return next(told, 4)
 
 
 def _ordinal(place: int) -> str:
@@ -104,12 +129,14 @@ def _card(data: InputView, view: RouterView, colors: Mapping[str, str]) -> str:
     lines = _strips(data, view, colors) if view.values.ndim == 2 else _bars(data, view, colors)
     which = "none" if view.picked is None or data.task not in data.experts else (
         "route" if view.picked != data.task else "right" if view.guess == data.label else "class")  # fmt: skip
+    if which == "class" and not view.guess:
+        which = "right"
     right = "right class" if which in ("right", "class", "none") and view.guess == data.label else "wrong class"
     sent = f"sent to {escape(view.picked)}" if view.picked else "blended"
+    says = f", predicts <b>{escape(view.guess)}</b>{'' if which == 'route' else f', {right}'}" if view.guess else ""
     return (
         f'<div class="ms-router"><h4>{escape(view.router)}<small>{HEADS[view.kind]}</small></h4><table>{lines}</table>'
-        f'<p class="ms-verdict">{badge(which)}<span>{sent}, predicts <b>{escape(view.guess)}</b>'
-        f"{'' if which == 'route' else f', {right}'}</span></p>"
+        f'<p class="ms-verdict">{badge(which)}<span>{sent}{says}</span></p>'
         f'<p class="ms-why">{escape(why(view, data.experts, data.task))}</p></div>'
     )
 
@@ -118,7 +145,7 @@ def _bars(data: InputView, view: RouterView, colors: Mapping[str, str]) -> str:
     """Return one bar per expert; for residuals with a line at the runner-up, the value to stay below."""
     reach = float(np.nanmax(np.abs(view.values), initial=0)) or 1.0
     shares, limit = 100 * np.nan_to_num(np.abs(view.values)) / reach, ""
-    if view.kind == "residual" and np.isfinite(view.values).sum() > 1:
+    if view.kind in SHORTEST and np.isfinite(view.values).sum() > 1:
         runner_up = 100 * float(np.sort(view.values)[1]) / reach
         limit = f'<u style="left:{runner_up:.1f}%" title="runner-up"></u>'
     return "".join(
@@ -168,7 +195,7 @@ def _mark(data: InputView, view: RouterView, expert: str) -> str:
 
 
 def _tick(data: InputView, expert: str, says: str) -> str:
-    return badge("right" if says == data.label else "route") if expert == data.task else ""
+    return badge("right" if says == data.label else "route") if expert == data.task and says else ""
 
 
 def _number(value: float) -> str:

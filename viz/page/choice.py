@@ -1,0 +1,60 @@
+"""Which single inputs a visitor looks at: narrowed to a task, to where they were sent, or to points of the map."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+KEY = re.compile(r"([^:]{1,100}):(\d{1,7})")
+CIRCLED = 200  # inputs that can be picked out on the map
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Inputs of `task` that were sent to the expert `sent`, empty for all, or those `circled` on the map.
+
+    `chosen` is the key of the one that is explained, such as `digits:12`; `deep` is the task whose routing by depth is
+    shown.
+    """
+
+    task: str = ""
+    sent: str = ""
+    circled: tuple[str, ...] = ()
+    chosen: str = ""
+    deep: str = ""
+
+    @property
+    def narrow(self) -> bool:
+        return bool(self.task or self.sent or self.circled)
+
+
+def key_of(task: str, index: int) -> str:
+    """Return the word for one input."""
+    return f"{task}:{index}"
+
+
+def parsed(key: str) -> tuple[str, int] | None:
+    """Return task and place of an input from its word, None for anything else."""
+    found = KEY.fullmatch(key)
+    return (found[1], int(found[2])) if found else None
+
+
+def narrowed(choice: Choice, *, task: str | None = None, sent: str | None = None) -> Choice:
+    """Return the choice of other inputs; None leaves a task or an expert as it is."""
+    task = choice.task if task is None else task
+    sent = choice.sent if sent is None else sent
+    return dataclasses.replace(choice, task=task, sent=sent, circled=())
+
+
+def circled(choice: Choice, keys: Iterable[str]) -> Choice:
+    """Return the choice of the inputs that were drawn around on the map."""
+    return dataclasses.replace(choice, circled=tuple(dict.fromkeys(keys))[:CIRCLED])
+
+
+def words(choice: Choice) -> str:
+    """Return what the inputs were narrowed to: `emoji sent to icons`."""
+    if choice.circled:
+        return f"{len(choice.circled)} input{'s' if len(choice.circled) != 1 else ''} from the map"
+    return f"{choice.task}{f' sent to {choice.sent}' if choice.sent else ''}".strip()

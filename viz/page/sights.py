@@ -1,0 +1,102 @@
+"""The listeners of the tab of inputs, and their wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import gradio as gr
+
+from merge_engine.errors import MergeError
+from merge_engine.suite import load_suite
+
+from . import acts, moving, sight
+from .layout import Page
+from .manifold_data import points, within
+from .plotly_panel import Selection
+from .session import Session
+from .shelf import Tickets
+from .view import Parts
+from .widget import said
+from .workbench import Workbench
+
+Kind = Mapping[str, Any]
+
+
+class Sights:
+    """What visitors do with single inputs, on one workbench."""
+
+    def __init__(self, page: Page, bench: Workbench, tickets: Tickets, visitor: Callable[[Any], str]) -> None:
+        self.page, self.bench, self.tickets, self.visitor = page, bench, tickets, visitor
+
+    def wire(self, act: Kind, look: Kind) -> None:
+        """Attach the listeners; `act` and `look` are the queues of acts and of what takes time."""
+        page, told = self.page, self.page.some("session", "shown")
+        moved = page.some("session", "sight", "eye")
+        page.inputs.select(self.opened, told, moved, **act)
+        for widget in page.some("narrow", "gallery"):
+            widget.act(self.act, told, moved, **act)
+        page.map.select(self.point, told, [*moved, page.gallery], **act)
+        page.routes.select(self.cell, told, [*moved, page.tabs], **act)
+        page.layers.select(self.deepen, told, page.some("session", "layers"), **act)
+        page.sight.turn(self.show, told, page.some("narrow", "gallery", "map", "looking"), **look)
+        page.eye.turn(self.explain, told, page.some("why", "map", "asking"), **look)
+
+    def opened(self, session: Session, shown: str) -> dict[Any, Any]:
+        """Fill the tab for what is on the page now."""
+        return self._moved(session, shown) if session.suite else gr.skip()
+
+    def act(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
+        """Narrow the inputs, or choose one."""
+        return self._done(session, shown, said(event))
+
+    def cell(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
+        """Open the inputs of a task that were sent to an expert."""
+        where = Selection.of(event)
+        done = self._done(session, shown, {"act": "routed", "task": where.task, "expert": where.expert})
+        return done | {self.page.tabs: gr.Tabs(selected="inputs")} if isinstance(done, dict) else done
+
+    def point(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
+        """Choose the input of a point, or show those that were drawn around."""
+        where = Selection.of(event)
+        run = sight.run_of(self.bench, shown)
+        given = points(load_suite(session.suite), run, session.inputs) if session.suite else None
+        if given is None:
+            return gr.skip()
+        if where.ids is not None:
+            return self._done(session, shown, {"act": "circle", "values": within(given, where.ids)})
+        done = self._done(session, shown, {"act": "input", "value": given.word(-1 if where.id is None else where.id)})
+        if isinstance(done, dict) and self.page.session in done:
+            done |= self.page.fill({"gallery": sight.gallery_html(self.bench, done[self.page.session], shown)})
+        return done
+
+    def deepen(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
+        """Show the routing by depth of one task, or of all again."""
+        after, run = acts.perform(session, {"act": "deep", "value": Selection.of(event).task}), None
+        run = sight.run_of(self.bench, shown)
+        return self.page.fill({"session": after, "layers": moving.layers(run, after.inputs.deep)})
+
+    def show(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """Draw the gallery and the map."""
+        yield gr.skip()
+        if session.suite:
+            ticket = self.tickets.take(f"inputs {self.visitor(request)}", shown)
+            yield from map(self.page.fill, sight.sight_steps(self.bench, session, shown, ticket.going))
+
+    def explain(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """Explain the chosen input."""
+        yield gr.skip()
+        if session.suite:
+            ticket = self.tickets.take(f"input {self.visitor(request)}", shown)
+            yield from map(self.page.fill, sight.eye_steps(self.bench, session, shown, ticket.going))
+
+    def _done(self, session: Session, shown: str, words: dict[str, Any]) -> dict[Any, Any]:
+        try:
+            after = acts.perform(session, words)
+        except MergeError:
+            return gr.skip()
+        return gr.skip() if after == session else self._moved(after, shown)
+
+    def _moved(self, session: Session, shown: str, **more: Any) -> dict[Any, Any]:
+        parts: Parts = {"session": session, **sight.marks(self.bench, session, shown), **more}
+        return self.page.fill(parts)

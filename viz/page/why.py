@@ -1,0 +1,73 @@
+"""One input explained: what every expert says of it, what every router makes of it, and where the merge sent it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Mapping
+
+import numpy as np
+from torch import Tensor
+
+from merge_engine.contract import Step
+from merge_engine.merged import Merged
+from merge_engine.routing.routed import FittedRouter
+from viz.panels.route_input import InputView, RouterView
+
+from .case import WORDS, Case, class_of, distances, own_view
+from .insight import Insight, scores
+
+
+def why_steps(
+    insight: Insight, case: Case, merged: Merged | None
+) -> Generator[InputView | Step, None, InputView]:
+    """Yield what is known about an input, more and more of it: where it went, the routers, then expert after expert."""
+    suite, experts = case.suite, case.experts
+    shown = suite.pictures(case.task, "score")[case.index]
+    own = own_view(case, merged)
+    blank, guess = ("",) * len(experts), case.guess if case.picked is None else ""
+    view = InputView(case.task, case.index, shown, case.label, experts, blank, (own,) if own else (), guess)
+    yield view
+    here = (case.task, "score", case.index)
+    feature = (yield from insight.feature_steps(suite, [here]))[0]
+    routers = yield from insight.router_steps(suite, experts)
+    cards = [_card(case, key, fitted, feature) for key, fitted in routers.items()]
+    view = dataclasses.replace(view, routers=(*view.routers, *(c for c in cards if not _alike(c, own))))
+    yield view
+    features: dict[str, Tensor] = {}
+    for expert in _by_interest(case, view):
+        features[expert] = (yield from insight.feature_steps(suite, [here], expert))[0]
+        view = _told(case, view, features)
+        yield view
+    return view
+
+
+def _card(case: Case, key: str, fitted: FittedRouter, feature: Tensor) -> RouterView:
+    found = scores(case.suite, fitted, feature, case.inputs)
+    title, kind, near = WORDS[key]
+    return RouterView(title, kind, distances(fitted, found), case.experts[int(found.argmax())], "", near)
+
+
+def _told(case: Case, view: InputView, features: Mapping[str, Tensor]) -> InputView:
+    """Return the view with the answers of the experts whose features are known."""
+    task_of = case.suite.task_of
+    says = tuple(class_of(case.suite, task_of[e], features[e]) if e in features else "" for e in case.experts)
+    cards = tuple(
+        dataclasses.replace(card, guess=case.named(card.picked, features[card.picked]))
+        if not card.guess and card.picked in features
+        else card
+        for card in view.routers
+    )
+    return dataclasses.replace(view, says=says, routers=cards)
+
+
+def _by_interest(case: Case, view: InputView) -> list[str]:
+    """Return the experts, those first that the input belongs to or was sent to."""
+    picked = {card.picked for card in view.routers} | {case.task}
+    return sorted(case.experts, key=lambda expert: expert not in picked)
+
+
+def _alike(card: RouterView, own: RouterView | None) -> bool:
+    """True where the merge's own card says the same already."""
+    return own is not None and own.values.shape == card.values.shape and np.allclose(own.values, card.values, atol=1e-4)
+
+
