@@ -12,7 +12,12 @@ from merge_engine.contract import Context, drive, merge
 from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
 from merge_engine.routing.twin_energy import energy_steps
+from merge_engine.runs import results
+from merge_engine.runs.publish import write_table
 from merge_engine.runs.recipe import Recipe
+from merge_engine.runs.results import Results
+from merge_engine.runs.run import Protocol, run_steps
+from merge_engine.runs.table import CPU, Entry, reference_steps
 from merge_engine.suite import load_suite
 from viz import entropy_lesson
 from viz.entropy_lesson import lesson
@@ -79,6 +84,22 @@ def test_masks_and_coefficients_live_kept_and_stored(bench, session):
     assert note
 
 
+def test_a_row_of_the_shipped_table_replays_without_computing(toy, session, tmp_path, monkeypatch):
+    wanted = recipe("adarank", **ADARANK)
+    run = drive(run_steps(toy, wanted, Protocol(watch=4)))
+    Results("toy").save_history(run.result, run.merged.history)
+    row = {**Entry("adarank").about(), "setting": CPU, "tried": 1, **run.result.to_dict()}
+    monkeypatch.setattr(results, "SHIPPED", tmp_path / "shipped")
+    write_table(toy, [row], drive(reference_steps(toy, 4)), tmp_path / "shipped" / "toy")
+    monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path / "another machine"))
+    fresh = Workbench(svd=SvdStore(folder=None))
+    monkeypatch.setattr(fresh, "_merge", None)
+    stored = fresh.record.known(wanted)
+    assert stored.curve
+    parts = shown(fresh, session, stored)
+    assert moments(parts["masks"], "mask") == moments(parts["coefficients"], "matrix") == ["0", "1", "2", "3"]
+
+
 def test_the_map_follows_the_place(bench, session):
     *_, run = paced(bench.run(recipe("adarank", **ADARANK)), pause=0)
     for block, kind in ((0, "fc1"), (2, "out")):
@@ -122,6 +143,24 @@ def test_the_energies_of_twin_are_measured_once(bench, session):
     assert len(parts["energy"].figures) == 2
     assert bench.energies(wanted, lambda: False) is bench.energies(wanted)
     assert Workbench().energies(wanted) is None
+
+
+def test_ranks_are_drawn_from_what_was_measured(bench, session):
+    for _ in bench.record.baseline_steps("toy", None, lambda: True):
+        pass
+    parts = []
+    for share in (0.5, 0.0, 0.5):
+        *_, run = paced(bench.run(recipe("twin_merging", examples=16, epochs=1, rank_share=share)), pause=0)
+        parts.append(shown(bench, session, run)["ranks"])
+    assert parts[0] is None
+    for drawing, chosen in zip(parts[1:], (0, 50), strict=True):
+        table = drawing.figures[""].layout.meta["table"]["rows"]
+        assert [row[0] for row in table] == [0, 50]
+        assert table[0][2] < table[1][2]
+        assert f"this merge, {chosen} %" in [a.text for a in drawing.figures[""].layout.annotations]
+    assert table[1][3:] == [pytest.approx(score.accuracy, abs=0.01) for t, score in run.scores.items() if t != "shape"]
+    other = recipe("twin_merging", examples=16, epochs=1, rank_share=0.5, shared="average")
+    assert bench.record.varied(other, "rank_share") == []
 
 
 @pytest.mark.parametrize("ways", [

@@ -144,6 +144,18 @@ class Results:
             return Result.from_dict(stored)
         return next((r for r in self.shipped() if r.key == key), None)
 
+    def varied(self, recipe: Recipe, content: str, name: str) -> list[Result]:
+        """Return the full results of a recipe at every value of one hyper-parameter that was measured, ascending."""
+        stored = map(read_json, self.folder.glob(f"*-score-all-{content[:16]}.json"))
+        known = [*(Result.from_dict(found) for found in stored if found is not None), *self.shipped()]
+        alike, values = _apart_from(recipe.to_dict(), name), dict[Any, Result]()
+        for result in known:
+            own = {key: getattr(result, key) for key in ("experts", "method", "parameters", "post", "seed")}
+            full = result.content == content and result.limit is None and result.half in ("", "adapt")
+            if full and _apart_from({**own, "experts": [*result.experts], "post": [*result.post]}, name) == alike:
+                values.setdefault(result.parameters[name], result)
+        return [values[value] for value in sorted(values)]
+
     def save_history(self, result: Result, history: History | None) -> None:
         """Keep the history of a result in the user's cache, small enough to replay."""
         if history is not None and history.states:
@@ -212,6 +224,12 @@ def write_bytes(path: Path, data: bytes, *, quiet: bool = False) -> None:
             file.write(data)
         os.chmod(aside, 0o644)
         os.replace(aside, path)
+
+
+def _apart_from(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what defines a recipe inside a suite, without one hyper-parameter."""
+    parameters = {key: value for key, value in recipe["parameters"].items() if key != name}
+    return {"parameters": parameters, **{key: recipe[key] for key in ("experts", "method", "post", "seed")}}
 
 
 def _checked(suite: str) -> str:

@@ -68,6 +68,7 @@ class Page:
     masks: PlotlyPanel
     coefficients: PlotlyPanel
     energy: PlotlyPanel
+    ranks: PlotlyPanel
     where: Widget
     measuring: Status
     metrics: Widget
@@ -151,12 +152,12 @@ def _answer() -> dict[str, Any]:
     with gr.Row(elem_classes="mp-panels"):
         with gr.Column(elem_classes="mp-stack"):
             parts["accuracy"] = _panel(accuracy)
-            parts["learned"] = Signal(elem_id="mp-learned")
-            for name, module in (PANELS | learned.PANELS).items():
-                parts[name] = _panel(module, "mp-if-known")
+            parts |= {name: _panel(module, "mp-if-known") for name, module in PANELS.items()}
             for name, module in (("spectrum", spectrum), ("depths", overlap_depth)):
                 parts[name] = _panel(module)
         with gr.Column(elem_classes="mp-stack"):
+            parts["learned"] = Signal(elem_id="mp-learned")
+            parts |= {name: _panel(module, "mp-if-known") for name, module in learned.PANELS.items()}
             with gr.Column(elem_classes="mp-panel", elem_id="mp-interference"):
                 parts["metrics"] = Widget(elem_id="mp-metrics")
                 parts["interference"] = _panel(interference)

@@ -5,24 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 
+import numpy as np
+
 from merge_engine.adapting.history import History
 from merge_engine.routing.twin import TwinMerged
 from merge_engine.runs.recipe import Recipe
+from merge_engine.runs.run import own_tasks
 from merge_engine.runs.trajectories import STATES
 from merge_engine.suite import Suite, load_suite
 from viz import theme
 from viz.panel import Drawing, draw
-from viz.panels import coefficient_map, mask_map, twin_energy
+from viz.panels import coefficient_map, mask_map, twin_energy, twin_rank
 from viz.panels.coefficient_map import CoefficientMap
 from viz.panels.mask_map import MaskMap
 from viz.panels.twin_energy import TwinEnergy
+from viz.panels.twin_rank import RankCurve
 
-from .record import Run
+from .record import Run, model_size
 from .session import Session
 from .workbench import Workbench
 
-PANELS = {"masks": mask_map, "coefficients": coefficient_map, "energy": twin_energy}
+PANELS = {"masks": mask_map, "coefficients": coefficient_map, "energy": twin_energy, "ranks": twin_rank}
+RANK = "rank_share"  # hyper-parameter of Twin-Merging
 REFRESH = 3  # seconds between two drawings while a method adapts
+BYTES = 4  # of a stored number
 PATIENCE = 0.1  # seconds between two looks whether a merge still runs
 
 Parts = dict[str, Drawing | None]
@@ -46,6 +52,7 @@ def learned_steps(
         yield dict.fromkeys(PANELS)
         return
     yield trajectory_parts(load_suite(recipe.suite), bench.history(recipe), session)
+    yield {"ranks": ranks_part(bench, recipe)}
     yield from _energy(bench, recipe, session, going)
 
 
@@ -84,6 +91,26 @@ def coefficients_of(suite: Suite, history: History | None) -> list[CoefficientMa
     start, places = history.states[0]["coefficients"], tuple(_place(suite, name) for name in history.tensors)
     moments = zip(history.steps, history.states, strict=True)
     return [CoefficientMap(history.tasks, places, state["coefficients"], start, step) for step, state in moments]
+
+
+def ranks_part(bench: Workbench, recipe: Recipe) -> Drawing | None:
+    """Return accuracy and bytes of Twin-Merging at the ranks that were measured so far, where there are several."""
+    found = bench.record.varied(recipe, RANK) if recipe.method == "twin_merging" else []
+    if len(found) < 2:
+        return None
+    suite, last = load_suite(recipe.suite), found[-1]
+    tasks, size = own_tasks(suite, recipe), BYTES * model_size(suite)
+    colors = {suite.task_of[expert]: color for expert, color in theme.colors(suite.task_of).items()}
+    alone = zip(*((last.accuracy[t].pretrained, last.accuracy[t].expert) for t in tasks), strict=True)
+    known = dict(zip(("pretrained", "experts"), alone, strict=True))
+    data = RankCurve(
+        tasks, np.array([result.parameters[RANK] for result in found]),
+        np.array([[result.accuracy[task].merged for task in tasks] for result in found]),
+        np.array([BYTES * result.stored_parameters for result in found]), dict(recipe.parameters)[RANK],
+        {name: float(np.mean(values)) for name, values in known.items() if None not in values},
+        {"one model": size, "all experts": size * len(recipe.experts)},
+    )  # fmt: skip
+    return draw(twin_rank, data, colors=colors)
 
 
 def _energy(

@@ -108,6 +108,10 @@ class Record:
             self.follow(recipe, Results(recipe.suite).history(recipe, _content(recipe.suite, recipe.experts)))
         return self._followed[recipe.digest][1] if recipe.digest in self._followed else None
 
+    def varied(self, recipe: Recipe, name: str) -> list[Result]:
+        """Return the stored results of a recipe at every measured value of one hyper-parameter, ascending."""
+        return Results(recipe.suite).varied(recipe, _content(recipe.suite, recipe.experts), name)
+
     def average(self, suite: str, experts: Sequence[str]) -> Run | None:
         """Return what the weight average of the same experts scored on all pictures, if it is known."""
         known = self.known(average_of(suite, experts))
