@@ -219,6 +219,7 @@ class TestCoefficients:
             film = figure["layout"]["meta"]["film"]
             assert film["names"] == ["0", "9"]
             assert film["changes"][1]["data.0.z"] == figure["data"][0]["z"]
+            assert film["changes"][1]["data.2.x"] == figure["data"][2]["x"]
             assert ("data.0.text" in film["changes"][0]) == (view != "matrix")
         late = coefficient_map.figure(self.DATA).data[0]
         assert coefficient_map.figure([self.DATA, start]).data[0].zmax == late.zmax

@@ -82,6 +82,8 @@ def test_masks_and_coefficients_live_kept_and_stored(bench, session):
     assert again["coefficients"].to_json() == kept["coefficients"].to_json()
     note = view.answer_parts(fresh, session, stored)["curve"].figures["accuracy"].layout.meta["note"]
     assert note
+    curve = view.answer_parts(fresh, session, stored)["curve"].figures["accuracy"]
+    assert curve.data[-1].x.tolist() == [1, 2, 3]
 
 
 def test_a_row_of_the_shipped_table_replays_without_computing(toy, session, tmp_path, monkeypatch):

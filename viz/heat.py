@@ -119,14 +119,13 @@ def text_of(z: np.ndarray, scale: Scale) -> list[list[str]]:
 def strip(scale: Scale, values: np.ndarray, plot_height: float) -> tuple[list[Any], dict[str, Any]]:
     """Return traces and layout of the colour strip: the scale, a tick for every value, and a line at chance."""
     ramp = np.linspace(scale.low, scale.high, 97, dtype=np.float32)
-    known = np.unique(np.round(values[np.isfinite(values)], 4))
-    known = known[:: -(-len(known) // 400) or 1]
+    ticks = rug_of(values)
     bar = go.Heatmap(
         x=ramp, y=[0], z=ramp[None], zmin=scale.low, zmax=scale.high, colorscale=scale.colors, showscale=False,
         hoverinfo="skip", xaxis="x2", yaxis="y2", meta={"scale": True},
     )  # fmt: skip
     rug = go.Scatter(
-        x=known.astype(np.float32), y=np.full(len(known), 0.85, np.float32), xaxis="x2", yaxis="y2", mode="markers",
+        **ticks, xaxis="x2", yaxis="y2", mode="markers",
         hoverinfo="skip", cliponaxis=False, meta={"scale": True},
         marker={"symbol": "line-ns-open", "size": 5, "color": theme.MUTED, "line": {"width": 1}, "opacity": 0.55},
     )  # fmt: skip
@@ -140,6 +139,20 @@ def strip(scale: Scale, values: np.ndarray, plot_height: float) -> tuple[list[An
                              fixedrange=True),
     }  # fmt: skip
     return [bar, rug], layout
+
+
+def rug_of(values: np.ndarray) -> dict[str, np.ndarray]:
+    """Return where the colour strip has ticks: at every value, at most 400 of them."""
+    known = np.unique(np.round(values[np.isfinite(values)], 4))
+    known = known[:: -(-len(known) // 400) or 1].astype(np.float32)
+    return {"x": known, "y": np.full(len(known), 0.85, np.float32)}
+
+
+def changes(values: np.ndarray, scale: Scale | None = None) -> dict[str, Any]:
+    """Return what differs in a heat map of other values, by path: cells, ticks, and with a scale the numbers in it."""
+    text = {} if scale is None else {"data.0.text": text_of(values, scale)}
+    ticks = {f"data.2.{axis}": places for axis, places in rug_of(values).items()}
+    return {"data.0.z": values.astype(np.float32), **ticks, **text}
 
 
 def chance_lines(scale: Scale) -> tuple[list[dict], list[dict]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,8 @@ def moving_parts(
 
     `deep` is the task whose routing by depth is shown, all of them where it is empty.
     """
-    ends = None if history is None else ends_of(suite, history, own)
-    curve = _curve(run, own, baselines, average, colors, ends)
+    entropy = {} if history is None else entropy_of(suite, history, own)
+    curve = _curve(run, own, baselines, average, colors, entropy)
     return {"curve": curve, "routes": _routes(suite, run), "layers": layers(run, deep)}
 
 
@@ -64,21 +64,24 @@ def _level(run: Run, found: Sequence[LayerWeights]) -> dict[str, Any]:
     return {"signed": signed, "level": given.get(PRIOR), "word": "start"}
 
 
-def ends_of(suite: Suite, history: History, own: Sequence[str]) -> np.ndarray | None:
-    """Return the entropy of every task over the first and the last sixth of the updates, (2, T) in nats.
+def entropy_of(suite: Suite, history: History, own: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the entropy after every update, and where it was minimised that of every task at both `ends`.
 
-    None where it was not the entropy that was minimised.
+    An end is a sixth of the updates, (2, T) in nats.
     """
     seen, tasks = np.array(history.entropy), [suite.task_of.get(expert) for expert in history.tasks]
-    if not len(seen) or "distance" in history.states[0] or any(task not in tasks for task in own):
-        return None
+    if not len(seen) or any(task not in tasks for task in own):
+        return {}
+    found = {"entropy_steps": np.arange(1, len(seen) + 1), "entropy": seen.mean(1)}
+    if "distance" in history.states[0]:
+        return found
     part, columns = max(1, len(seen) // 6), [tasks.index(task) for task in own]
-    return np.stack([seen[:part].mean(0), seen[-part:].mean(0)])[:, columns]
+    return {**found, "ends": np.stack([seen[:part].mean(0), seen[-part:].mean(0)])[:, columns]}
 
 
 def _curve(
     run: Run | None, own: Sequence[str], baselines: Pairs, average: float | None, colors: dict[str, str],
-    ends: np.ndarray | None,
+    entropy: Mapping[str, np.ndarray],
 ) -> Drawing | None:  # fmt: skip
     if run is None or not run.curve:
         return None
@@ -86,7 +89,7 @@ def _curve(
     known = {"pretrained": _mean(before), "experts": _mean(alone), "plain average": average}
     references = {name: value for name, value in known.items() if value is not None}
     total = run.step.total if run.phase == "merging" else run.curve[-1].step
-    more = {"references": references, "total": total, "pictures": PICTURES, "ends": ends}
+    more = {"references": references, "total": total, "pictures": PICTURES, **entropy}
     return draw(live_accuracy, live_accuracy.LiveAccuracy.of(run.curve, own, **more), colors=colors)
 
 

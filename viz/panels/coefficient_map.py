@@ -92,8 +92,7 @@ def rows(data: CoefficientMap | Sequence[CoefficientMap], *, view: str = "block"
 def _moment(data: CoefficientMap, view: str, scale: heat.Scale | None) -> Moment:
     """Return what differs from step to step, with the numbers in the cells where there is a scale for them."""
     cells = _columns(data, view)[2]
-    text = {} if scale is None else {"data.0.text": heat.text_of(cells, scale)}
-    return Moment(str(data.step), f"{TITLE}, step {data.step:,}", {"data.0.z": cells.astype(np.float32), **text})
+    return Moment(str(data.step), f"{TITLE}, step {data.step:,}", heat.changes(cells, scale))
 
 
 def _columns(data: CoefficientMap, view: str) -> tuple[list[str], list[dict], np.ndarray]:

@@ -173,9 +173,8 @@ def _overview(moments: Sequence[MaskMap], view: str) -> go.Figure:
 
 def _overview_moment(data: MaskMap, view: str, scale: heat.Scale) -> Moment:
     blocks, _, cells = _grid(data, view)
-    text = {"data.0.text": heat.text_of(cells, scale)} if len(blocks) <= 12 else {}
-    title = f"{TITLES[view]}, step {data.step:,}"
-    return Moment(str(data.step), title, {"data.0.z": cells.astype(np.float32), **text})
+    written = scale if len(blocks) <= 12 else None
+    return Moment(str(data.step), f"{TITLES[view]}, step {data.step:,}", heat.changes(cells, written))
 
 
 def _grid(data: MaskMap, view: str) -> tuple[list[int], list[str], np.ndarray]:
