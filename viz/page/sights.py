@@ -39,7 +39,7 @@ class Sights:
         page.map.select(self.point, told, [*moved, page.gallery], **act)
         page.routes.select(self.cell, told, [*moved, page.tabs], **act)
         page.layers.select(self.deepen, told, page.some("session", "layers"), **act)
-        page.sight.turn(self.show, told, page.some("narrow", "gallery", "map", "looking"), **look)
+        page.sight.turn(self.show, told, page.some("narrow", "gallery", "map", "looking", "why"), **look)
         page.eye.turn(self.explain, told, page.some("why", "map", "asking"), **look)
 
     def opened(self, session: Session, shown: str) -> dict[Any, Any]:
