@@ -241,6 +241,7 @@ class TestMap:
         assert given.word(0) == given.word(10_000) == given.word(-1) == ""
         key = given.word(support + 3)
         assert given.place(key) == support + 3
+        assert given.place("") is None
         assert within(given, [0, support + 3, 9999]) == [key]
         assert points(suite, run, choice.circled(Choice(), [key])).inputs == given.inputs
         assert points(suite, runs["task_arithmetic"], Choice()).key == given.key

@@ -53,9 +53,9 @@ def sight_steps(
     suite, run = load_suite(session.suite), run_of(bench, shown)
     choice = inputs.effective(run, session.inputs)
     parts: Parts = {"narrow": inputs.bar(run, choice), "gallery": gallery_html(bench, session, shown)}
-    if not choice.chosen:
-        parts["why"] = write(route_input, None)
     given = points(suite, run, choice)
+    if not choice.chosen:
+        parts["why"] = write(route_input, None) if given else ""
     if given is None:
         yield parts | {"map": draw(manifold, None), "looking": status("")}
         return
