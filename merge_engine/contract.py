@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from . import hp as declarations
+from .adapting.history import History
 from .errors import DataError, RecipeError, WeightsError, no_such
 from .maths.parts import Part
 from .maths.svd import Factors, SvdStore
@@ -38,7 +39,8 @@ MATRIX_KINDS = ("q", "k", "v", "out", "fc1", "fc2")
 class Step:
     """One yielded moment of a run: `done` of `total` units, a label, and live numbers by name.
 
-    An adaptive method gives a `snapshot`: the merge as it stands, for scoring it live or keeping it after a stop.
+    An adaptive method gives a `snapshot`: the merge as it stands, for scoring it live or keeping it after a stop; and
+    its `history` so far, which grows with later steps.
     """
 
     done: int
@@ -46,6 +48,7 @@ class Step:
     label: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     snapshot: Callable[[], Merged] | None = None
+    history: History | None = None
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class TestMasks:
     def test_a_component_is_on_off_or_switched(self):
         figure = figures(mask_map, self.DATA, block=1, kind="fc1")["mask"]
         heat = figure["data"][0]
-        assert heat["customdata"][0] == ["on", "switched off", "off", "switched on"]
+        assert heat["meta"]["words"] == ["off", "on", "switched off", "switched on"]
         assert mask_map.figure(self.DATA, block=1).data[0].z.tolist() == [[1, 2, 0, 3], [1, 1, 0, 0]]
         assert figure["layout"]["meta"]["title"] == "Masks over components, block 1, fc1, step 7"
         assert heat["x"] == ["1", "2", "3", "4"]
@@ -126,10 +126,36 @@ class TestMasks:
 
     def test_the_table_counts_the_masks(self):
         columns, rows = mask_map.rows(self.DATA, block=1)
-        assert rows == [["a", 4, 2, 50, 1, 1, 1, 4], ["b", 4, 2, 50, 0, 0, 0, 2]]
-        assert len(columns) == 8
-        assert mask_map.rows(self.DATA, view="kept")[1] == [["0", "q", 50, 50], ["1", "fc1", 50, 50]]
-        assert mask_map.rows(self.DATA, view="moved")[1][1] == ["1", "fc1", 50, 0]
+        assert rows == [[7, "a", 4, 2, 50, 1, 1, 1, 4], [7, "b", 4, 2, 50, 0, 0, 0, 2]]
+        assert len(columns) == 9
+        assert mask_map.rows(self.DATA, view="kept")[1] == [[7, "0", "q", 50, 50], [7, "1", "fc1", 50, 50]]
+        assert mask_map.rows(self.DATA, view="moved")[1][1] == [7, "1", "fc1", 50, 0]
+
+    def test_several_steps_get_a_slider(self):
+        first = dataclasses.replace(self.DATA, masks=(self.START, self.START), step=0)
+        found = figures(mask_map, [first, self.DATA], block=1, kind="fc1")
+        assert "film" not in figures(mask_map, [self.DATA])["mask"]["layout"]["meta"]
+        film = found["mask"]["layout"]["meta"]["film"]
+        assert (film["word"], film["names"]) == ("step", ["0", "7"])
+        assert film["titles"][0] == "Masks over components, block 1, fc1, step 0"
+        last = found["mask"]["data"]
+        assert film["changes"][1]["data.0.z"] == last[0]["z"]
+        assert film["changes"][1]["data.2.y"] == last[2]["y"]
+        assert film["changes"][0]["data.0.z"] != last[0]["z"]
+        for path, text in film["changes"][1].items():
+            if "annotations" in path:
+                assert found["mask"]["layout"]["annotations"][int(path.split(".")[2])]["text"] == text
+        assert film["narrow"][0] == {"layout.annotations.1.text": "50 %", "layout.annotations.2.text": "50 %"}
+        cells = found["moved"]["layout"]["meta"]["film"]["changes"]
+        assert cells[1]["data.0.z"] == found["moved"]["data"][0]["z"]
+        assert [row[0] for row in mask_map.rows([first, self.DATA], block=1)[1]] == [0, 0, 7, 7]
+
+    def test_fused_attention_is_named(self):
+        for places, name in (((0, "q"), (0, "k")), "q"), (((0, "q"), (1, "q")), "q, k and v"):
+            data = dataclasses.replace(self.DATA, places=places)
+            assert figures(mask_map, data, block=0, kind="q")["mask"]["layout"]["meta"]["title"].startswith(
+                f"Masks over components, block 0, {name}, step"
+            )
 
     def test_all_matrices_and_where_they_are(self):
         layout = figures(mask_map, self.DATA)["moved"]["layout"]
@@ -186,6 +212,16 @@ class TestCoefficients:
         assert "start .300" in [a.text for a in coefficient_map.figure(self.DATA).layout.annotations]
         change = coefficient_map.figure(self.DATA, view="change").data[0]
         assert change.zmin == -change.zmax
+
+    def test_several_steps_share_a_scale(self):
+        start = dataclasses.replace(self.DATA, values=self.DATA.start, step=0)
+        for view, figure in figures(coefficient_map, [start, self.DATA]).items():
+            film = figure["layout"]["meta"]["film"]
+            assert film["names"] == ["0", "9"]
+            assert film["changes"][1]["data.0.z"] == figure["data"][0]["z"]
+            assert ("data.0.text" in film["changes"][0]) == (view != "matrix")
+        late = coefficient_map.figure(self.DATA).data[0]
+        assert coefficient_map.figure([self.DATA, start]).data[0].zmax == late.zmax
 
     def test_one_coefficient_for_all_tensors(self):
         data = CoefficientMap(("a", "b"), (), np.array([[0.2], [0.4]]), np.full((2, 1), 0.3))

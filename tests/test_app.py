@@ -128,6 +128,18 @@ def _said(page, words: str) -> None:
     page.wait_for_function("w => document.querySelector('#mp-status').textContent.includes(w)", arg=words)
 
 
+def _asked_when_quiet(page) -> list[str]:
+    """Wait until the page asks the server nothing more; returns a list that grows with what it asks afterwards."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    _idle(page)
+    while True:
+        page.wait_for_timeout(2500)
+        if not asked:
+            return asked
+        asked.clear()
+
+
 def _merge(page) -> None:
     page.click("#mp-merge")
     _said(page, "Done")
@@ -346,6 +358,43 @@ def test_the_keyboard_reaches_experts_and_places(visit):
 
 
 @pytest.mark.browser
+def test_masks_move_with_the_slider_and_the_place_while_it_adapts_and_after(visit, bench):
+    page = visit("?suite=toy&recipe=" + _link("adarank", base="cart", steps=12, batch=2, mask_rate=0.05))
+    slider, heading = "#panel-mask-map .ms-film input", "document.querySelector('#panel-mask-map h3').textContent"
+    assert page.locator("#panel-mask-map").is_hidden()
+    bench.pause = 0.2
+    page.click("#mp-merge")
+    page.wait_for_selector(slider)
+    assert page.locator("#mp-cancel").is_enabled()
+    bench.pause = 0.0
+    _said(page, "Done")
+    page.wait_for_function(f"{heading}.endsWith('block 1, fc1, step 12')")
+    cells = "JSON.stringify(document.querySelector('#panel-mask-map .ms-plot').data[0].z)"
+    last = page.evaluate(cells)
+    asked = _asked_when_quiet(page)
+    page.locator(slider).fill("0")
+    page.wait_for_function(f"{heading}.endsWith('block 1, fc1, step 0')")
+    page.wait_for_function(f"last => {cells} !== last", arg=last)
+    assert page.locator(slider).get_attribute("aria-valuetext") == "step 0 of 12"
+    page.get_by_role("button", name="Play").first.click()
+    page.wait_for_function(f"{heading}.endsWith('step 12')")
+    page.wait_for_function(f"last => {cells} === last", arg=last)
+    assert asked == []
+    page.locator(slider).fill("5")
+    page.locator("#mp-where select").last.select_option("out")
+    page.wait_for_function(f"{heading}.endsWith('block 1, out, step 5')")
+    page.locator("#panel-coefficient-map .ms-plot").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#mp-where select').value === '0'")
+    page.wait_for_function(f"{heading}.endsWith('block 0, out, step 5')")
+    assert page.inner_text("#panel-live-accuracy .ms-note")
+    page.locator("#mp-method").select_option("ties")
+    _said(page, "recipe changed")
+    _merge(page)
+    page.wait_for_function("document.querySelector('#panel-mask-map').offsetParent === null")
+
+
+@pytest.mark.browser
 def test_the_address_brings_a_recipe_back(visit):
     page = visit()
     page.locator("#mp-method").select_option("ties")
@@ -461,7 +510,7 @@ def test_no_serious_accessibility_finding(visit, scheme):
         assert [(v["id"], [n["target"] for n in v["nodes"]][:4]) for v in serious] == [], tab
 
 
-def _link(method: str) -> str:
+def _link(method: str, **parameters) -> str:
     from merge_engine.runs.recipe import Recipe
 
-    return Recipe("toy", ("stripes", "blob", "colour", "grain"), method).to_link()
+    return Recipe("toy", ("stripes", "blob", "colour", "grain"), method, parameters).to_link()

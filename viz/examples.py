@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -215,6 +216,19 @@ def masks(experts: Sequence[str] = EXPERTS, *, blocks: int = 12, rank: int = 384
     return MaskMap(tuple(experts), where, tuple(now), (first,) * len(where), top_k, 300)
 
 
+def masks_over_time(experts: Sequence[str] = EXPERTS, *, steps: int = 13, last: int = 300) -> list[MaskMap]:
+    """Return masks that switch one after another until they are those of `masks`."""
+    end, random = masks(experts), np.random.default_rng(29)
+    turn = [random.random(start.shape) for start in end.start]
+    shares = np.linspace(0, 1, steps)
+    return [
+        dataclasses.replace(end, step=round(last * share), masks=tuple(
+            np.where(when < share, now, start) for now, start, when in zip(end.masks, end.start, turn, strict=True)
+        ))
+        for share in shares
+    ]  # fmt: skip
+
+
 def coefficients(experts: Sequence[str] = EXPERTS, *, blocks: int = 12, prior: float = 0.3) -> CoefficientMap:
     """Return coefficients by tensor that drifted from where they began, most of them in late blocks."""
     random = np.random.default_rng(23)
@@ -224,6 +238,15 @@ def coefficients(experts: Sequence[str] = EXPERTS, *, blocks: int = 12, prior: f
     depth = np.array([0.3 if b is None else 0.2 + b / blocks for b, _ in places])
     drift = random.normal(0.05, 0.12, (len(experts), 1)) + random.normal(0, 0.06, start.shape)
     return CoefficientMap(tuple(experts), places, start + drift * depth, start, 300)
+
+
+def coefficients_over_time(experts: Sequence[str] = EXPERTS, *, last: int = 300) -> list[CoefficientMap]:
+    """Return coefficients on their way to those of `coefficients`."""
+    end = coefficients(experts)
+    return [
+        dataclasses.replace(end, step=round(last * share), values=end.start + share * (end.values - end.start))
+        for share in np.linspace(0, 1, 13)
+    ]  # fmt: skip
 
 
 def features(experts: Sequence[str] = EXPERTS, *, support: int = 18, test: int = 16) -> FeatureMap:

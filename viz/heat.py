@@ -107,8 +107,13 @@ def cells(x: Sequence[Any], y: Sequence[Any], z: np.ndarray, scale: Scale, *, ho
         beside = f"<br>{scale.word} %{{customdata:.3f}}<extra></extra>"
         trace.update(customdata=np.asarray(expected, np.float32), hovertemplate=hover + beside)
     if text:
-        trace.update(text=[[number(v, _digits(scale, 3)) for v in line] for line in z], texttemplate="%{text}")
+        trace.update(text=text_of(z, scale), texttemplate="%{text}")
     return trace
+
+
+def text_of(z: np.ndarray, scale: Scale) -> list[list[str]]:
+    """Return the numbers to write into cells."""
+    return [[number(v, _digits(scale, 3)) for v in line] for line in z]
 
 
 def strip(scale: Scale, values: np.ndarray, plot_height: float) -> tuple[list[Any], dict[str, Any]]:
@@ -157,16 +162,16 @@ def picture(traces: Sequence[Any], scale: Scale, values: np.ndarray, *, xaxis: M
             yaxis: Mapping[str, Any], rows: int, row_height: int, meta: Mapping[str, Any], top: int = 30) -> go.Figure:
     """Return the figure of a heat map with its colour strip below."""
     plot = rows * row_height + STRIP
-    result = theme.figure(height=plot + top + 40, margin={"r": 20, "t": top})
     extra, axes = strip(scale, values, plot)
     shapes, words = chance_lines(scale)
-    result.add_traces([*traces, *extra])
-    result.update_layout(
+    result = theme.figure(
+        height=plot + top + 40, margin={"r": 20, "t": top},
         xaxis={**theme.axis(showgrid=False, fixedrange=True, automargin=True, anchor="y"), **xaxis},
         yaxis={**theme.axis(showgrid=False, fixedrange=True, automargin=True, anchor="x"), **yaxis,
                "domain": [STRIP / plot, 1]},
         shapes=shapes, annotations=words, meta=dict(meta), **axes,
     )  # fmt: skip
+    result.add_traces([*traces, *extra])
     return result
 
 

@@ -12,14 +12,17 @@ SCRIPTS = (
     "assets/js/marks.js",
     "assets/js/tools.js",
     "assets/js/keys.js",
+    "assets/js/film.js",
     "assets/js/panel.js",
 )
 PANEL = """<figure class="ms-panel" data-panel="${panel}">
 <figcaption><div class="ms-head"><h3 role="heading" aria-level="2">${title}</h3><div class="ms-tools"></div></div>
 <p class="ms-about"></p></figcaption>
 <div class="ms-views" role="group" aria-label="Views"></div>
+<div class="ms-film" hidden></div>
 <div class="ms-empty" style="min-height:${height}px" hidden></div>
 <div class="ms-plot" role="group" tabindex="0" aria-label="${aria}" style="min-height:${height}px"></div>
+<p class="ms-note" hidden></p>
 <details class="ms-data" hidden><summary>Data table</summary>
 <div class="ms-table" tabindex="0" role="region" aria-label="Data table"></div></details>
 <div class="ms-live" aria-live="polite"></div>

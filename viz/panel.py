@@ -71,7 +71,8 @@ def draw(
         columns, rows = panel.rows(data, **_accepted(panel.rows, chosen))
         own = {"table": {"columns": list(columns), "rows": [[_plain(cell) for cell in row] for row in rows]}}
         words = {"panel": name, "title": panel.TITLE, "about": panel.ABOUT, **(figure.layout.meta or {})}
-        figures[key] = figure.update_layout(meta={**words, **own, **({"selected": dict(selected)} if selected else {})})
+        figure.layout.meta = {**words, **own, **({"selected": dict(selected)} if selected else {})}
+        figures[key] = figure
     return Drawing(figures, labels, view if view and view in figures else next(iter(figures)))
 
 

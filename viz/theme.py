@@ -57,7 +57,10 @@ def axis(title: str = "", **changes: Any) -> dict[str, Any]:
 
 
 def figure(*, height: int, margin: Mapping[str, int] | None = None, **layout: Any) -> go.Figure:
-    """Return an empty figure in the house style; `layout` is added to it."""
+    """Return an empty figure in the house style; `layout` is added to it.
+
+    A layout given here is several times cheaper than one that is added to a figure later.
+    """
     return go.Figure(
         layout={
             "template": "none",

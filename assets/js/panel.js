@@ -27,6 +27,7 @@
       this.marks = new MergeScope.Marks(this);
       this.tools = new MergeScope.Tools(this);
       this.keys = new MergeScope.Keys(this);
+      this.film = new MergeScope.Film(this);
       this.stopTheme = MergeScope.onTheme(() => this.schedule());
       this.resize = new ResizeObserver(() => Math.abs(this.plot.clientWidth - this.width) > 1 && this.schedule());
       this.resize.observe(this.plot);
@@ -42,20 +43,27 @@
       this.labels = payload.labels || {};
       if (!(this.view in this.views) || this.given !== payload.view) this.view = payload.view ?? Object.keys(this.views)[0];
       this.given = payload.view;
-      this.show();
+      this.turn();
     }
 
     choose(view) {
       this.view = view;
-      this.show();
+      this.turn();
       this.trigger("view", { panel: this.name, view });
     }
 
-    show() {
+    /* Show a view, at the moment that is looked at where it has several. */
+    turn() {
       this.source = this.views[this.view];
-      this.meta = this.source?.layout?.meta || {};
-      this.tools.update();
+      this.film.take(this.source?.layout?.meta?.film);
+      this.show();
       if (this.meta.selected) MergeScope.bus.place(this.meta.selected);
+    }
+
+    show() {
+      const given = this.source?.layout?.meta || {};
+      this.meta = { ...given, title: this.film.title || given.title };
+      this.tools.update();
       this.draw();
     }
 
@@ -76,7 +84,9 @@
       if (empty || !width) return;
       const figure = MergeScope.resolve({ data: this.source.data, layout: { ...this.source.layout, meta: null } }, this.plot);
       delete figure.layout.template;
-      if (width < NARROW) adapt(figure, this.meta.narrow);
+      adapt(figure, this.film.changes);
+      if (width < NARROW) adapt(figure, { ...this.meta.narrow, ...this.film.narrow });
+      figure.data.forEach(MergeScope.spell);
       if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
       figure.layout.width = width;
       figure.layout.height ||= this.props.height;
@@ -150,6 +160,7 @@
 
     unmount() {
       this.stopTheme();
+      this.film.stop();
       this.resize.disconnect();
       this.marks.stop();
       cancelAnimationFrame(this.pending);

@@ -100,7 +100,7 @@ def adapt_steps(
         history.seconds.append(time.perf_counter() - start)
         history.keep(step + 1, settings.steps, what.state)
         live = {"entropy": sum(seen) / len(seen)}
-        yield Step(step + 1, settings.steps, f"step {step + 1}", live, what.merged)
+        yield Step(step + 1, settings.steps, f"step {step + 1}", live, what.merged, history)
     return history
 
 

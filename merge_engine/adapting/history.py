@@ -31,14 +31,16 @@ class History:
     def keep(self, step: int, total: int, state: Callable[[], Mapping[str, np.ndarray]]) -> None:
         """Keep the state of about KEPT_STATES evenly spaced steps, the first and the last among them."""
         if step % max(1, -(-total // KEPT_STATES)) == 0 or step == total:
-            self.steps.append(step)
             self.states.append(state())
+            self.steps.append(step)
 
     def thinned(self, count: int) -> History:
-        """Return the history with at most `count` states, evenly spaced, the first and the last among them."""
-        if len(self.states) <= count:
-            return self
-        chosen = np.linspace(0, len(self.states) - 1, max(2, count)).round().astype(int)
+        """Return a copy with at most `count` states, evenly spaced, the first and the last among them.
+
+        It is whole even while the history grows in another thread.
+        """
+        whole = len(self.steps)
+        chosen = np.linspace(0, whole - 1, min(whole, max(2, count))).round().astype(int)
         return replace(self, steps=[self.steps[i] for i in chosen], states=[self.states[i] for i in chosen])
 
     def over_time(self, name: str) -> Any:

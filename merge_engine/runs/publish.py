@@ -109,8 +109,9 @@ def markdown(table: dict[str, Any], multitask: dict[str, Any] | None = None) -> 
         *_header(HEAD, 2),
         _line("*pretrained model*", _cell(fixed["pretrained"]), "", "", "", _cell(fixed["unseen_pretrained"])),
     ]
-    static = [p for p in pairs.values() if not _moves(p)]
-    moving = [p for p in pairs.values() if _moves(p)]
+    ordered = sorted(pairs.values(), key=_rank)
+    static = [p for p in ordered if not _moves(p)]
+    moving = [p for p in ordered if _moves(p)]
     lines += [_method_line(pair) for pair in static if "task id" not in _first(pair)["needs"]]
     lines += [_method_line(pair) for pair in static if "task id" in _first(pair)["needs"]]
     if multitask is not None:
@@ -142,12 +143,23 @@ def _moves(pair: dict[str, Row]) -> bool:
     return _first(pair)["family"] in MOVING
 
 
+def _best(pair: dict[str, Row]) -> Row:
+    """Return the row of the setting that is shown first."""
+    return next(pair[s] for s in (CHOSEN, CPU, DEFAULT, TRANSDUCTIVE) if s in pair)
+
+
+def _rank(pair: dict[str, Row]) -> tuple[int, float]:
+    """Order merges of more experts first, then the more accurate ones."""
+    row = _best(pair)
+    return -len(row["experts"]), -(row["average"] or 0.0)
+
+
 def _first(pair: dict[str, Row]) -> Row:
     return next(iter(pair.values()))
 
 
 def _moving_line(pair: dict[str, Row]) -> str:
-    best = next(pair[s] for s in (CHOSEN, CPU, DEFAULT, TRANSDUCTIVE) if s in pair)
+    best = _best(pair)
     cells = [
         best["title"], _cell(best["average"]), _cell(pair[TRANSDUCTIVE]["average"]) if TRANSDUCTIVE in pair else "",
         _cell(best["normalised_average"]), _cell(best["nai"], 2), _cell(best["unseen_average"]),
@@ -195,7 +207,7 @@ def generated_pages() -> dict[Path, str]:
 
 
 def _method_line(pair: dict[str, Row]) -> str:
-    best = next(pair[s] for s in (CHOSEN, CPU, DEFAULT) if s in pair)
+    best = _best(pair)
     name = best["title"] + (" (first two experts)" if len(best["experts"]) == 2 else "")
     if "task id" in best["needs"] and "task known" not in name:
         name += " (task known)"

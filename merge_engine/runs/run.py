@@ -186,7 +186,7 @@ def corruption_of(protocol: Protocol | None, recipe: Recipe) -> str:
     return protocol.corruption + (", adapted to clean" if protocol.clean_stream and adapts(recipe) else "")
 
 
-def history_of(merged: Merged) -> History | None:
+def history_of(merged: Merged | None) -> History | None:
     """Return what happened while a merge adapted; None for those that did not."""
     return getattr(merged, "history", None)
 

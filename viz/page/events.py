@@ -10,20 +10,20 @@ from typing import Any
 
 import gradio as gr
 
-from . import lenses, moving
+from . import learned, lenses, moving
 from .layout import Page
 from .listeners import Listeners, visitor
 from .sights import Sights
 from .workbench import Workbench
 
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
-RESULT = ("headline", "accuracy", *moving.PANELS)
+RESULT = ("headline", "accuracy", "learned", *moving.PANELS)
 ANSWER = ("shown", "focus", "fault", "status", *RESULT)
 BACKGROUND = ("preparing", "news")
 REST = ("where", "table", "scatter", "about", "tabs")
 BUTTONS = ("merge", "cancel")
 WIDGETS = ("experts", "method", "form", "post", "post_form", "metrics", "table")
-PANELS = ("accuracy", *lenses.LENSES)
+PANELS = ("accuracy", *lenses.LENSES, *learned.PANELS)
 MARKS = ("sight", "eye")
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 COMPUTE: dict[str, Any] = {"concurrency_id": "compute", "concurrency_limit": 1, **QUIET}
@@ -56,6 +56,8 @@ def _wire_places(page: Page, on: Listeners, told: list[Any]) -> None:
     for panel in page.some(*PANELS):
         panel.select(on.select, told, moved, **ACT)
     page.focus.turn(on.look, told, page.some(*lenses.LENSES, "metrics", "measuring"), **LOOK)
+    for turned in page.some("learned", "focus"):
+        turned.turn(on.learn, page.some("session", "learned"), page.some(*learned.PANELS), **LOOK)
 
 
 def _wire_merging(page: Page, on: Listeners, told: list[Any], prepared: list[Any]) -> None:

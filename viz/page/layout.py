@@ -19,6 +19,7 @@ from viz.panels import (
     spectrum,
 )
 
+from . import learned
 from .moving import PANELS
 from .plotly_panel import PlotlyPanel
 from .session import Session
@@ -63,6 +64,10 @@ class Page:
     curve: PlotlyPanel
     routes: PlotlyPanel
     layers: PlotlyPanel
+    learned: Signal
+    masks: PlotlyPanel
+    coefficients: PlotlyPanel
+    energy: PlotlyPanel
     where: Widget
     measuring: Status
     metrics: Widget
@@ -146,7 +151,9 @@ def _answer() -> dict[str, Any]:
     with gr.Row(elem_classes="mp-panels"):
         with gr.Column(elem_classes="mp-stack"):
             parts["accuracy"] = _panel(accuracy)
-            parts |= {name: _panel(module, "mp-if-known") for name, module in PANELS.items()}
+            parts["learned"] = Signal(elem_id="mp-learned")
+            for name, module in (PANELS | learned.PANELS).items():
+                parts[name] = _panel(module, "mp-if-known")
             for name, module in (("spectrum", spectrum), ("depths", overlap_depth)):
                 parts[name] = _panel(module)
         with gr.Column(elem_classes="mp-stack"):

@@ -18,7 +18,7 @@ from merge_engine.suite import load_suite, suite_folders
 from viz.panel import draw
 from viz.panels import method_table
 
-from . import acts, lenses, sight, view
+from . import acts, learned, lenses, sight, view
 from . import session as state
 from .about import about
 from .headline import answer
@@ -174,6 +174,14 @@ class Listeners:
         focus = lenses.focus_of(session, self._recipe(session, shown))
         ticket = self._looking(focus, request)
         yield from map(self.page.fill, lenses.lens_steps(self.bench, focus, ticket.going, ticket.done))
+
+    def learn(self, session: Session, word: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """Draw what the run that a word is about learned; a later word or place ends this."""
+        yield gr.skip()
+        ticket = self.tickets.take(f"learn {visitor(request)}", word)
+        for parts in learned.learned_steps(self.bench, session, word, ticket.going):
+            if ticket.going():
+                yield self.page.fill(parts)
 
     def _looking(self, focus: lenses.Focus, request: gr.Request) -> Ticket:
         """Return a ticket for a look that knows which panels show the right thing already."""

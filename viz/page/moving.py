@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from merge_engine.adapting.history import History
 from merge_engine.adapting.live import PICTURES
 from merge_engine.answers import LayerWeights, Place
 from merge_engine.contract import MATRIX_KINDS
@@ -24,13 +25,14 @@ PRIOR = "prior"  # hyper-parameter of learned routers: the weight that every exp
 
 def moving_parts(
     suite: Suite, run: Run | None, own: Sequence[str], baselines: Pairs, average: float | None,
-    colors: dict[str, str], deep: str = "",
+    colors: dict[str, str], deep: str = "", history: History | None = None,
 ) -> dict[str, Drawing | None]:  # fmt: skip
     """Return the curve of an adaptation and the routes of the inputs; None where there is none, which hides it.
 
     `deep` is the task whose routing by depth is shown, all of them where it is empty.
     """
-    curve = _curve(run, own, baselines, average, colors)
+    ends = None if history is None else ends_of(suite, history, own)
+    curve = _curve(run, own, baselines, average, colors, ends)
     return {"curve": curve, "routes": _routes(suite, run), "layers": layers(run, deep)}
 
 
@@ -62,16 +64,29 @@ def _level(run: Run, found: Sequence[LayerWeights]) -> dict[str, Any]:
     return {"signed": signed, "level": given.get(PRIOR), "word": "start"}
 
 
+def ends_of(suite: Suite, history: History, own: Sequence[str]) -> np.ndarray | None:
+    """Return the entropy of every task over the first and the last sixth of the updates, (2, T) in nats.
+
+    None where it was not the entropy that was minimised.
+    """
+    seen, tasks = np.array(history.entropy), [suite.task_of.get(expert) for expert in history.tasks]
+    if not len(seen) or "distance" in history.states[0] or any(task not in tasks for task in own):
+        return None
+    part, columns = max(1, len(seen) // 6), [tasks.index(task) for task in own]
+    return np.stack([seen[:part].mean(0), seen[-part:].mean(0)])[:, columns]
+
+
 def _curve(
-    run: Run | None, own: Sequence[str], baselines: Pairs, average: float | None, colors: dict[str, str]
-) -> Drawing | None:
+    run: Run | None, own: Sequence[str], baselines: Pairs, average: float | None, colors: dict[str, str],
+    ends: np.ndarray | None,
+) -> Drawing | None:  # fmt: skip
     if run is None or not run.curve:
         return None
     before, alone = zip(*(baselines.get(task, (None, None)) for task in own), strict=True)
     known = {"pretrained": _mean(before), "experts": _mean(alone), "plain average": average}
     references = {name: value for name, value in known.items() if value is not None}
     total = run.step.total if run.phase == "merging" else run.curve[-1].step
-    more = {"references": references, "total": total, "pictures": PICTURES}
+    more = {"references": references, "total": total, "pictures": PICTURES, "ends": ends}
     return draw(live_accuracy, live_accuracy.LiveAccuracy.of(run.curve, own, **more), colors=colors)
 
 

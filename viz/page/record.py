@@ -23,7 +23,7 @@ from merge_engine.suite import Suite, load_suite
 
 Phase = Literal["merging", "scoring", "done", "stopped"]
 Pairs = Mapping[str, tuple[Baseline | None, Baseline | None]]
-LIMIT = 256
+LIMIT, HISTORIES = 256, 8
 INPUTS = 6  # runs whose single inputs are remembered; of a routed merge of the bundled suite they take 2 MB each
 
 
@@ -59,6 +59,7 @@ class Record:
     def __init__(self) -> None:
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._baselines: dict[str, Baselines] = {}
+        self._followed: OrderedDict[str, tuple[Recipe, History]] = OrderedDict()
 
     def keep(self, run: Run) -> Run:
         """Remember a run that scored something; a finished one is never replaced by a partial one."""
@@ -87,6 +88,25 @@ class Record:
     def shown(self, digest: str) -> Run | None:
         """Return the run of a recipe that is on a page, by its digest."""
         return self._runs.get(digest)
+
+    def recipe_of(self, digest: str) -> Recipe | None:
+        """Return the recipe of a run that is on a page or under way, by its digest."""
+        run, followed = self._runs.get(digest), self._followed.get(digest)
+        return run.recipe if run else followed[0] if followed else None
+
+    def follow(self, recipe: Recipe, history: History | None) -> None:
+        """Remember how a recipe adapts; the history may still grow."""
+        if history is not None:
+            self._followed[recipe.digest] = recipe, history
+            self._followed.move_to_end(recipe.digest)
+            while len(self._followed) > HISTORIES:
+                self._followed.popitem(last=False)
+
+    def history(self, recipe: Recipe) -> History | None:
+        """Return how a recipe adapted, here or in a stored trajectory; None where that is not known."""
+        if recipe.digest not in self._followed:
+            self.follow(recipe, Results(recipe.suite).history(recipe, _content(recipe.suite, recipe.experts)))
+        return self._followed[recipe.digest][1] if recipe.digest in self._followed else None
 
     def average(self, suite: str, experts: Sequence[str]) -> Run | None:
         """Return what the weight average of the same experts scored on all pictures, if it is known."""

@@ -17,6 +17,7 @@ from viz.panels import accuracy
 
 from . import cards, controls, strip
 from .headline import answer, duration, headline, size
+from .learned import word_of
 from .moving import moving_parts
 from .record import Pairs, Run, model_size
 from .session import Session, parameters, preset_of, query, recipe
@@ -148,11 +149,12 @@ def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
     found = answer(run, own, baselines)
     plain = bench.record.average(session.suite, experts) if experts else None
     average = answer(plain, own, {}).average if plain else None
-    colors = task_colors(suite)
+    colors, history = task_colors(suite), bench.history(run.recipe) if run and run.curve else None
     return {
         "headline": headline(run, found, average, model_size(suite)),
         "accuracy": draw(accuracy, accuracy_data(suite, run, own, baselines), colors=colors),
-        **moving_parts(suite, run, own, baselines, average, colors, session.inputs.deep),
+        "learned": word_of(run) if run else "",
+        **moving_parts(suite, run, own, baselines, average, colors, session.inputs.deep, history),
     }
 
 

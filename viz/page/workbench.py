@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Generator
 
+from merge_engine.adapting.history import History
 from merge_engine.adapting.live import Watch
 from merge_engine.contract import Context, merge_steps
 from merge_engine.evaluate import score_steps
@@ -18,6 +20,8 @@ from merge_engine.maths.svd import SvdStore
 from merge_engine.merged import Merged, StaticMerged
 from merge_engine.methods import method_class
 from merge_engine.precision import live_dtype
+from merge_engine.routing.twin import TwinMerged
+from merge_engine.routing.twin_energy import Energies, energy_steps
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.run import history_of, own_tasks
 from merge_engine.suite import load_suite
@@ -30,6 +34,7 @@ from .record import Record, Run
 from .shelf import Shelf
 
 MEMORY = 1 << 30
+ENERGIES = 16
 FIRST = 16  # pictures of every task in the first estimate
 PAUSE = 0.3  # seconds between two runs shown
 
@@ -45,6 +50,7 @@ class Workbench:
         self.measures, self.insight = Measures(self.svd), Insight(self.svd)
         self.near = Neighbourhoods(lambda: self.busy)
         self._rates: dict[tuple[str, str], float] = {}
+        self._energies: OrderedDict[str, Energies] = OrderedDict()
         self._active = 0
 
     @property
@@ -74,6 +80,7 @@ class Workbench:
         if kept is None:
             self.shelf.put(key, merged, seconds)
             self._rates[recipe.suite, recipe.method] = seconds / len(recipe.experts)
+        self.record.follow(recipe, history_of(merged))
         size, notes = merged.stored_parameters, getattr(merged, "notes", ())
         begun = Run(
             recipe, "scoring", merge_seconds=self.shelf.seconds(key), stored_parameters=size, notes=notes,
@@ -98,6 +105,25 @@ class Workbench:
         if isinstance(kept, StaticMerged) and can_rescale(recipe):
             return kept.rescaled(dict(recipe.parameters)["scaling"])
         return kept
+
+    def history(self, recipe: Recipe) -> History | None:
+        """Return how a recipe adapted: of the merge that is kept, else as it was recorded."""
+        return history_of(self.merged(recipe)) or self.record.history(recipe)
+
+    def energies(self, recipe: Recipe, going: Going = lambda: True) -> Energies | None:
+        """Return the energies of a kept Twin merge, measured once; None when it is no such merge, or stopped."""
+        key, merged = direction_key(recipe), self.merged(recipe)
+        if key in self._energies or not isinstance(merged, TwinMerged):
+            return self._energies.get(key)
+        steps = energy_steps(load_suite(recipe.suite).problem(recipe.experts), merged)
+        try:
+            while going():
+                next(steps)
+        except StopIteration as end:
+            self._energies[key] = end.value
+            while len(self._energies) > ENERGIES:
+                self._energies.popitem(last=False)
+        return self._energies.get(key)
 
     def estimate(self, recipe: Recipe) -> float | None:
         """Return the seconds a merge should take: 0 when it is kept, None before anything was measured."""
@@ -125,6 +151,7 @@ class Workbench:
         try:
             while going():
                 step = next(steps)
+                self.record.follow(recipe, step.history)
                 run = Run(
                     recipe, "merging", step, scores=watch.scores, curve=tuple(watch.points),
                     merge_seconds=time.perf_counter() - started,

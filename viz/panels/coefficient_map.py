@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from viz import heat, theme
+from viz.film import Moment, film, moments_of
 
 TITLE = "Merging coefficients"
 ABOUT = (
@@ -44,16 +45,20 @@ class CoefficientMap:
         return float(np.nanmean(self.start)) if np.isfinite(self.start).any() else float("nan")
 
 
-def figure(data: CoefficientMap, *, view: str = "block") -> go.Figure:
-    """Return expert against depth."""
+def figure(data: CoefficientMap | Sequence[CoefficientMap], *, view: str = "block") -> go.Figure:
+    """Return expert against depth; several maps, one per step, get a slider and one colour scale."""
+    moments = moments_of(data)
+    data = moments[-1]
     names, addresses, cells = _columns(data, view)
+    every = np.stack([_columns(moment, view)[2] for moment in moments])
     prior = 0.0 if view == "change" else data.prior
     title = "change of the coefficient λ" if view == "change" else "coefficient λ"
     level = () if view == "change" or not np.isfinite(prior) else ((prior, ""),)
-    scale = heat.Scale.of(cells, title, chance=level, centre=prior if np.isfinite(prior) else None, word="start")
+    scale = heat.Scale.of(every, title, chance=level, centre=prior if np.isfinite(prior) else None, word="start")
     wide = view == "matrix" and data.values.shape[1] > 1
     hover = f"<b>%{{y}}</b>, %{{x}}<br>{title} %{{z:.3f}}"
-    trace = heat.cells(names, data.experts, cells, scale, hover=hover, text=not wide and len(names) <= 14, gap=1.5)
+    written = not wide and len(names) <= 14
+    trace = heat.cells(names, data.experts, cells, scale, hover=hover, text=written, gap=1.5)
     shown = _ticks(names, addresses, wide)
     result = heat.picture(
         [trace], scale, cells, rows=len(data.experts), row_height=26, top=44,
@@ -72,14 +77,23 @@ def figure(data: CoefficientMap, *, view: str = "block") -> go.Figure:
     )  # fmt: skip
     if wide:
         result.data[0].update(xgap=0, ygap=2)
-    return result
+        moments = moments[::-2][::-1] if len(moments) > 7 else moments  # many cells: every other step
+    return film(result, [_moment(moment, view, scale if written else None) for moment in moments])
 
 
-def rows(data: CoefficientMap, *, view: str = "block") -> tuple[list[str], list[list]]:
-    """Return one line per column of the figure."""
+def rows(data: CoefficientMap | Sequence[CoefficientMap], *, view: str = "block") -> tuple[list[str], list[list]]:
+    """Return one line per column of the figure, as it is at the last step."""
+    data = moments_of(data)[-1]
     names, _, cells = _columns(data, view)
     lines = zip(names, cells.T, strict=True)
     return ["where", *data.experts], [[name, *line] for name, line in lines if not name.startswith("after ")]
+
+
+def _moment(data: CoefficientMap, view: str, scale: heat.Scale | None) -> Moment:
+    """Return what differs from step to step, with the numbers in the cells where there is a scale for them."""
+    cells = _columns(data, view)[2]
+    text = {} if scale is None else {"data.0.text": heat.text_of(cells, scale)}
+    return Moment(str(data.step), f"{TITLE}, step {data.step:,}", {"data.0.z": cells.astype(np.float32), **text})
 
 
 def _columns(data: CoefficientMap, view: str) -> tuple[list[str], list[dict], np.ndarray]:
@@ -114,10 +128,10 @@ def _ticks(names: Sequence[str], addresses: Sequence[dict], wide: bool) -> list[
     return [(0.0, ALL)] if names == [ALL] else [*((place, str(b)) for b, place in at.items()), *last]
 
 
-def demo() -> CoefficientMap:
-    from viz.examples import coefficients
+def demo() -> list[CoefficientMap]:
+    from viz.examples import coefficients_over_time
 
-    return coefficients()
+    return coefficients_over_time()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from viz import theme
+from viz import entropy_lesson, theme
 
 TITLE = "Accuracy while it adapts"
 ABOUT = (
@@ -27,7 +27,8 @@ class LiveAccuracy:
     """Accuracy (S, T) in % after `steps` (S,), and entropy (E,) in nats after `entropy_steps` (E,); S may be 1.
 
     `references` are average accuracies in % of other models by name. `total` is the number of steps planned,
-    `pictures` how many of every task were scored, `seconds` (S,) the time that adapting took.
+    `pictures` how many of every task were scored, `seconds` (S,) the time that adapting took; `ends` (2, T) is the
+    entropy of every task in nats over the first updates and over the last ones.
     """
 
     tasks: tuple[str, ...]
@@ -39,6 +40,7 @@ class LiveAccuracy:
     references: Mapping[str, float] = field(default_factory=dict)
     total: int = 0
     pictures: int = 0
+    ends: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -87,6 +89,7 @@ def figure(data: LiveAccuracy, *, view: str = "accuracy", colors: Mapping[str, s
                      *_best_words(data, average, (low, high))],
         meta={
             "title": _title(data), "about": f"{ABOUT} {remark(data)}".strip(), "uirevision": view,
+            "note": lesson(data),
             "narrow": {"layout.margin.r": 104, "layout.xaxis.nticks": 5},
         },
     )  # fmt: skip
@@ -122,6 +125,13 @@ def remark(data: LiveAccuracy) -> str:
         f"Step {data.steps[top]:.0f} reached {high:.1f} %, {high - last:.1f} points above the last step; only labels "
         "can find it, so it is not the headline."
     )
+
+
+def lesson(data: LiveAccuracy) -> str:
+    """Return what this run tells about minimising entropy, as far as it is known."""
+    if data.ends is None or len(data) < 2 or not np.isfinite(data.accuracy[[0, -1]]).all():
+        return ""
+    return entropy_lesson.lesson(data.tasks, data.accuracy[0], data.accuracy[-1], data.ends, data.pictures)
 
 
 def _title(data: LiveAccuracy) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import plotly.graph_objects as go
 
 from viz import heat, theme
+from viz.film import Moment, film, moments_of
+from viz.places import KINDS
 
 TITLE = "Masks over components"
 ABOUT = (
     "Each row is an expert, each column one of its singular components, strongest first. The dashed line is where a "
-    "fixed rank would cut; below, the share of experts that keep a component."
+    "fixed rank would cut; below, the share of experts that keep a component. Drag the slider through the steps."
 )
 EMPTY = "No masks yet. Merge with AdaRank to see which components of every expert it keeps."
 VIEWS = {"mask": "One matrix", "kept": "Kept, all matrices", "moved": "Changed, all matrices"}
@@ -22,10 +24,14 @@ WORDS = {
     "moved": "The share of components switched on or off since the start, mean over experts. Click a cell to see them.",
 }
 TITLES = {"kept": "Components kept", "moved": "Components switched since the start"}
+COLUMNS = (
+    "step", "expert", "components", "on", "on %", "switched on", "switched off", "beyond the cut", "weakest on"
+)  # fmt: skip
 STATES = ("off", "on", "switched off", "switched on")
 COLORS = (theme.GRID, "var(--ms-seq-5)", theme.INK, "var(--ms-mark)")
 ROW, STRIP, GAP = 22, 84, 34  # pixels
 WINDOWS = 96
+LEGEND, KEPT = 1, 2  # annotations before those of the rows; place of the trace of the kept share
 
 Place = tuple[int | None, str]
 
@@ -52,10 +58,15 @@ class MaskMap:
            ranks: Mapping[str, int], places: Mapping[str, Place], *, top_k: float, step: int = 0,
            ) -> MaskMap:  # fmt: skip
         """Return the masks of a kept state of an AdaRank history: bits (T, ⌈r/8⌉) by `masks/<tensor>`."""
-        names = [key.removeprefix("masks/") for key in state if key.startswith("masks/")]
+        found = [key.removeprefix("masks/") for key in state if key.startswith("masks/")]
+        names = sorted(found, key=lambda n: _order(places[n]))
         unpack = lambda s, n: np.unpackbits(s[f"masks/{n}"], axis=1, count=ranks[n]).astype(bool)  # noqa: E731
         masks, before = (tuple(unpack(s, n) for n in names) for s in (state, start))
         return cls(tuple(experts), tuple(places[n] for n in names), masks, before, top_k, step)
+
+    def cut_at(self, share: float) -> MaskMap:
+        """Return the same masks beside another fixed rank."""
+        return replace(self, top_k=share)
 
     def index(self, block: int | None = None, kind: str | None = None) -> int:
         """Return the position of a matrix; the first one of the block, or of the kind, where there is none."""
@@ -63,21 +74,52 @@ class MaskMap:
         return max(range(len(ranked)), key=lambda i: ranked[i])
 
 
-def figure(data: MaskMap, *, view: str = "mask", block: int | None = None, kind: str | None = None,
-           colors: Mapping[str, str] | None = None) -> go.Figure:  # fmt: skip
-    """Return the masks of one matrix over a strip of how many experts keep what, or a heat map of all matrices."""
+def figure(data: MaskMap | Sequence[MaskMap], *, view: str = "mask", block: int | None = None,
+           kind: str | None = None, colors: Mapping[str, str] | None = None) -> go.Figure:  # fmt: skip
+    """Return the masks of one matrix over a strip of how many experts keep what, or a heat map of all matrices.
+
+    Several maps, one per step, get a slider.
+    """
+    moments = moments_of(data)
     if view != "mask":
-        return _overview(data, view)
-    i = data.index(block, kind)
-    now, before = data.masks[i], data.start[i]
-    states = 2 * (now != before) + now
+        return _overview(moments, view)
+    i = moments[-1].index(block, kind)
+    shown = _matrix(moments[-1], i, colors or theme.colors(moments[-1].experts))
+    return film(shown, [_matrix_moment(moment, i) for moment in moments])
+
+
+def rows(data: MaskMap | Sequence[MaskMap], *, view: str = "mask", block: int | None = None, kind: str | None = None):
+    """Return what every expert keeps of one matrix after every step, or the last shares of all matrices by expert."""
+    moments = moments_of(data)
+    last = moments[-1]
+    if view != "mask":
+        shares = zip(last.places, _shares_of(last, view), strict=True)
+        lines = [[last.step, str(b), k, *share] for (b, k), share in shares]
+        return ["step", "block", "kind", *(f"{e} %" for e in last.experts)], lines
+    i = last.index(block, kind)
+    return COLUMNS, [line for moment in moments for line in _lines(moment, i)]
+
+
+def _lines(data: MaskMap, i: int) -> list[list]:
+    """Return what every expert keeps of a matrix."""
+    cut = round(data.top_k * data.masks[i].shape[1])
+    return [
+        [data.step, expert, len(on), on.sum(), 100 * on.mean(), (on & ~was).sum(), (was & ~on).sum(), on[cut:].sum(),
+         int(on.nonzero()[0][-1]) + 1 if on.any() else None]
+        for expert, on, was in zip(data.experts, data.masks[i], data.start[i], strict=True)
+    ]  # fmt: skip
+
+
+def _matrix(data: MaskMap, i: int, colors: Mapping[str, str]) -> go.Figure:
+    """Return the masks of the matrix number `i`."""
+    now, moment = data.masks[i], _matrix_moment(data, i)
     rank = now.shape[1]
     names = [str(c) for c in range(1, rank + 1)]
     height = ROW * len(now) + GAP + STRIP
-    result = theme.figure(height=height + 92, margin={"t": 44, "r": 74, "b": 48})
-    result.add_traces([_cells(data.experts, names, states), *_kept(now, names, cut := round(data.top_k * rank))])
+    cut = round(data.top_k * rank)
     ticks = _ticks(cut, rank)
-    result.update_layout(
+    result = theme.figure(
+        height=height + 92, margin={"t": 44, "r": 74, "b": 48},
         xaxis=theme.axis("singular component, strongest first", type="category", anchor="y2", showgrid=False,
                          range=[-0.5, rank - 0.5], fixedrange=True, tickangle=0, tickvals=ticks,
                          ticktext=[names[at] for at in ticks]),
@@ -87,51 +129,64 @@ def figure(data: MaskMap, *, view: str = "mask", block: int | None = None, kind:
         yaxis2=theme.axis("experts, %", domain=[0, STRIP / height], anchor="x", range=[-4, 108], fixedrange=True,
                           tickvals=[0, 50, 100], automargin=True),
         shapes=[_cut_line(cut)] if cut < rank else [],
-        annotations=[*_legend(), *_shares(data, now, colors or theme.colors(data.experts)), *_cut_words(cut, rank)],
+        annotations=[*_legend(), *_shares(data, now, colors), *_cut_words(cut, rank)],
         meta={
-            "title": f"{TITLE}, {_words(data.places[i])}, step {data.step:,}",
+            "title": moment.title,
             "axes": {"y": [[e, {"expert": e}] for e in data.experts]},
             "narrow": {"layout.yaxis.ticktext": theme.shorts(data.experts, 9), "layout.margin.r": 44,
-                       **{f"layout.annotations.{1 + t}.text": f"{s:.0f} %" for t, s in enumerate(100 * now.mean(1))}},
+                       **moment.narrow},
         },
     )  # fmt: skip
+    result.add_traces([_cells(data.experts, names, moment.changes["data.0.z"]), *_kept(now, names, cut)])
     return result
 
 
-def rows(data: MaskMap, *, view: str = "mask", block: int | None = None, kind: str | None = None):
-    """Return what every expert keeps of one matrix, or the shares of all matrices by expert."""
-    if view != "mask":
-        lines = [[str(b), k, *share] for (b, k), share in zip(data.places, _shares_of(data, view), strict=True)]
-        return ["block", "kind", *(f"{e} %" for e in data.experts)], lines
-    i = data.index(block, kind)
-    now, before = data.masks[i], data.start[i]
-    columns = ["expert", "components", "on", "on %", "switched on", "switched off", "beyond the cut", "weakest on"]
-    cut = round(data.top_k * now.shape[1])
-    return columns, [
-        [expert, len(on), on.sum(), 100 * on.mean(), (on & ~was).sum(), (was & ~on).sum(), on[cut:].sum(),
-         int(on.nonzero()[0][-1]) + 1 if on.any() else None]
-        for expert, on, was in zip(data.experts, now, before, strict=True)
-    ]  # fmt: skip
+def _matrix_moment(data: MaskMap, i: int) -> Moment:
+    """Return what differs from step to step: cells, the share of experts that keep a component, words at the right."""
+    now = data.masks[i]
+    states = (2 * (now != data.start[i]) + now).astype(np.uint8)
+    words = {f"layout.annotations.{LEGEND + t}.text": _share(on) for t, on in enumerate(now)}
+    narrow = {f"layout.annotations.{LEGEND + t}.text": f"{100 * on.mean():.0f} %" for t, on in enumerate(now)}
+    changes = {"data.0.z": states, f"data.{KEPT}.y": _kept_share(now), **words}
+    return Moment(str(data.step), f"{TITLE}, {_words(data, i)}, step {data.step:,}", changes, narrow)
 
 
-def _overview(data: MaskMap, view: str) -> go.Figure:
-    """Return kind against block: the mean over experts of the share that is on, or that has changed."""
+def _overview(moments: Sequence[MaskMap], view: str) -> go.Figure:
+    """Return kind against block: the mean over experts of the share that is on, or that has changed.
+
+    One colour scale holds for all moments.
+    """
+    data = moments[-1]
+    blocks, kinds, cells = _grid(data, view)
+    level = 100 * data.top_k if view == "kept" else np.nan
+    title = "components on, %" if view == "kept" else "components changed since the start, %"
+    chance = ((level, ""),) if np.isfinite(level) else ()
+    centre = level if 0 < data.top_k < 1 and chance else None
+    every = np.stack([_grid(moment, view)[2] for moment in moments])
+    scale = heat.Scale.of(every, title, chance=chance, centre=centre, word="top-k")
+    sentence = f"<b>block %{{x}}, %{{y}}</b><br>{title} %{{z:.1f}}"
+    result = heat.by_depth(cells, blocks, kinds, scale, sentence, np.full(cells.shape, level))
+    found = [_overview_moment(moment, view, scale) for moment in moments]
+    result.layout.meta = {**result.layout.meta, "title": found[-1].title, "about": WORDS[view]}
+    return film(result, found)
+
+
+def _overview_moment(data: MaskMap, view: str, scale: heat.Scale) -> Moment:
+    blocks, _, cells = _grid(data, view)
+    text = {"data.0.text": heat.text_of(cells, scale)} if len(blocks) <= 12 else {}
+    title = f"{TITLES[view]}, step {data.step:,}"
+    return Moment(str(data.step), title, {"data.0.z": cells.astype(np.float32), **text})
+
+
+def _grid(data: MaskMap, view: str) -> tuple[list[int], list[str], np.ndarray]:
+    """Return blocks, kinds and the mean over experts of a share in %, (kinds, blocks)."""
     blocks = sorted({b for b, _ in data.places if b is not None})
     kinds = list(dict.fromkeys(k for _, k in data.places))
     cells = np.full((len(kinds), len(blocks)), np.nan)
     for (b, k), share in zip(data.places, _shares_of(data, view), strict=True):
         if b is not None:
             cells[kinds.index(k), blocks.index(b)] = share.mean()
-    level = 100 * data.top_k if view == "kept" else np.nan
-    title = "components on, %" if view == "kept" else "components changed since the start, %"
-    chance = ((level, ""),) if np.isfinite(level) else ()
-    centre = level if 0 < data.top_k < 1 and chance else None
-    scale = heat.Scale.of(cells, title, chance=chance, centre=centre, word="top-k")
-    sentence = f"<b>block %{{x}}, %{{y}}</b><br>{title} %{{z:.1f}}"
-    result = heat.by_depth(cells, blocks, kinds, scale, sentence, np.full(cells.shape, level))
-    return result.update_layout(
-        meta={**result.layout.meta, "title": f"{TITLES[view]}, step {data.step:,}", "about": WORDS[view]}
-    )
+    return blocks, kinds, cells
 
 
 def _shares_of(data: MaskMap, view: str) -> list[np.ndarray]:
@@ -141,10 +196,11 @@ def _shares_of(data: MaskMap, view: str) -> list[np.ndarray]:
 
 
 def _cells(experts: Sequence[str], names: Sequence[str], states: np.ndarray) -> go.Heatmap:
+    """Return the cells; the browser puts the word of its number into every cell's customdata."""
     steps = [[(i + end) / len(COLORS), color] for i, color in enumerate(COLORS) for end in (0, 1)]
     return go.Heatmap(
-        x=names, y=list(experts), z=states.astype(np.uint8), zmin=-0.5, zmax=3.5, colorscale=steps, showscale=False,
-        xgap=0, ygap=3, customdata=[[STATES[s] for s in line] for line in states],
+        x=names, y=list(experts), z=states, zmin=-0.5, zmax=3.5, colorscale=steps, showscale=False,
+        xgap=0, ygap=3, meta={"words": STATES},
         hovertemplate="<b>%{y}</b>, component %{x}<br>%{customdata}<extra></extra>",
     )  # fmt: skip
 
@@ -154,7 +210,6 @@ def _kept(now: np.ndarray, names: Sequence[str], cut: int) -> list[go.Scatter]:
     rank = now.shape[1]
     window = max(1, -(-rank // WINDOWS))
     starts = np.arange(0, rank, window)
-    share = 100 * np.add.reduceat(now.mean(0), starts) / np.diff([*starts, rank])
     middle = np.minimum(starts + (window - 1) // 2, rank - 1)
     fixed = go.Scatter(
         x=[names[0], names[max(0, cut - 1)], names[min(cut, rank - 1)], names[-1]],
@@ -163,11 +218,18 @@ def _kept(now: np.ndarray, names: Sequence[str], cut: int) -> list[go.Scatter]:
     )  # fmt: skip
     text = "component %{x}" + (f" and {window - 1} beside it" if window > 1 else "")
     line = go.Scatter(
-        x=[names[m] for m in middle], y=share.astype(np.float32), yaxis="y2", mode="lines",
+        x=[names[m] for m in middle], y=_kept_share(now), yaxis="y2", mode="lines",
         line={"color": theme.INK, "width": 1.75},
         hovertemplate=f"{text}: kept by %{{y:.0f}} % of the experts<extra></extra>",
     )  # fmt: skip
     return [fixed, line]
+
+
+def _kept_share(now: np.ndarray) -> np.ndarray:
+    """Return the share of experts that keep a component in %, averaged over windows."""
+    rank = now.shape[1]
+    starts = np.arange(0, rank, max(1, -(-rank // WINDOWS)))
+    return (100 * np.add.reduceat(now.mean(0), starts) / np.diff([*starts, rank])).astype(np.float32)
 
 
 def _ticks(cut: int, rank: int) -> list[int]:
@@ -203,20 +265,33 @@ def _legend() -> list[dict]:
 def _shares(data: MaskMap, now: np.ndarray, colors: Mapping[str, str]) -> list[dict]:
     """Return at the right of every row how many components are on."""
     return [
-        theme.label(f"{on.sum()} · {100 * on.mean():.0f} %", 1, t, xref="paper", xanchor="left", xshift=6,
+        theme.label(_share(on), 1, t, xref="paper", xanchor="left", xshift=6,
                     color=colors.get(expert, theme.MUTED), name=expert)
         for t, (expert, on) in enumerate(zip(data.experts, now, strict=True))
     ]  # fmt: skip
 
 
-def _words(place: Place) -> str:
-    return place[1] if place[0] is None else f"block {place[0]}, {place[1]}"
+def _order(place: Place) -> tuple[int, int]:
+    block, kind = place
+    return -1 if block is None else block, KINDS.index(kind) if kind in KINDS else len(KINDS)
 
 
-def demo() -> MaskMap:
-    from viz.examples import masks
+def _share(on: np.ndarray) -> str:
+    return f"{on.sum()} · {100 * on.mean():.0f} %"
 
-    return masks()
+
+def _words(data: MaskMap, i: int) -> str:
+    """Return the name of a matrix; a q without k and v beside it stands for all three."""
+    block, kind = data.places[i]
+    fused = kind == "q" and (block, "k") not in data.places
+    name = "q, k and v" if fused else kind
+    return name if block is None else f"block {block}, {name}"
+
+
+def demo() -> list[MaskMap]:
+    from viz.examples import masks_over_time
+
+    return masks_over_time()
 
 
 if __name__ == "__main__":

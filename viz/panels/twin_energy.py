@@ -12,8 +12,8 @@ from viz import heat, theme
 
 TITLE = "Shared and exclusive energy"
 ABOUT = (
-    "Energy is the squared size of a change of the weights. Dark bars are the shared model against the pretrained one; "
-    "pale bars are what an expert has beyond the shared model, and the solid part of it is left after compression."
+    "Energy is the squared size of a change of the weights. The left bar of a block is the shared model against the "
+    "pretrained one; the pale bar is what an expert has beyond the shared model, the solid part what compression left."
 )
 EMPTY = "No exclusive parts yet. Merge with Twin-Merging to see what is shared and what is not."
 VIEWS = {"energy": "Energy by block", "kept": "Kept by expert and block"}

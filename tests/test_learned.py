@@ -1,0 +1,173 @@
+"""What the page shows of what a merge learned: live, from the shelf, from a stored trajectory; energies; lessons."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from merge_engine.contract import Context, drive, merge
+from merge_engine.maths.svd import SvdStore
+from merge_engine.methods import build
+from merge_engine.routing.twin_energy import energy_steps
+from merge_engine.runs.recipe import Recipe
+from merge_engine.suite import load_suite
+from viz import entropy_lesson
+from viz.entropy_lesson import lesson
+from viz.page import acts, learned, view
+from viz.page.record import Run
+from viz.page.workbench import Workbench, paced
+from viz.panels import live_accuracy
+
+ADARANK = {"steps": 3, "batch": 2, "mask_rate": 0.5, "base": "cart"}
+TASKS = ("a", "b", "c")
+
+
+@pytest.fixture(autouse=True)
+def here(toy_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
+    monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path))
+
+
+@pytest.fixture
+def bench() -> Workbench:
+    return Workbench(svd=SvdStore(folder=None))
+
+
+@pytest.fixture
+def session():
+    return acts.first_session(("toy",), {})[0]
+
+
+def recipe(method: str, **parameters) -> Recipe:
+    return Recipe("toy", load_suite("toy").experts, method, parameters)
+
+
+def shown(bench, session, run: Run) -> dict:
+    parts: dict = {}
+    for more in learned.learned_steps(bench, session, learned.word_of(run), lambda: True):
+        parts |= more
+    return parts
+
+
+def moments(drawing, view_name: str) -> list[str]:
+    return json.loads(drawing.figures[view_name].to_json())["layout"]["meta"]["film"]["names"]
+
+
+def test_masks_and_coefficients_live_kept_and_stored(bench, session):
+    for _ in bench.record.baseline_steps("toy", None, lambda: True):
+        pass
+    wanted, live = recipe("adarank", **ADARANK), []
+    for run in bench.run(wanted):
+        if run.phase == "merging" and run.step.label.startswith("step 2"):
+            live.append(shown(bench, session, run))
+    assert moments(live[0]["masks"], "mask") == ["0", "1", "2"]
+    assert moments(live[0]["coefficients"], "block") == ["0", "1", "2"]
+    kept = shown(bench, session, run)
+    assert moments(kept["masks"], "mask") == ["0", "1", "2", "3"]
+    assert kept["energy"] is None
+    fresh = Workbench(svd=SvdStore(folder=None))
+    stored = fresh.record.known(wanted)
+    assert stored.stored
+    assert fresh.merged(wanted) is None
+    again = shown(fresh, session, stored)
+    assert again["masks"].to_json() == kept["masks"].to_json()
+    assert again["coefficients"].to_json() == kept["coefficients"].to_json()
+    note = view.answer_parts(fresh, session, stored)["curve"].figures["accuracy"].layout.meta["note"]
+    assert note
+
+
+def test_the_map_follows_the_place(bench, session):
+    *_, run = paced(bench.run(recipe("adarank", **ADARANK)), pause=0)
+    for block, kind in ((0, "fc1"), (2, "out")):
+        moved = acts.perform(session, {"act": "cell", "block": block, "kind": kind})
+        masks = shown(bench, moved, run)["masks"].figures["mask"]
+        assert masks.layout.meta["title"].startswith(f"Masks over components, block {block}, {kind}")
+        assert masks.layout.meta["selected"] == {"block": block, "kind": kind}
+
+
+def test_a_fixed_rank_cuts_where_masks_began_or_at_what_is_left(bench, session):
+    suite = load_suite("toy")
+    for base, steps in (("cart", 1), ("task_arithmetic", 3)):
+        wanted = recipe("adarank", **{**ADARANK, "base": base, "steps": steps})
+        assert list(bench.run(wanted))
+        maps = learned.masks_of(suite, bench.history(wanted))
+        first, last = (np.concatenate([m.ravel() for m in one.masks]).mean() for one in (maps[0], maps[-1]))
+        assert maps[0].top_k == pytest.approx(first if base == "cart" else last)
+        assert {one.top_k for one in maps} == {maps[0].top_k}
+
+
+@pytest.mark.parametrize("method", ["ties", "average", "sim"])
+def test_merges_that_learn_nothing_hide_the_panels(bench, session, method):
+    *_, run = paced(bench.run(recipe(method)), pause=0)
+    assert set(shown(bench, session, run).values()) == {None}
+    assert list(learned.learned_steps(bench, session, "", lambda: True)) == [dict.fromkeys(learned.PANELS)]
+    assert list(learned.learned_steps(bench, session, "strange words", lambda: True)) == [dict.fromkeys(learned.PANELS)]
+
+
+def test_only_coefficients_where_there_are_no_masks(bench, session):
+    *_, run = paced(bench.run(recipe("adamerging", steps=2, batch=2)), pause=0)
+    parts = shown(bench, session, run)
+    assert parts["masks"] is None
+    assert moments(parts["coefficients"], "block") == ["0", "1", "2"]
+
+
+def test_the_energies_of_twin_are_measured_once(bench, session):
+    wanted = recipe("twin_merging", examples=16, epochs=1)
+    *_, run = paced(bench.run(wanted), pause=0)
+    parts = shown(bench, session, run)
+    assert parts["masks"] is parts["coefficients"] is None
+    assert len(parts["energy"].figures) == 2
+    assert bench.energies(wanted, lambda: False) is bench.energies(wanted)
+    assert Workbench().energies(wanted) is None
+
+
+@pytest.mark.parametrize("ways", [
+    {"rank_share": 0.3}, {"rank_share": 0.3, "compression": "magnitude"}, {"rank_share": 0.0},
+    {"rank_share": 1.0}, {"weights": "exclusive-only"},
+])  # fmt: skip
+def test_energies_are_those_of_dense_tensors(toy, ways):
+    problem = toy.problem()
+    method = build("twin_merging", examples=16, epochs=1, **ways)
+    merged = merge(problem, method, ctx=Context(svd=SvdStore(folder=None)))
+    found = drive(energy_steps(problem, merged))
+    model, block = merged.weighting.router.model, found.blocks[1]
+    names = [n for n in problem.pretrained if toy.backbone.place(n).block == block]
+    shared = sum(float((model[n] - problem.pretrained[n]).double().square().sum()) for n in names)
+    own = [sum(float((e[n] - model[n]).double().square().sum()) for n in names) for e in problem.experts.values()]
+    assert found.shared[1] == pytest.approx(shared, rel=1e-4)
+    assert found.exclusive[1] == pytest.approx(own, rel=1e-4)
+    assert (found.kept <= found.exclusive * (1 + 1e-4)).all()
+    if ways.get("rank_share") == 0.0:
+        assert not found.kept.any()
+    if ways.get("rank_share") == 1.0:
+        assert found.kept == pytest.approx(found.exclusive, rel=1e-3)
+    torch.testing.assert_close(torch.tensor(found.blocks), torch.arange(len(found.blocks)))
+
+
+def say(start, end, before, after, pictures=32) -> str:
+    arrays = [np.array(v, float) for v in (start, end)]
+    return lesson(TASKS, *arrays, np.array([before, after], float), pictures)
+
+
+def test_the_lesson_names_who_grew_surer_and_worse():
+    said = say([40, 80, 70], [30, 90, 70], [1.0, 1.0, 1.0], [0.5, 0.6, 0.6])
+    assert said.startswith("a grew surer and worse: entropy fell by 0.50 nats and accuracy by 10.0 points.")
+    assert "b gained 10.0; there 80 % was right at the start, here 40 %" in said
+    assert "did not decide" in say([80, 40, 70], [70, 50, 70], [1, 1, 1], [0.5, 0.5, 0.5])
+    assert "no task gained" in say([40, 80, 70], [30, 80, 60], [1, 1, 1], [0.5, 0.5, 0.5])
+    assert "a and c grew surer" in say([40, 80, 70], [30, 80, 60], [1, 1, 1], [0.5, 0.5, 0.5])
+
+
+def test_the_lesson_of_a_gain_and_of_nothing():
+    assert "grew surer and better, by 10.0 points" in say([40, 80, 70], [50, 80, 70], [1, 1, 1], [0.5, 1, 1])
+    assert say([40, 80, 70], [44, 77, 70], [1, 1, 1], [0.5, 1, 1]) == entropy_lesson.SURER_ONLY
+    assert say([40, 80, 70], [30, 70, 60], [1, 1, 1], [1, 1, 0.99]) == entropy_lesson.STILL
+
+
+def test_no_lesson_without_entropies():
+    data = live_accuracy.demo()
+    assert live_accuracy.lesson(data) == ""
+    assert live_accuracy.figure(data).layout.meta["note"] == ""
