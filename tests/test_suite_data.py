@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from merge_engine.evaluate import Fixed, score
 from merge_engine.suite import Suite
 from merge_engine.suites.sheets import read_sheet, write_sheet
 from merge_engine.suites.splits import split_indices
+from merge_engine.weights import SafetensorsWeights
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 PICTURES = ASSETS / "suites" / "pictures"
@@ -87,6 +90,18 @@ def test_backbone_index_names_every_tensor_of_the_module(suite):
     index = json.loads((PICTURES / "backbone" / "model.safetensors.index.json").read_text())
     assert set(index["weight_map"]) == set(suite.backbone.names(suite.module))
     assert suite.pretrained_in_memory["embeddings.position_embeddings"].shape == (1, 17, 384)
+
+
+@pytest.mark.parametrize("expert", TASKS[:8])
+def test_an_expert_is_an_eight_bit_task_vector_that_knows_its_task(suite, expert):
+    stored = SafetensorsWeights(suite.expert_file(expert))
+    matrices = [name for name in stored if stored[name].dtype == torch.int8]
+    assert len(matrices) == 12 * 6
+    assert all(f"{name}.scale" in stored for name in matrices)
+    limit = {"split": "validation", "limit": 40}
+    alone = score(suite, Fixed(suite.expert(expert)), (expert,), **limit)[expert].accuracy
+    before = score(suite, Fixed(suite.pretrained_in_memory), (expert,), **limit)[expert].accuracy
+    assert alone > before + 5
 
 
 def test_assets_stay_small():
