@@ -164,8 +164,9 @@ def _moving_line(pair: dict[str, Row]) -> str:
     cells = [
         best["title"], _cell(best["average"]), _cell(pair[TRANSDUCTIVE]["average"]) if TRANSDUCTIVE in pair else "",
         _cell(best["normalised_average"]), _cell(best["nai"], 2), _cell(best["unseen_average"]),
-        "routed" if best["routed"] else "given", _cell(routed_right(best)), _cell(best["forwards"], 2), _cell(best["stored_parameters"] / 1e6),
-        _cell(best["seconds"]["merge"]), _course(best), ", ".join(best["needs"]) or "weights only", _unusual(best),
+        "routed" if best["routed"] else "given", _cell(routed_right(best)), _cell(best["forwards"], 2),
+        _cell(best["stored_parameters"] / 1e6), _cell(best["seconds"]["merge"]), _course(best),
+        ", ".join(best["needs"]) or "weights only", _unusual(best),
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
