@@ -456,7 +456,9 @@ def test_single_inputs_are_explained_and_narrowed(visit):
     page.wait_for_selector(".mp-chip")
     assert page.inner_text(".mp-chip") == "stripes sent to stripes ×"
     page.wait_for_function("!document.querySelector('#mp-gallery h4')")
-    assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Inputs"
+    page.get_by_role("tab", name="Merge", exact=True).click()
+    _click_cell(page, 0.1, 0.1)
+    page.wait_for_function("document.querySelector('[role=tab][aria-selected=true]').textContent === 'Inputs'")
     page.click(".mp-chip")
     page.wait_for_function("document.querySelectorAll('#mp-gallery h4').length === 5")
     assert page.locator(".mp-chip").count() == 0

@@ -159,6 +159,15 @@ class TestWhy:
         told = [sum(map(bool, v.says)) for v in seen if not isinstance(v, Step)]
         assert told == [0, 0, 1, 2, 3, 4]
 
+    def test_the_inputs_beside_are_asked_along(self, bench, runs, monkeypatch):
+        suite, run = load_suite("toy"), runs["task_arithmetic"]
+        first, second = (int(i) for i in run.scores["colour"].said.index[70:72])
+        here = [("colour", "score", second)]
+        last(why_steps(bench.insight, case_of(suite, run, "colour", first), None, here))
+        monkeypatch.setattr("viz.page.insight.in_memory", lambda weights: pytest.fail("an expert was opened again"))
+        found, _ = view(bench, run, "colour", second)
+        assert all(found.says)
+
     def test_an_expert_says_what_it_was_scored_for(self, bench, runs):
         suite = load_suite("toy")
         from merge_engine.evaluate import Fixed, predictions
@@ -232,6 +241,7 @@ class TestMap:
         assert given.word(0) == given.word(10_000) == given.word(-1) == ""
         key = given.word(support + 3)
         assert given.place(key) == support + 3
+        assert given.place("") is None
         assert within(given, [0, support + 3, 9999]) == [key]
         assert points(suite, run, choice.circled(Choice(), [key])).inputs == given.inputs
         assert points(suite, runs["task_arithmetic"], Choice()).key == given.key
@@ -263,7 +273,7 @@ class TestTab:
 
     def test_nobody_waits_for_what_nobody_wants(self, bench, runs, session):
         steps = sight.sight_steps(Workbench(svd=SvdStore(folder=None)), session, "", lambda: False)
-        assert [set(p) for p in steps] == [{"narrow", "gallery", "map", "looking"}]
+        assert [set(p) for p in steps] == [{"narrow", "gallery", "map", "looking", "why"}]
 
     def test_an_input_is_explained_and_ringed(self, bench, runs, session):
         shown = runs["sim"].recipe.digest

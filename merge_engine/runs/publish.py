@@ -39,7 +39,7 @@ HEAD = (
 )  # fmt: skip
 MOVING = ("Adaptive", "Routed")
 MOVING_HEAD = (
-    "method", "inductive", "transductive", "normalised", "NAI", "unseen", "routed right", "passes", "stored M",
+    "method", "inductive", "transductive", "normalised", "NAI", "unseen", "head", "routed right", "passes", "stored M",
     "merge s", "while adapting", "given", "parameters",
 )  # fmt: skip
 MULTITASK = "multitask.json"
@@ -127,7 +127,8 @@ def markdown(table: dict[str, Any], multitask: dict[str, Any] | None = None) -> 
 MOVING_NOTE = (
     "Methods that adapt to unlabelled pictures, or route every picture. Inductive: they saw the adapt half of the test "
     "split and are scored on the other half; transductive: they saw the very pictures they are scored on. Passes: "
-    "forward passes of one model that a picture costs. While adapting: accuracy after the first and the last update "
+    "forward passes of one model that a picture costs. Head: whether the merge picks the task's head itself, so that a "
+    "wrong task is a wrong answer, or is given it. While adapting: accuracy after the first and the last update "
     f"watched, on {PICTURES} score pictures per task, and the best one, which nobody could pick without labels. "
     "Parameters that differ from the published defaults are shown; courses are shortened for two processor cores."
 )
@@ -163,8 +164,9 @@ def _moving_line(pair: dict[str, Row]) -> str:
     cells = [
         best["title"], _cell(best["average"]), _cell(pair[TRANSDUCTIVE]["average"]) if TRANSDUCTIVE in pair else "",
         _cell(best["normalised_average"]), _cell(best["nai"], 2), _cell(best["unseen_average"]),
-        _cell(routed_right(best)), _cell(best["forwards"], 2), _cell(best["stored_parameters"] / 1e6),
-        _cell(best["seconds"]["merge"]), _course(best), ", ".join(best["needs"]) or "weights only", _unusual(best),
+        "routed" if best["routed"] else "given", _cell(routed_right(best)), _cell(best["forwards"], 2),
+        _cell(best["stored_parameters"] / 1e6), _cell(best["seconds"]["merge"]), _course(best),
+        ", ".join(best["needs"]) or "weights only", _unusual(best),
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 

@@ -172,7 +172,7 @@ def _inputs() -> dict[str, Any]:
         with gr.Column(elem_classes="mp-stack"):
             parts["gallery"] = Widget(elem_id="mp-gallery")
         with gr.Column(elem_classes="mp-stack", elem_id="mp-map"):
-            parts["map"] = _panel(manifold)
+            parts["map"] = _panel(manifold, "mp-if-known")
             parts["looking"] = Status(elem_id="mp-looking")
         with gr.Column(elem_classes="mp-stack mp-whole"):
             parts["why"] = Widget(elem_id="mp-why")

@@ -34,7 +34,7 @@ class Points:
 
     def place(self, key: str) -> int | None:
         """Return the position of a test input by its word."""
-        return next((i for i in range(len(self.inputs)) if self.word(i) == key), None)
+        return next((i for i in range(len(self.inputs)) if key and self.word(i) == key), None)
 
     def word(self, position: int) -> str:
         """Return the word of the test input at a position; nothing for support inputs and beyond the end."""

@@ -19,6 +19,7 @@ from viz.panels import manifold, route_gallery, route_input
 from . import inputs
 from .case import case_of
 from .choice import parsed
+from .insight import Input
 from .manifold_data import Points, feature_map, points, unit
 from .record import Run
 from .session import Session
@@ -26,6 +27,7 @@ from .view import Parts, status
 from .why import why_steps
 from .workbench import Workbench
 
+BESIDE = 4  # inputs that the experts are asked about along with the chosen one
 PATIENCE, PAUSE = 180.0, 0.2  # seconds to wait for a second map, and between two looks
 SECOND = "A second map, by UMAP, is being made."
 
@@ -52,6 +54,8 @@ def sight_steps(
     choice = inputs.effective(run, session.inputs)
     parts: Parts = {"narrow": inputs.bar(run, choice), "gallery": gallery_html(bench, session, shown)}
     given = points(suite, run, choice)
+    if not choice.chosen:
+        parts["why"] = write(route_input, None) if given else ""
     if given is None:
         yield parts | {"map": draw(manifold, None), "looking": status("")}
         return
@@ -80,7 +84,8 @@ def eye_steps(
     if ringed is not None:
         yield {"map": ringed}
     colors = theme.colors(suite.task_of)
-    for found in why_steps(bench.insight, case, bench.merged(run.recipe)):
+    beside = _beside(run, session)
+    for found in why_steps(bench.insight, case, bench.merged(run.recipe), beside):
         if not going():
             return
         if isinstance(found, Step):
@@ -99,6 +104,14 @@ def gallery_html(bench: Workbench, session: Session, shown: str) -> str:
         return write(route_gallery, None)
     colors = theme.colors(suite.task_of)
     return write(route_gallery, inputs.gallery(suite, run, found), selected=session.inputs.chosen, colors=colors)
+
+
+def _beside(run: Run, session: Session) -> list[Input]:
+    """Return the inputs that follow the chosen one in the gallery, which are likely to be chosen next."""
+    found = inputs.shown(run, session.inputs)
+    keys, chosen = found.keys() if found else (), session.inputs.chosen
+    start = keys.index(chosen) + 1 if chosen in keys else len(keys)
+    return [(task, "score", index) for task, index in filter(None, map(parsed, keys[start : start + BESIDE]))]
 
 
 def map_at_hand(bench: Workbench, session: Session, shown: str) -> Drawing | None:

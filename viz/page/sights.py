@@ -16,7 +16,6 @@ from .manifold_data import points, within
 from .plotly_panel import Selection
 from .session import Session
 from .shelf import Tickets
-from .view import Parts
 from .widget import said
 from .workbench import Workbench
 
@@ -39,7 +38,7 @@ class Sights:
         page.map.select(self.point, told, [*moved, page.gallery], **act)
         page.routes.select(self.cell, told, [*moved, page.tabs], **act)
         page.layers.select(self.deepen, told, page.some("session", "layers"), **act)
-        page.sight.turn(self.show, told, page.some("narrow", "gallery", "map", "looking"), **look)
+        page.sight.turn(self.show, told, page.some("narrow", "gallery", "map", "looking", "why"), **look)
         page.eye.turn(self.explain, told, page.some("why", "map", "asking"), **look)
 
     def opened(self, session: Session, shown: str) -> dict[Any, Any]:
@@ -48,13 +47,13 @@ class Sights:
 
     def act(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Narrow the inputs, or choose one."""
-        return self._done(session, shown, said(event))
+        return self._done(session, shown, said(event)) or gr.skip()
 
     def cell(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Open the inputs of a task that were sent to an expert."""
         where = Selection.of(event)
         done = self._done(session, shown, {"act": "routed", "task": where.task, "expert": where.expert})
-        return done | {self.page.tabs: gr.Tabs(selected="inputs")} if isinstance(done, dict) else done
+        return done | {self.page.tabs: gr.Tabs(selected="inputs")} if done else gr.skip()
 
     def point(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Choose the input of a point, or show those that were drawn around."""
@@ -64,15 +63,15 @@ class Sights:
         if given is None:
             return gr.skip()
         if where.ids is not None:
-            return self._done(session, shown, {"act": "circle", "values": within(given, where.ids)})
+            return self._done(session, shown, {"act": "circle", "values": within(given, where.ids)}) or gr.skip()
         done = self._done(session, shown, {"act": "input", "value": given.word(-1 if where.id is None else where.id)})
-        if isinstance(done, dict) and self.page.session in done:
-            done |= self.page.fill({"gallery": sight.gallery_html(self.bench, done[self.page.session], shown)})
-        return done
+        if not done:
+            return gr.skip()
+        return done | self.page.fill({"gallery": sight.gallery_html(self.bench, done[self.page.session], shown)})
 
     def deepen(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Show the routing by depth of one task, or of all again."""
-        after, run = acts.perform(session, {"act": "deep", "value": Selection.of(event).task}), None
+        after = acts.perform(session, {"act": "deep", "value": Selection.of(event).task})
         run = sight.run_of(self.bench, shown)
         return self.page.fill({"session": after, "layers": moving.layers(run, after.inputs.deep)})
 
@@ -91,12 +90,11 @@ class Sights:
             yield from map(self.page.fill, sight.eye_steps(self.bench, session, shown, ticket.going))
 
     def _done(self, session: Session, shown: str, words: dict[str, Any]) -> dict[Any, Any]:
+        """Return what an act changed, nothing for one that makes no sense."""
         try:
-            after = acts.perform(session, words)
+            return self._moved(acts.perform(session, words), shown)
         except MergeError:
-            return gr.skip()
-        return gr.skip() if after == session else self._moved(after, shown)
+            return {}
 
-    def _moved(self, session: Session, shown: str, **more: Any) -> dict[Any, Any]:
-        parts: Parts = {"session": session, **sight.marks(self.bench, session, shown), **more}
-        return self.page.fill(parts)
+    def _moved(self, session: Session, shown: str) -> dict[Any, Any]:
+        return self.page.fill({"session": session, **sight.marks(self.bench, session, shown)})

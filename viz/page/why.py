@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -14,13 +14,16 @@ from merge_engine.routing.routed import FittedRouter
 from viz.panels.route_input import InputView, RouterView
 
 from .case import WORDS, Case, class_of, distances, own_view
-from .insight import Insight, scores
+from .insight import Input, Insight, scores
 
 
 def why_steps(
-    insight: Insight, case: Case, merged: Merged | None
+    insight: Insight, case: Case, merged: Merged | None, beside: Sequence[Input] = ()
 ) -> Generator[InputView | Step, None, InputView]:
-    """Yield what is known about an input, more and more of it: where it went, the routers, then expert after expert."""
+    """Yield what is known about an input, more and more of it: where it went, the routers, then expert after expert.
+
+    Opening an expert takes longer than asking it, so the inputs `beside` are asked along with this one.
+    """
     suite, experts = case.suite, case.experts
     shown = suite.pictures(case.task, "score")[case.index]
     own = own_view(case, merged)
@@ -35,7 +38,9 @@ def why_steps(
     yield view
     features: dict[str, Tensor] = {}
     for expert in _by_interest(case, view):
-        features[expert] = (yield from insight.feature_steps(suite, [here], expert))[0]
+        known = insight.feature(suite, expert, here) is not None
+        asked = [here] if known else [here, *beside]
+        features[expert] = (yield from insight.feature_steps(suite, asked, expert))[0]
         view = _told(case, view, features)
         yield view
     return view
