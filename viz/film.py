@@ -8,6 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from viz import theme
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -33,7 +35,8 @@ def film(figure: go.Figure, moments: Sequence[Moment], word: str = "step") -> go
         "changes": [dict(moment.changes) for moment in moments],
         "narrow": [dict(moment.narrow) for moment in moments],
     }
-    figure.layout.meta = {**(figure.layout.meta or {}), "film": found}
+    layout = theme.drawn(figure)
+    layout.meta = {**(layout.meta or {}), "film": found}
     return figure
 
 

@@ -84,6 +84,11 @@ def figure(*, height: int, margin: Mapping[str, int] | None = None, **layout: An
     )
 
 
+def drawn(figure: go.Figure) -> Any:
+    """Return the layout of a figure, whose attributes plotly makes while it runs."""
+    return figure.layout
+
+
 def label(
     text: str, x: Any, y: Any, *, color: str = INK, size: int = SMALL, **changes: Any
 ) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def energy_steps(problem: Problem, merged: TwinMerged) -> Generator[Step, None, 
     shared, exclusive = np.zeros(len(blocks)), np.zeros((len(blocks), len(problem.tasks)))
     groups = problem.groups(names=set(names))
     for done, group in enumerate(groups, 1):
-        at, model = blocks.index(group.block), mix.router.model[group.name].float()
+        at, model = blocks.index(cast(int, place(group.name).block)), mix.router.model[group.name].float()
         shared[at] += float((model - group.pretrained).square().sum())
         exclusive[at] += _energies(group.experts - model)
         yield Step(done, len(groups), group.name)

@@ -65,7 +65,9 @@ def _history(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Hist
             raise ValueError(name)
     if entropy.shape != (len(seconds), len(tasks)) or (np.diff(steps) <= 0).any():
         raise ValueError("steps")
-    moments = [{name: array[i] for name, array in states.items()} for i in range(len(steps))]
+    moments: list[Mapping[str, np.ndarray]] = [
+        {name: array[i] for name, array in states.items()} for i in range(len(steps))
+    ]
     return History(tasks, tensors, ranks, entropy.tolist(), seconds.tolist(), steps.tolist(), moments)
 
 

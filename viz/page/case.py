@@ -88,8 +88,10 @@ def case_of(suite: Suite, run: Run, task: str, index: int) -> Case | None:
     """Return an input of a run by task and place in the split; None where nothing was said about it."""
     score = run.scores.get(task)
     said = score.said if score else None
-    rows = np.flatnonzero(said.index == index) if said is not None else ()
-    return Case(suite, run, said, int(rows[0])) if said is not None and len(rows) else None
+    if said is None:
+        return None
+    rows = np.flatnonzero(said.index == index)
+    return Case(suite, run, said, int(rows[0])) if len(rows) else None
 
 
 def own_view(case: Case, merged: Merged | None) -> RouterView | None:

@@ -58,7 +58,7 @@ def _told(case: Case, view: InputView, features: Mapping[str, Tensor]) -> InputV
     says = tuple(class_of(case.suite, task_of[e], features[e]) if e in features else "" for e in case.experts)
     cards = tuple(
         dataclasses.replace(card, guess=case.named(card.picked, features[card.picked]))
-        if not card.guess and card.picked in features
+        if not card.guess and card.picked is not None and card.picked in features
         else card
         for card in view.routers
     )

@@ -48,6 +48,10 @@ class CoefficientMap:
 def figure(data: CoefficientMap | Sequence[CoefficientMap], *, view: str = "block") -> go.Figure:
     """Return expert against depth; several maps, one per step, get a slider and one colour scale."""
     moments = moments_of(data)
+    return _film(moments, view)
+
+
+def _film(moments: Sequence[CoefficientMap], view: str) -> go.Figure:
     data = moments[-1]
     names, addresses, cells = _columns(data, view)
     every = np.stack([_columns(moment, view)[2] for moment in moments])
@@ -83,10 +87,10 @@ def figure(data: CoefficientMap | Sequence[CoefficientMap], *, view: str = "bloc
 
 def rows(data: CoefficientMap | Sequence[CoefficientMap], *, view: str = "block") -> tuple[list[str], list[list]]:
     """Return one line per column of the figure, as it is at the last step."""
-    data = moments_of(data)[-1]
-    names, _, cells = _columns(data, view)
+    last: CoefficientMap = moments_of(data)[-1]
+    names, _, cells = _columns(last, view)
     lines = zip(names, cells.T, strict=True)
-    return ["where", *data.experts], [[name, *line] for name, line in lines if not name.startswith("after ")]
+    return ["where", *last.experts], [[name, *line] for name, line in lines if not name.startswith("after ")]
 
 
 def _moment(data: CoefficientMap, view: str, scale: heat.Scale | None) -> Moment:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from viz import heat, places
+from viz import heat, places, theme
 
 if TYPE_CHECKING:
     from merge_engine.metrics import Measured, Metric
@@ -66,7 +66,7 @@ def figure(data: Interference, *, view: str, block: int | None = None, kind: str
             result = heat.by_depth(cells, blocks, kinds, scale, sentence, expected)
     about = f"{heat.words(view).capitalize()}: {quantity.help} {ABOUT}"
     about += f" {CHANCE}" if scale.chance else ""
-    return result.update_layout(meta={**result.layout.meta, "title": title, "about": about})
+    return result.update_layout(meta={**theme.drawn(result).meta, "title": title, "about": about})
 
 
 def rows(data: Interference, *, view: str, block: int | None = None, kind: str | None = None):

@@ -167,7 +167,8 @@ def _overview(moments: Sequence[MaskMap], view: str) -> go.Figure:
     sentence = f"<b>block %{{x}}, %{{y}}</b><br>{title} %{{z:.1f}}"
     result = heat.by_depth(cells, blocks, kinds, scale, sentence, np.full(cells.shape, level))
     found = [_overview_moment(moment, view, scale) for moment in moments]
-    result.layout.meta = {**result.layout.meta, "title": found[-1].title, "about": WORDS[view]}
+    layout = theme.drawn(result)
+    layout.meta = {**layout.meta, "title": found[-1].title, "about": WORDS[view]}
     return film(result, found)
 
 

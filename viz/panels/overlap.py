@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from viz import heat, places
+from viz import heat, places, theme
 
 if TYPE_CHECKING:
     from merge_engine.metrics.subspace import Subspaces
@@ -30,7 +30,7 @@ def figure(data: Subspaces, *, view: str = "left", block: int | None = None, kin
     counted = data.rows[row].level == "tensor" and data.components[row].min() == data.components[row].max()
     size = f"{data.components[row, 0]:.0f} strongest " if counted else "strongest "
     title = f"Overlap of the {size}directions, {places.words(data, row)}"
-    return result.update_layout(meta={**result.layout.meta, "title": title})
+    return result.update_layout(meta={**theme.drawn(result).meta, "title": title})
 
 
 def rows(data: Subspaces, *, block: int | None = None, kind: str | None = None) -> tuple[list[str], list[list]]:

@@ -83,7 +83,7 @@ def figure(data: RouteConfusion) -> go.Figure:
         },
     )  # fmt: skip
     own = [(y, experts.index(name)) for y, name in enumerate(names) if name in experts]
-    return result.update_layout(shapes=[*result.layout.shapes, *(_outline(x, y) for y, x in own)])
+    return result.update_layout(shapes=[*theme.drawn(result).shapes, *(_outline(x, y) for y, x in own)])
 
 
 def rows(data: RouteConfusion) -> tuple[list[str], list[list]]:

@@ -68,7 +68,10 @@ class RouteDepth:
     def _picked(cls, means: Mapping[str, Means], experts: Sequence[str], chosen: list[int], named: tuple[Place, ...],
                 *rest: Any) -> RouteDepth:  # fmt: skip
         shape = (len(means), len(chosen), len(experts))
-        mean, top = (np.array([m[i][chosen] for m in means.values()], float).reshape(shape) for i in (0, 1))
+        mean, top = (
+            np.array([pair[chosen] for pair in values], float).reshape(shape)
+            for values in ([m for m, _, _ in means.values()], [t for _, t, _ in means.values()])
+        )
         counts = tuple(count for _, _, count in means.values())
         return cls(tuple(means), tuple(experts), named, mean, 100 * top, counts, *rest)
 
@@ -108,7 +111,7 @@ def figure(data: RouteDepth, *, view: str = "mean", task: str | None = None) -> 
     key = "expert" if what == "task" else "task"
     about = f"{WORDS[what]} {WORDS['signed'] if data.signed else ''}".strip()
     return result.update_layout(
-        meta={**result.layout.meta, "axes": {"x": columns, "y": [[n, {key: n}] for n in names]},
+        meta={**theme.drawn(result).meta, "axes": {"x": columns, "y": [[n, {key: n}] for n in names]},
               "title": _title(data, what, task), "about": about},
     )  # fmt: skip
 
