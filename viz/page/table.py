@@ -41,7 +41,7 @@ def lines(suite: Suite) -> list[Line]:
     for row in table.get("rows", []):
         pairs.setdefault(row["name"], {})[row["setting"]] = row
     found = [_line(pair) for pair in pairs.values() if {DEFAULT, CPU} & set(pair)]
-    return sorted(found, key=lambda line: (line.task_known, -(line.best.average or 0)))
+    return sorted(found, key=lambda line: (line.task_known, _fewer(line), -(line.best.average or 0)))
 
 
 def methods_table(suite: Suite, found: Sequence[Line]) -> str:
@@ -76,8 +76,13 @@ def points(found: Sequence[Line], method: str) -> list[MethodPoint]:
             line.best.seconds.get("merge", 0.0), line.changes, line.task_known, line.best.method == method,
         )
         for line in found
-        if line.best.average is not None
+        if line.best.average is not None and not _fewer(line)
     ]
+
+
+def _fewer(line: Line) -> bool:
+    """True for a method that merges two experts alone, whose average is over two tasks."""
+    return len(line.best.experts) == 2
 
 
 def link_of(result: Result) -> str:
@@ -92,7 +97,9 @@ def link_of(result: Result) -> str:
 def _line(pair: dict[str, dict[str, Any]]) -> Line:
     best = next(pair[setting] for setting in (CHOSEN, DEFAULT, CPU) if setting in pair)
     steps = [(best["method"], best["parameters"]), *((p["method"], p["parameters"]) for p in best["post"])]
-    changed = [f"{words(n)} {shown(v)}" for key, given in steps for n, v in given.items() if v != _published(key, n)]
+    changed = [
+        f"{words(n)} {shown(v)}" for key, given in steps for n, v in given.items() if plain(v) != _published(key, n)
+    ]
     at_default = pair[DEFAULT]["average"] if DEFAULT in pair else None
     return Line(
         best["name"], best["title"], best["family"], Result.from_dict(best), at_default,
@@ -102,7 +109,12 @@ def _line(pair: dict[str, dict[str, Any]]) -> Line:
 
 def _published(key: str, name: str) -> Any:
     hp = declared(method_class(key)).get(name)
-    return hp.default if hp else None
+    return plain(hp.default) if hp else None
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON keeps it: rows of numbers as lists."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _row(line: Line, tasks: Sequence[str]) -> str:
@@ -113,7 +125,7 @@ def _row(line: Line, tasks: Sequence[str]) -> str:
     cells += [f"<td>{escape(c)}</td>" for c in (_number(best.normalised_average), size(best.stored_parameters), merge)]
     tied = f'data-emit="load" data-recipe="{link_of(best)}"'
     button = f'<button type="button" {tied} aria-label="Load {escape(line.title, quote=True)}">load</button>'
-    mark = " ◇" if line.task_known else ""
+    mark = " ◇" if line.task_known else " (two experts)" if _fewer(line) else ""
     head = f'<th scope="row" title="{escape(line.family, quote=True)}">{escape(line.title)}{mark}</th>'
     return (
         f"<tr {tied}>{head}{''.join(cells)}"
