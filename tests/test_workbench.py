@@ -19,12 +19,7 @@ from viz.page.session import Session
 from viz.page.shelf import Shelf, Tickets
 from viz.page.workbench import Workbench, can_rescale, direction_key, paced
 
-
-@pytest.fixture(autouse=True)
-def here(toy_folder, tmp_path, monkeypatch):
-    """The toy suite by its name, and a cache of its own."""
-    monkeypatch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
-    monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("toy_by_name")
 
 
 @pytest.fixture
