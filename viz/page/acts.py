@@ -12,7 +12,7 @@ from merge_engine.metrics import registry
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite, suite_folders
 
-from . import choice
+from . import choice, presets
 from . import session as state
 from .measure import depth
 from .session import Session
@@ -51,7 +51,8 @@ def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Se
         raise SuiteError("There is no suite; put a folder with a suite.toml into assets/suites.")
     suite = load_suite(name)
     fresh = state.choose_suite(Session(), name, suite.experts)
-    fresh = dataclasses.replace(fresh, block=depth(suite) // 2)
+    best = presets.first_recipe(suite)
+    fresh = dataclasses.replace(state.load(fresh, best, suite.experts) if best else fresh, block=depth(suite) // 2)
     try:
         if given.get("metric") in registry():
             fresh = dataclasses.replace(fresh, metric=given["metric"])
@@ -93,7 +94,8 @@ def _reset(session: Session, said: Said) -> Session:
 
 
 def _preset(session: Session, said: Said) -> Session:
-    return state.apply_preset(session, said.get("owner"), said.get("name"))
+    owner = str(said.get("owner"))
+    return state.take(session, owner, presets.preset(_suite(session), owner, str(said.get("name"))))
 
 
 def _look(session: Session, said: Said) -> Session:

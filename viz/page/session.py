@@ -130,9 +130,8 @@ def choose_method(session: Session, key: Any) -> Session:
     if issubclass(method_class(str(key)), PostStep):
         raise RecipeError(f"'{key}' is a post-step; choose a merge method and add this one after it.")
     chosen = dataclasses.replace(session, method=str(key))
-    untouched = str(key) not in dict(session.edits)
-    quick = QUICK in method_class(str(key)).presets
-    return apply_preset(chosen, key, QUICK) if untouched and quick else chosen
+    quick = method_class(str(key)).presets.get(QUICK)
+    return chosen if quick is None or str(key) in dict(session.edits) else take(chosen, key, quick)
 
 
 def choose_post(session: Session, key: Any) -> Session:
@@ -163,21 +162,9 @@ def reset_parameters(session: Session, owner: Any) -> Session:
     return _with_edits(session, str(owner), {})
 
 
-def apply_preset(session: Session, owner: Any, name: Any) -> Session:
-    """Take a preset's hyper-parameters over the published defaults; raises RecipeError for an unknown one."""
-    cls = method_class(str(owner))
-    given = cls(**cls.preset(str(name))).parameters()
-    changed = {n: v for n, v in given.items() if v != declared(cls)[n].default}
-    return _with_edits(session, str(owner), changed)
-
-
-def preset_of(session: Session, owner: str) -> str:
-    """Return the name of the preset that a method's hyper-parameters are at, or nothing."""
-    cls, now = method_class(owner), parameters(session, owner)
-    for name in ("published", *cls.presets):
-        if cls(**cls.preset(name)).parameters() == now:
-            return name
-    return ""
+def take(session: Session, owner: Any, values: Mapping[str, Any]) -> Session:
+    """Take hyper-parameters of a method or post-step; those not named go back to the published defaults."""
+    return _with_edits(session, str(owner), _changed(str(owner), method_class(str(owner))(**values).parameters()))
 
 
 def look_at(session: Session, *, block: Any = None, kind: Any = None, depth: int) -> Session:
