@@ -234,7 +234,7 @@ def test_the_page_opens_with_the_best_stored_merge_and_offers_what_validation_ch
     assert best is not None
     single = [row for row in map(shown_row, by_line(rows).values()) if row["kind"] == "static"]
     assert best.digest == max(single, key=lambda row: row["average"])["recipe"]
-    chosen = next(row["parameters"] for row in rows if row["setting"] == "validation")
+    chosen = by_line(rows)["task_arithmetic"]["validation"]["parameters"]
     assert presets.presets(toy, "task_arithmetic")["validation"]["scaling"] == chosen["scaling"]
     session, sorry = acts.first_session(("toy",), {})
     assert not sorry
