@@ -448,6 +448,45 @@ def test_single_inputs_are_explained_and_narrowed(visit):
 
 
 @pytest.mark.browser
+def test_steps_can_be_undone_and_done_again(visit):
+    page = visit("?suite=toy&recipe=" + _link("task_arithmetic"))
+    undo, redo = page.get_by_label("Undo"), page.get_by_label("Redo")
+    assert undo.is_disabled()
+    assert redo.is_disabled()
+    page.wait_for_timeout(800)
+    page.select_option("#mp-method", "ties")
+    page.wait_for_function("document.querySelector('[data-undo]:not([disabled])')")
+    page.wait_for_timeout(800)
+    box = "[data-owner=ties][data-name=density][type=number]"
+    page.locator(box).fill("0.5")
+    page.keyboard.press("Tab")
+    page.wait_for_function("history.state.step === 2")
+    undo.click()
+    page.wait_for_function(f"document.querySelector('{box}').value === '0.2'")
+    page.keyboard.press("Control+z")
+    page.wait_for_function("document.querySelector('#mp-method').value === 'task_arithmetic'")
+    assert undo.is_disabled()
+    page.keyboard.press("Control+Shift+z")
+    page.wait_for_function("document.querySelector('#mp-method').value === 'ties'")
+    redo.click()
+    page.wait_for_function(f"document.querySelector('{box}').value === '0.5'")
+    assert redo.is_disabled()
+
+
+@pytest.mark.browser
+def test_a_link_opens_the_input_that_was_chosen(visit):
+    page = visit("?suite=toy&recipe=" + _link("task_arithmetic"))
+    _merge(page)
+    page.get_by_role("tab", name="Inputs").click()
+    _choose(page, 3)
+    page.wait_for_function("location.search.includes('input=')")
+    heading = page.inner_text("#mp-why h3")
+    page.reload()
+    page.wait_for_function("document.querySelector('[role=tab][aria-selected=true]')?.textContent === 'Inputs'")
+    page.wait_for_function("t => document.querySelector('#mp-why h3')?.textContent === t", arg=heading)
+
+
+@pytest.mark.browser
 def test_points_of_the_map_are_inputs(visit):
     page = visit("?suite=toy&recipe=" + _link("task_arithmetic"))
     _merge(page)

@@ -209,6 +209,23 @@ def test_no_tile_is_empty(method, plain, phase, known):
     assert "+10.0" in html or plain is None or method == "average"
 
 
+def test_an_address_is_a_step_back_and_keeps_what_was_edited_elsewhere(toy, toy_by_name):
+    session, _ = acts.first_session(("toy",), {})
+    edited = acts.perform(session, {"act": "set", "owner": "task_arithmetic", "name": "scaling", "value": 0.7})
+    other = acts.perform(edited, {"act": "method", "value": "ties"})
+    other = acts.perform(other, {"act": "set", "owner": "ties", "name": "density", "value": 0.5})
+    other = acts.perform(other, {"act": "input", "value": "blob:1"})
+    back = acts.perform(other, {"act": "open", "value": state.query(session)})
+    assert state.recipe(back) == state.recipe(session)
+    assert back.inputs.chosen == ""
+    assert dict(back.edits)["ties"] == (("density", 0.5),)
+    again = acts.perform(back, {"act": "open", "value": state.query(other)})
+    assert state.query(again) == state.query(other)
+    assert again.inputs.chosen == "blob:1"
+    with pytest.raises(MergeError):
+        acts.perform(session, {"act": "open", "value": "recipe=nothing"})
+
+
 def test_the_status_is_json():
     assert status('"<b>', done=1, total=2) == '{"text": "\\"<b>", "done": 1, "total": 2, "tone": ""}'
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from merge_engine.errors import RecipeError, SuiteError, no_such
 from merge_engine.methods import registry as methods
@@ -18,7 +19,7 @@ from .measure import depth
 from .session import Session
 
 Said = Mapping[str, Any]
-REDRAW = ("suite", "load", "method", "post", "reset", "preset")  # acts after which every box is filled anew
+REDRAW = ("suite", "load", "open", "method", "post", "reset", "preset")  # acts after which every box is filled anew
 
 
 def perform(session: Session, said: Said) -> Session:
@@ -40,7 +41,7 @@ def refused(session: Session, said: Said, sentence: str) -> Session:
 
 def everywhere(act: str) -> bool:
     """Return whether an act changes the whole page."""
-    return act in ("suite", "load")
+    return act in ("suite", "load", "open")
 
 
 def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Session, str]:
@@ -56,7 +57,8 @@ def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Se
     try:
         if given.get("metric") in registry():
             fresh = dataclasses.replace(fresh, metric=given["metric"])
-        return state.opened(fresh, given, suite.experts, depth(suite)), ""
+        found = state.opened(fresh, given, suite.experts, depth(suite))
+        return (_input(found, {"value": given["input"]}) if given.get("input") else found), ""
     except (RecipeError, SuiteError) as error:
         return fresh, str(error)
 
@@ -118,6 +120,16 @@ def _load(session: Session, said: Said) -> Session:
     return state.load(session, recipe, load_suite(recipe.suite or session.suite).experts)
 
 
+def _open(session: Session, said: Said) -> Session:
+    """Go to an address of this page; what was edited of other methods stays."""
+    found, sorry = first_session(tuple(suite_folders()), dict(parse_qsl(str(said.get("value")))))
+    if sorry:
+        raise RecipeError(sorry)
+    edits = {**dict(session.edits), found.method: (), found.post: (), **dict(found.edits)}
+    kept = tuple((owner, pairs) for owner, pairs in edits.items() if pairs)
+    return dataclasses.replace(found, edits=kept, drawn=session.drawn)
+
+
 def _narrow(session: Session, said: Said) -> Session:
     act, suite = said.get("act"), _suite(session)
     given = {
@@ -170,6 +182,7 @@ ACTS: dict[str, Callable[[Session, Said], Session]] = {
     "cell": _look,
     "metric": _measure,
     "load": _load,
+    "open": _open,
     "of": _narrow,
     "sent": _narrow,
     "routed": _narrow,

@@ -36,9 +36,10 @@ LIGHT: dict[str, Any] = {"queue": False, **QUIET}
 def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     """Attach every listener of a page."""
     on, told = Listeners(page, bench), page.some("session", "shown")
-    everything = page.some("session", *COLUMN, *ANSWER, *REST)
+    everything = page.some("session", *COLUMN, *ANSWER, *REST, *MARKS)
     prepared = page.some(*BACKGROUND)
     demo.load(on.open, None, everything, **LIGHT).then(on.prepare, told, prepared, **COMPUTE)
+    page.link.act(on.act, told, everything, **ACT)
     page.suites.act(on.act, told, everything, **ACT).then(on.prepare, told, prepared, **COMPUTE)
     for widget in page.some(*WIDGETS):
         widget.act(on.act, told, everything, **ACT)

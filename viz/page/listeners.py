@@ -100,7 +100,7 @@ class Listeners:
         if words["act"] in ("block", "kind"):
             return self._moved(after, shown, request)
         if acts.everywhere(str(words["act"])):
-            return self._answered(after, self._all(after))
+            return self._answered(after, self._all(after) | ({"tabs": gr.skip()} if words["act"] == "open" else {}))
         parts = view.live_parts(self.bench, after) | (view.form_parts(after) if after.drawn != session.drawn else {})
         return self._answered(after, parts | self._after(after, shown, words, request))
 
@@ -236,15 +236,17 @@ class Listeners:
         return parts | {"status": words, "shown": run.recipe.digest}
 
     def _all(self, session: Session) -> dict[str, Any]:
-        suite = load_suite(session.suite)
+        suite, known = load_suite(session.suite), self._known(session)
+        chosen = session.inputs.chosen
         return {
             **view.controls_parts(self.bench, session),
-            **self._known(session),
+            **known,
+            **(sight.marks(self.bench, session, known.get("shown", "")) if chosen else {}),
             "where": view.where(session, depth(suite)),
             "table": methods_table(suite, found := lines(suite)),
             "scatter": draw(method_table, points(found, session.method)),
             "about": about(suite),
-            "tabs": gr.Tabs(selected="merge"),
+            "tabs": gr.Tabs(selected="inputs" if chosen else "merge"),
         }
 
     def _known(self, session: Session) -> dict[str, Any]:

@@ -195,6 +195,7 @@ def load(session: Session, given: Recipe, known: Iterable[str]) -> Session:
 def query(session: Session) -> str:
     """Return the session as a URL query, without the leading question mark."""
     pairs = {"suite": session.suite, "at": f"{session.block}.{session.kind}", "metric": session.metric}
+    pairs["input"] = session.inputs.chosen
     with contextlib.suppress(MergeError):
         pairs["recipe"] = _legal(session).to_link()
     return urlencode({k: v for k, v in pairs.items() if v})

@@ -108,10 +108,16 @@ def menu(act: str, label: str, words: Mapping[str, str], chosen: str, drawn: Any
 
 
 def link(session: Session) -> str:
-    """Return the button that copies the address of what is on the page."""
+    """Return the buttons that go back and on in what was done, and the one that copies the address of the page."""
+    steps = "".join(
+        f'<button type="button" class="mp-copy" data-{act} disabled aria-label="{label}" title="{label} ({keys})">'
+        f"{sign}</button>"
+        for act, label, keys, sign in (("undo", "Undo", "Ctrl+Z", "↶"), ("redo", "Redo", "Ctrl+Shift+Z", "↷"))
+    )
     return (
+        f'<span class="mp-history">{steps}'
         f'<button type="button" class="mp-copy" data-copy data-query="{escape(query(session), quote=True)}">'
-        "<span aria-live=polite>Copy link</span></button>"
+        "<span aria-live=polite>Copy link</span></button></span>"
     )
 
 
