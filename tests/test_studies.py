@@ -14,10 +14,12 @@ from merge_engine.runs import robustness, seeds
 from merge_engine.runs.content import suite_digest
 from merge_engine.runs.draws import draw_steps
 from merge_engine.runs.protocol import Protocol
+from merge_engine.runs.publish import table_folder, write_study
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.run import run_steps
 from merge_engine.runs.study_words import draws_words, robustness_words, seeds_words
 from merge_engine.runs.table import TableRun, entries
+from viz.page.spoiled import spoiled
 
 LIMIT = 12
 
@@ -112,3 +114,19 @@ def test_the_mean_is_over_corruptions():
     rows = [{**row, "kind": kind, "severity": severity, "average": value} for kind, severity, value in values]
     found = robustness.summary(rows)["A", ""]
     assert found == {"clean": 90.0, "jpeg": 70.0, "contrast": 50.0, "all": 60.0}
+
+
+def test_the_page_shows_the_study_of_what_the_suite_holds_now(toy, toy_by_name, tmp_path):
+    row = {"name": "a", "title": "A", "seen": "", "pictures": 5}
+    values = (("clean", 0, 90.0), ("jpeg", 1, 80.0), ("jpeg", 3, 60.0), ("contrast", 1, 50.0))
+    rows = [{**row, "kind": kind, "severity": severity, "average": value} for kind, severity, value in values]
+    assert spoiled(toy) is None
+    write_study(toy, "robustness", rows, table_folder(toy))
+    drawing = spoiled(toy)
+    assert drawing is not None
+    accuracy, lost = (figure.layout.meta["table"]["rows"][0] for figure in drawing.figures.values())
+    assert accuracy == ["A", 90, 70, 50, 60]
+    assert lost == ["A", 0, 20, 40, 30]
+    file = table_folder(toy) / "robustness.json"
+    file.write_text(file.read_text().replace(suite_digest(toy, toy.experts, "score"), "other"))
+    assert spoiled(toy) is None

@@ -28,6 +28,7 @@ from .plotly_panel import Selection
 from .record import Run, average_of
 from .session import Session
 from .shelf import Ticket, Tickets
+from .spoiled import spoiled
 from .table import lines, link_of, methods_table, points
 from .widget import said
 from .workbench import Workbench, paced
@@ -245,6 +246,7 @@ class Listeners:
             "where": view.where(session, depth(suite)),
             "table": methods_table(suite, found := lines(suite)),
             "scatter": draw(method_table, points(found, session.method)),
+            "spoiled": spoiled(suite),
             "about": about(suite),
             "tabs": gr.Tabs(selected="inputs" if chosen else "merge"),
         }
