@@ -9,11 +9,12 @@ import torch
 
 from merge_engine.errors import MergeError
 from merge_engine.maths.svd import SvdStore
+from merge_engine.places import depth
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from viz.page import acts, lenses, view
 from viz.page import session as state
-from viz.page.measure import Ask, depth, metrics
+from viz.page.measure import Ask, metrics
 from viz.page.record import Run, average_of
 from viz.page.session import Session
 from viz.page.shelf import Shelf, Tickets

@@ -11,6 +11,7 @@ import typer
 from ..contract import Step
 from ..errors import RecipeError, no_such
 from ..runs.draws import draw_steps
+from ..runs.first_look import FOLDER, look_steps
 from ..runs.publish import table_folder, write_study, write_table
 from ..runs.results import read_json
 from ..runs.robustness import PICTURES, cases, robustness_steps
@@ -21,13 +22,13 @@ from ..suite import Suite, load_suite
 from . import options
 from .output import check_target, emit, followed, note, print_table
 
-PARTS = ("methods", "draws", "seeds", "robustness")
+PARTS = ("methods", "draws", "seeds", "weights", "robustness")
 
 
 def table(
     suite: options.SuiteName = None,
     parts: Annotated[
-        str | None, typer.Option("--parts", help="Only these of methods,draws,seeds,robustness. [all]")
+        str | None, typer.Option("--parts", help="Only these of methods,draws,seeds,weights,robustness. [all]")
     ] = None,
     methods: Annotated[str | None, typer.Option("--methods", help="Only these: keys, or METHOD+POST. [all]")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Score at most so many pictures per task.")] = None,
@@ -70,6 +71,9 @@ def table(
     known = (stored or {}).get("rows", rows)
     if "seeds" in wanted:
         _study(chosen, "seeds", seed_steps(chosen, known, limit=limit), target)
+    if "weights" in wanted and target is not None:
+        files = followed(look_steps(chosen, target), "weights")
+        note(f"weights: {len(files)} measurements in {target / FOLDER}")
     if "robustness" in wanted:
         study = cases(chosen, known)
         _study(chosen, "robustness", robustness_steps(chosen, study, degrees, limit or PICTURES), target)

@@ -10,12 +10,13 @@ from urllib.parse import parse_qsl
 from merge_engine.errors import RecipeError, SuiteError, no_such
 from merge_engine.methods import registry as methods
 from merge_engine.metrics import registry
+from merge_engine.places import depth
+from merge_engine.runs.first_look import first_place
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite, suite_folders
 
 from . import choice, presets
 from . import session as state
-from .measure import depth
 from .session import Session
 
 Said = Mapping[str, Any]
@@ -53,7 +54,7 @@ def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Se
     suite = load_suite(name)
     fresh = state.choose_suite(Session(), name, suite.experts)
     best = presets.first_recipe(suite)
-    fresh = dataclasses.replace(state.load(fresh, best, suite.experts) if best else fresh, block=depth(suite) // 2)
+    fresh = dataclasses.replace(state.load(fresh, best, suite.experts) if best else fresh, block=first_place(suite)[0])
     try:
         if given.get("metric") in registry():
             fresh = dataclasses.replace(fresh, metric=given["metric"])

@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 
 from merge_engine.errors import MergeError
+from merge_engine.places import depth
 from merge_engine.suite import load_suite, suite_folders
 from viz.panel import draw
 from viz.panels import method_table
@@ -23,7 +24,6 @@ from . import session as state
 from .about import about
 from .headline import answer
 from .layout import Page
-from .measure import depth
 from .plotly_panel import Selection
 from .record import Run, average_of
 from .session import Session

@@ -14,6 +14,7 @@ from merge_engine.contract import MATRIX_KINDS, PostStep
 from merge_engine.errors import MergeError, RecipeError, no_such
 from merge_engine.hp import HP, check_names, declared
 from merge_engine.methods import method_class
+from merge_engine.runs.first_look import KIND
 from merge_engine.runs.recipe import Recipe
 
 from .choice import Choice
@@ -40,7 +41,7 @@ class Session:
     post: str = ""
     seed: int = 0
     block: int = 0
-    kind: str = "fc1"
+    kind: str = KIND
     metric: str = ""
     faults: tuple[tuple[str, str, str], ...] = ()
     drawn: int = 0
