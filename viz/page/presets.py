@@ -45,7 +45,9 @@ def first_recipe(suite: Suite) -> Recipe | None:
         if row["kind"] == "static" and not row["needs"] and not row["post"] and tuple(row["experts"]) == suite.experts
     ]  # fmt: skip
     best = max(single, key=lambda row: row["average"] or 0.0, default=None)
-    return best and Recipe(suite.name, suite.experts, best["method"], best["parameters"], (), best["seed"])
+    if best is None:
+        return None
+    return Recipe(suite.name, suite.experts, best["method"], best["parameters"], (), best["seed"])
 
 
 def _table(suite: Suite) -> dict[str, dict[str, dict[str, Any]]]:
