@@ -234,7 +234,8 @@ class Context:
 class MergeMethod(abc.ABC):
     """Abstract base. A subclass declares the class variables below and its hyper-parameters with `hp`.
 
-    `presets` are named changes of the published defaults, such as a shorter course for a laptop.
+    `presets` are named changes of the published defaults, such as a shorter course for a laptop; "failure" is an
+    instructive one, and `lesson` says what to notice there.
     """
 
     kind: ClassVar[Kind]
@@ -246,6 +247,7 @@ class MergeMethod(abc.ABC):
     needs: ClassVar[frozenset[str]] = frozenset()
     experts_allowed: ClassVar[tuple[int, int | None]] = (1, None)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    lesson: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         for name, declared in declarations.declared(type(self)).items():

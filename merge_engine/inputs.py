@@ -26,12 +26,14 @@ class SuiteInputs:
     """Unlabelled inputs and frozen heads of a suite: all that a merge method may see of its data.
 
     `half` of the test split is what a method adapts to: "adapt" (inductive), or "score" itself (transductive).
-    `labelled` opens its labels, for the analysis of a method that declares to need them.
+    `labelled` opens its labels, for the analysis of a method that declares to need them. `seed` decides the order of
+    the stream.
     """
 
     suite: Suite
     half: str = "adapt"
     labelled: bool = False
+    seed: int = 0
 
     def support(self, task: str, count: int = 32, draw: int = 0) -> Tensor:
         """Return `count` train inputs of a task, outside validation; the first 32 are the suite's support set.
@@ -79,7 +81,7 @@ class SuiteInputs:
         return ((inputs[rows], labels[rows]) for rows in self._rows(len(inputs), batch, share))
 
     def _rows(self, count: int, batch: int, share: float) -> Iterator[Tensor]:
-        shuffle, kept = np.random.default_rng(0), torch.arange(count)
+        shuffle, kept = np.random.default_rng(self.seed), torch.arange(count)
         if share < 1:
             kept = torch.from_numpy(shuffle.permutation(count)[: math.ceil(share * count)])
         while True:

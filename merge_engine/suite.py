@@ -152,19 +152,23 @@ class Suite:
         return load_weights(self.expert_file(name), self.pretrained_in_memory)
 
     def problem(
-        self, experts: tuple[str, ...] | list[str] | None = None, half: str = "adapt", labelled: bool = False
+        self,
+        experts: tuple[str, ...] | list[str] | None = None,
+        half: str = "adapt",
+        labelled: bool = False,
+        seed: int = 0,
     ) -> Problem:
         """Return the merging problem of some experts, all by default, in the order given.
 
         `half` of the test split is what an adaptive method sees: "adapt", or "score" (transductive). Its labels are
-        closed unless `labelled`, for methods that need "labels".
+        closed unless `labelled`, for methods that need "labels". `seed` decides the order in which it is seen.
         """
         chosen = self.experts if experts is None else tuple(dict.fromkeys(experts))
         if experts is None and not chosen:
             raise SuiteError(
                 f"Suite {self.name} has no expert yet; run `python -m merge_engine train {self.name}`."
             )
-        inputs = SuiteInputs(self, half, labelled)
+        inputs = SuiteInputs(self, half, labelled, seed)
         return Problem(self.pretrained_in_memory, {n: self.expert(n) for n in chosen}, self.backbone, inputs)
 
     def task(self, name: str) -> Task:

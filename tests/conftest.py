@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -17,6 +18,12 @@ from merge_engine.suite import Suite
 from merge_engine.suites.toy import build_toy
 
 torch.set_num_threads(1)
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--js-flags=--expose-gc", "--enable-precise-memory-info",
+]  # fmt: skip
 
 SHAPES = {"q": (8, 8), "k": (8, 8), "v": (8, 8), "out": (8, 8), "fc1": (16, 8), "fc2": (8, 16)}
 
@@ -60,6 +67,22 @@ def small_problem(tasks: int = 4, *, seed: int = 0, scale: float = 0.1, inputs=N
     return Problem(pretrained, experts, SmallTransformer(), inputs)
 
 
+def fresh() -> Context:
+    """Return a context that keeps nothing on disk."""
+    return Context(svd=SvdStore(folder=None))
+
+
+def some(toy, count: int = 2) -> torch.Tensor:
+    """Return inputs of every task that has an expert, task by task."""
+    return torch.cat([toy.prepared(task, "score")[:count] for task in toy.experts])
+
+
+def said(merged, network, inputs, task=None):
+    """Return what a merge predicts for a batch of inputs."""
+    with torch.inference_mode():
+        return merged.predictor(network)(inputs, task)
+
+
 @pytest.fixture
 def problem() -> Problem:
     return small_problem()
@@ -67,8 +90,7 @@ def problem() -> Problem:
 
 @pytest.fixture
 def ctx() -> Context:
-    """A context that keeps nothing on disk."""
-    return Context(svd=SvdStore(folder=None))
+    return fresh()
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +120,25 @@ def toy(toy_folder) -> Suite:
 def cache_folder(tmp_path_factory) -> Path:
     """A cache of this worker's own, so that nothing is read from or left in the user's."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def toy_by_name(toy_folder, tmp_path, monkeypatch) -> None:
+    """The toy suite by its name, and a cache of the test's own."""
+    monkeypatch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
+    monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, driven by playwright; skips where either is missing."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture

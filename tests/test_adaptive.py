@@ -8,18 +8,17 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from conftest import SmallTransformer
+from conftest import SmallTransformer, fresh
 from reference import adaptive as naive
 from reference.problems import changed, grid_problem
 from small_net import SHAPES, SmallInputs, forward
 
 from merge_engine.adapting.coefficients import Coefficients, Masks
 from merge_engine.adapting.components import Components, unpacked
-from merge_engine.contract import Context, Problem, drive, merge, merge_steps
+from merge_engine.contract import Problem, drive, merge, merge_steps
 from merge_engine.errors import DataError
 from merge_engine.evaluate import Fixed, score
 from merge_engine.inputs import SuiteInputs
-from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
 from merge_engine.suite import Suite
 
@@ -42,10 +41,6 @@ class Stream(SmallInputs):
     def stream(self, task: str, batch: int, share: float = 1.0):
         while True:
             yield self.support(task, batch)
-
-
-def fresh() -> Context:
-    return Context(svd=SvdStore(folder=None))
 
 
 def problem_of(tasks: int, seed: int = 0, **shapes) -> Problem:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,11 +24,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio", "ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 FOCUS = """(() => {
   const here = document.activeElement, box = getComputedStyle(here.closest(".mp-toggle") ?? here);
   const wanted = getComputedStyle(document.querySelector(".ms-panel")).getPropertyValue("--ms-focus");
@@ -77,17 +71,6 @@ def url(toy_folder, bench, tmp_path_factory) -> Iterator[str]:
         )
         yield address
         demo.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (apt-get install chromium)")
-    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -462,6 +445,45 @@ def test_single_inputs_are_explained_and_narrowed(visit):
     page.click(".mp-chip")
     page.wait_for_function("document.querySelectorAll('#mp-gallery h4').length === 5")
     assert page.locator(".mp-chip").count() == 0
+
+
+@pytest.mark.browser
+def test_steps_can_be_undone_and_done_again(visit):
+    page = visit("?suite=toy&recipe=" + _link("task_arithmetic"))
+    undo, redo = page.get_by_label("Undo"), page.get_by_label("Redo")
+    assert undo.is_disabled()
+    assert redo.is_disabled()
+    page.wait_for_timeout(800)
+    page.select_option("#mp-method", "ties")
+    page.wait_for_function("document.querySelector('[data-undo]:not([disabled])')")
+    page.wait_for_timeout(800)
+    box = "[data-owner=ties][data-name=density][type=number]"
+    page.locator(box).fill("0.5")
+    page.keyboard.press("Tab")
+    page.wait_for_function("history.state.step === 2")
+    undo.click()
+    page.wait_for_function(f"document.querySelector('{box}').value === '0.2'")
+    page.keyboard.press("Control+z")
+    page.wait_for_function("document.querySelector('#mp-method').value === 'task_arithmetic'")
+    assert undo.is_disabled()
+    page.keyboard.press("Control+Shift+z")
+    page.wait_for_function("document.querySelector('#mp-method').value === 'ties'")
+    redo.click()
+    page.wait_for_function(f"document.querySelector('{box}').value === '0.5'")
+    assert redo.is_disabled()
+
+
+@pytest.mark.browser
+def test_a_link_opens_the_input_that_was_chosen(visit):
+    page = visit("?suite=toy&recipe=" + _link("task_arithmetic"))
+    _merge(page)
+    page.get_by_role("tab", name="Inputs").click()
+    _choose(page, 3)
+    page.wait_for_function("location.search.includes('input=')")
+    heading = page.inner_text("#mp-why h3")
+    page.reload()
+    page.wait_for_function("document.querySelector('[role=tab][aria-selected=true]')?.textContent === 'Inputs'")
+    page.wait_for_function("t => document.querySelector('#mp-why h3')?.textContent === t", arg=heading)
 
 
 @pytest.mark.browser

@@ -7,29 +7,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from conftest import fresh, said, some
 from reference import per_input as naive
 
-from merge_engine.contract import Context, merge
+from merge_engine.contract import merge
 from merge_engine.inputs import SuiteInputs
-from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
 from merge_engine.methods.dawin import weights_of
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
-
-
-def fresh() -> Context:
-    return Context(svd=SvdStore(folder=None))
-
-
-def some(toy, count: int = 2) -> torch.Tensor:
-    """Return inputs of every task that has an expert, task by task."""
-    return torch.cat([toy.prepared(task, "score")[:count] for task in toy.experts])
-
-
-def said(merged, network, inputs, task=None):
-    with torch.inference_mode():
-        return merged.predictor(network)(inputs, task)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 import torch
-from conftest import SmallTransformer
+from conftest import SmallTransformer, fresh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import spectral as naive
@@ -40,10 +40,6 @@ STATIC = [
 ]
 WITH_INPUTS = [("regmean", {"examples": 40}), ("fisher", {"examples": 3})]
 POST = ["svc", "subspace_boosting", "lines"]
-
-
-def fresh() -> Context:
-    return Context(svd=SvdStore(folder=None))
 
 
 def problem_of(tasks: int, seed: int = 0) -> Problem:

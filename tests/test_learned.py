@@ -28,12 +28,7 @@ from viz.panels import live_accuracy
 
 ADARANK = {"steps": 3, "batch": 2, "mask_rate": 0.5, "base": "cart"}
 TASKS = ("a", "b", "c")
-
-
-@pytest.fixture(autouse=True)
-def here(toy_folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
-    monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("toy_by_name")
 
 
 @pytest.fixture

@@ -10,13 +10,12 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import SHAPES, small_problem
+from conftest import SHAPES, fresh, small_problem
 
 from merge_engine import metrics
-from merge_engine.contract import Context, Problem, merge, merge_steps
+from merge_engine.contract import Problem, merge, merge_steps
 from merge_engine.errors import DataError, RecipeError
 from merge_engine.hp import declared
-from merge_engine.maths.svd import SvdStore
 from merge_engine.merged import StaticMerged
 from merge_engine.methods import build as build_method
 from merge_engine.metrics import LEVELS, Measured, Row, WeightMetric, measure, table
@@ -26,10 +25,6 @@ METRICS = metrics.registry()
 ON_WEIGHTS = {key: cls for key, cls in METRICS.items() if issubclass(cls, WeightMetric)}
 every = pytest.mark.parametrize("key", METRICS)
 every_on_weights = pytest.mark.parametrize("key", ON_WEIGHTS)
-
-
-def fresh() -> Context:
-    return Context(svd=SvdStore(folder=None))
 
 
 def merge_of(problem: Problem) -> StaticMerged:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import SmallTransformer, small_problem
+from conftest import SmallTransformer, fresh, small_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merge_engine.contract import Context, Problem, merge
-from merge_engine.maths.svd import SvdStore
+from merge_engine.contract import Problem, merge
 from merge_engine.merged import StaticMerged
 from merge_engine.methods import build as build_method
 from merge_engine.metrics import accuracy as accuracy_module
@@ -19,10 +18,6 @@ from merge_engine.metrics.cka import linear_cka
 from merge_engine.metrics.sti import deviation, whitened
 
 NAME = "blocks.0.fc1.weight"
-
-
-def fresh() -> Context:
-    return Context(svd=SvdStore(folder=None))
 
 
 def problem_of(*matrices: torch.Tensor, base: torch.Tensor | None = None) -> Problem:

@@ -7,11 +7,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from conftest import fresh
 from reference import metrics as naive
 from reference.problems import changed, grid_problem
 
-from merge_engine.contract import Context, Problem
-from merge_engine.maths.svd import SvdStore
+from merge_engine.contract import Problem
 from merge_engine.merged import StaticMerged
 from merge_engine.metrics import Measured, build, measure
 from merge_engine.metrics import accuracy as accuracy_module
@@ -59,10 +59,6 @@ def merge_of(problem: Problem, seed: int = 7) -> StaticMerged:
     }
     offset = {"blocks.1.q.weight": 0.1 * torch.randn(7, 7, generator=draw)}
     return StaticMerged(problem.pretrained, direction, offset, 0.3)
-
-
-def fresh() -> Context:
-    return Context(svd=SvdStore(folder=None))
 
 
 def members(row, names) -> list[str]:

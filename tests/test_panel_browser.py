@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 gr = pytest.importorskip("gradio")
-playwright = pytest.importorskip("playwright.sync_api")
 
 from conftest import free_port  # noqa: E402
 
@@ -20,18 +18,11 @@ from viz.panel import draw  # noqa: E402
 from viz.panels import accuracy, overlap, overlap_depth, spectrum  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--js-flags=--expose-gc",
-    "--enable-precise-memory-info",
-]  # fmt: skip
 EXPERTS = examples.EXPERTS[:5]
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.xdist_group("browser"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
 ]
 
 
@@ -83,14 +74,6 @@ def address():
     finally:
         page.close()
         os.chdir(here)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -6,14 +6,13 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import SmallTransformer
+from conftest import SmallTransformer, fresh
 from reference import spectral as naive
 from reference.problems import grid_problem
 from small_net import SHAPES as NET_SHAPES
 from small_net import SmallInputs, forward
 
-from merge_engine.contract import Context, Problem, drive, merge, merge_steps
-from merge_engine.maths.svd import SvdStore
+from merge_engine.contract import Problem, drive, merge, merge_steps
 from merge_engine.methods import build, method_class
 from merge_engine.methods.fisher import BATCH
 
@@ -32,10 +31,6 @@ SHAPES = {
 MATRICES = [n for n in SHAPES if n.startswith("blocks") and "weight" in n]
 QKV = [f"blocks.0.{k}.weight" for k in "qkv"]
 TASKS = (1, 2, 3, 4, 7)
-
-
-def fresh() -> Context:
-    return Context(svd=SvdStore(folder=None))
 
 
 def problem_of(tasks: int, seed: int = 0, **changes) -> Problem:

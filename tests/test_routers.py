@@ -9,16 +9,16 @@ import re
 import numpy as np
 import pytest
 import torch
+from conftest import fresh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import routing as naive
 
 from merge_engine import routers
-from merge_engine.contract import Context
 from merge_engine.errors import DataError, RecipeError
 from merge_engine.hp import declared
 from merge_engine.inputs import SuiteInputs
-from merge_engine.maths.svd import SvdStore, decompose
+from merge_engine.maths.svd import decompose
 from merge_engine.methods import build as build_method
 from merge_engine.routers import Blend, SupportRouter
 from merge_engine.routers._features import Features
@@ -250,10 +250,6 @@ def test_clouds_apart_are_told_apart_and_equal_inputs_do_no_harm(key):
 
 
 # On a suite
-
-
-def fresh() -> Context:
-    return Context(svd=SvdStore(folder=None))
 
 
 @pytest.mark.parametrize("key", ON_SUPPORT)

@@ -7,12 +7,15 @@ from html import unescape
 
 import pytest
 
+from merge_engine.contract import drive
 from merge_engine.errors import MergeError, RecipeError
 from merge_engine.evaluate import Score
 from merge_engine.hp import HP, declared
 from merge_engine.methods import method_class, registry
+from merge_engine.runs.publish import table_folder, write_table
 from merge_engine.runs.recipe import Recipe
-from viz.page import cards, controls
+from merge_engine.runs.table import TableRun, by_line, entries, reference_steps, shown_row
+from viz.page import acts, cards, controls, presets
 from viz.page import session as state
 from viz.page.headline import Answer, duration, headline, size
 from viz.page.record import Run
@@ -206,19 +209,50 @@ def test_no_tile_is_empty(method, plain, phase, known):
     assert "+10.0" in html or plain is None or method == "average"
 
 
+def test_an_address_is_a_step_back_and_keeps_what_was_edited_elsewhere(toy, toy_by_name):
+    session, _ = acts.first_session(("toy",), {})
+    edited = acts.perform(session, {"act": "set", "owner": "task_arithmetic", "name": "scaling", "value": 0.7})
+    other = acts.perform(edited, {"act": "method", "value": "ties"})
+    other = acts.perform(other, {"act": "set", "owner": "ties", "name": "density", "value": 0.5})
+    other = acts.perform(other, {"act": "input", "value": "blob:1"})
+    back = acts.perform(other, {"act": "open", "value": state.query(session)})
+    assert state.recipe(back) == state.recipe(session)
+    assert back.inputs.chosen == ""
+    assert dict(back.edits)["ties"] == (("density", 0.5),)
+    again = acts.perform(back, {"act": "open", "value": state.query(other)})
+    assert state.query(again) == state.query(other)
+    assert again.inputs.chosen == "blob:1"
+    with pytest.raises(MergeError):
+        acts.perform(session, {"act": "open", "value": "recipe=nothing"})
+
+
 def test_the_status_is_json():
     assert status('"<b>', done=1, total=2) == '{"text": "\\"<b>", "done": 1, "total": 2, "tone": ""}'
 
 
-def test_presets_are_taken_named_and_left():
-    quick = state.choose_method(START, "we_moe")
-    assert state.preset_of(quick, "we_moe") == "cpu"
-    assert state.parameters(quick, "we_moe")["steps"] == method_class("we_moe").presets["cpu"]["steps"]
-    published = state.apply_preset(quick, "we_moe", "published")
-    assert state.preset_of(published, "we_moe") == "published"
+def test_presets_are_taken_and_left(toy):
+    quick, known = state.choose_method(START, "we_moe"), presets.presets(toy, "we_moe")
+    assert state.parameters(quick, "we_moe") == known["cpu"]
+    published = state.take(quick, "we_moe", known["published"])
+    assert published.edits == ()
     assert state.parameters(published, "we_moe")["steps"] == 1000
     own = state.set_parameter(quick, "we_moe", "steps", 7)
-    assert state.preset_of(own, "we_moe") == ""
     assert state.choose_method(state.choose_method(own, "average"), "we_moe") == own
     with pytest.raises(RecipeError, match="No preset of"):
-        state.apply_preset(quick, "we_moe", "cpus")
+        presets.preset(toy, "we_moe", "cpus")
+
+
+def test_the_page_opens_with_the_best_stored_merge_and_offers_what_validation_chose(toy, toy_by_name):
+    assert presets.first_recipe(toy) is None
+    run = TableRun(toy, limit=6, validation=6)
+    rows = drive(run.steps(entries(["average", "task_arithmetic", "tall_mask"])))
+    write_table(toy, rows, drive(reference_steps(toy, 6)), table_folder(toy))
+    best = presets.first_recipe(toy)
+    assert best is not None
+    single = [row for row in map(shown_row, by_line(rows).values()) if row["kind"] == "static"]
+    assert best.digest == max(single, key=lambda row: row["average"])["recipe"]
+    chosen = by_line(rows)["task_arithmetic"]["validation"]["parameters"]
+    assert presets.presets(toy, "task_arithmetic")["validation"]["scaling"] == chosen["scaling"]
+    session, sorry = acts.first_session(("toy",), {})
+    assert not sorry
+    assert state.recipe(session) == best

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from merge_engine.contract import Context, drive, merge
 from merge_engine.evaluate import score
-from merge_engine.methods import build
-from merge_engine.runs import robustness
+from merge_engine.inputs import SuiteInputs
+from merge_engine.methods import build, method_class
+from merge_engine.runs import robustness, seeds
+from merge_engine.runs.content import suite_digest
 from merge_engine.runs.draws import draw_steps
 from merge_engine.runs.protocol import Protocol
+from merge_engine.runs.publish import table_folder, write_study
+from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.run import run_steps
-from merge_engine.runs.study_words import draws_words, robustness_words
+from merge_engine.runs.study_words import draws_words, robustness_words, seeds_words
 from merge_engine.runs.table import TableRun, entries
+from viz.page.spoiled import spoiled
 
 LIMIT = 12
 
@@ -75,9 +81,52 @@ def test_a_case_is_what_its_protocol_scores(toy, table_rows, monkeypatch):
     assert "severities 4," in words
 
 
+def test_seeds_are_whole_runs_and_read_what_the_table_knows(toy, monkeypatch):
+    quick = {"steps": 2, "batch": 2}
+    monkeypatch.setattr(method_class("adamerging"), "presets", {"cpu": quick})
+    monkeypatch.setattr(seeds, "entries", lambda: entries(["adamerging", "average"]))
+    rows = drive(seeds.seed_steps(toy, seeds=2, limit=LIMIT))
+    assert [row["name"] for row in rows] == ["adamerging"]
+    recipe = Recipe("toy", toy.experts, "adamerging", quick, seed=1)
+    wanted = drive(run_steps(toy, recipe, Protocol(limit=LIMIT))).result
+    assert rows[0]["average"][1] == pytest.approx(wanted.average, abs=0.01)
+    assert rows[0]["accuracy"].keys() == wanted.accuracy.keys()
+    monkeypatch.setattr(seeds, "run_steps", lambda *_: pytest.fail("measured again"))
+    assert drive(seeds.seed_steps(toy, seeds=2, limit=LIMIT)) == rows
+    known = Recipe("toy", toy.experts, "adamerging", quick)
+    row = {
+        "name": "adamerging", "setting": "cpu", "recipe": known.digest,
+        "content": suite_digest(toy, toy.experts, "score"), "accuracy": {t: {"merged": 50.0} for t in toy.seen},
+    }  # fmt: skip
+    assert drive(seeds.seed_steps(toy, [row], seeds=1))[0]["average"] == [50.0]
+    assert "±" in seeds_words(rows)
+
+
+def test_a_seed_decides_the_order_of_the_stream(toy):
+    first, again, other = (next(SuiteInputs(toy, seed=seed).stream("blob", 8)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
 def test_the_mean_is_over_corruptions():
     row = {"name": "a", "title": "A", "seen": "", "pictures": 5}
     values = (("clean", 0, 90.0), ("jpeg", 1, 80.0), ("jpeg", 3, 60.0), ("contrast", 1, 50.0))
     rows = [{**row, "kind": kind, "severity": severity, "average": value} for kind, severity, value in values]
     found = robustness.summary(rows)["A", ""]
     assert found == {"clean": 90.0, "jpeg": 70.0, "contrast": 50.0, "all": 60.0}
+
+
+def test_the_page_shows_the_study_of_what_the_suite_holds_now(toy, toy_by_name, tmp_path):
+    row = {"name": "a", "title": "A", "seen": "", "pictures": 5}
+    values = (("clean", 0, 90.0), ("jpeg", 1, 80.0), ("jpeg", 3, 60.0), ("contrast", 1, 50.0))
+    rows = [{**row, "kind": kind, "severity": severity, "average": value} for kind, severity, value in values]
+    assert spoiled(toy) is None
+    write_study(toy, "robustness", rows, table_folder(toy))
+    drawing = spoiled(toy)
+    assert drawing is not None
+    accuracy, lost = (figure.layout.meta["table"]["rows"][0] for figure in drawing.figures.values())
+    assert accuracy == ["A", 90, 70, 50, 60]
+    assert lost == ["A", 0, 20, 40, 30]
+    file = table_folder(toy) / "robustness.json"
+    file.write_text(file.read_text().replace(suite_digest(toy, toy.experts, "score"), "other"))
+    assert spoiled(toy) is None

@@ -7,14 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from conftest import fresh, said, some
 from reference import per_input as naive
 
-from merge_engine.contract import Context, Step, drive, merge
+from merge_engine.contract import Step, drive, merge
 from merge_engine.evaluate import predictions
 from merge_engine.inputs import SuiteInputs
 from merge_engine.maths.compress import compressed, kept
 from merge_engine.maths.parts import DensePart
-from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
 from merge_engine.routers._training import CHUNK, layers_of
 from merge_engine.routers.trained import Trained
@@ -25,22 +25,8 @@ FEW = {"examples": 16, "epochs": 2}
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 
 
-def fresh() -> Context:
-    return Context(svd=SvdStore(folder=None))
-
-
-def some(toy, count: int = 2) -> torch.Tensor:
-    """Return inputs of every task that has an expert, task by task."""
-    return torch.cat([toy.prepared(task, "score")[:count] for task in toy.experts])
-
-
 def twin(problem, **parameters):
     return merge(problem, build("twin_merging", **FEW, **parameters), ctx=fresh())
-
-
-def said(merged, network, inputs, task=None):
-    with torch.inference_mode():
-        return merged.predictor(network)(inputs, task)
 
 
 def names_inside(network) -> list[str]:

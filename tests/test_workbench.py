@@ -9,22 +9,18 @@ import torch
 
 from merge_engine.errors import MergeError
 from merge_engine.maths.svd import SvdStore
+from merge_engine.places import depth
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from viz.page import acts, lenses, view
 from viz.page import session as state
-from viz.page.measure import Ask, depth, metrics
+from viz.page.measure import Ask, metrics
 from viz.page.record import Run, average_of
 from viz.page.session import Session
 from viz.page.shelf import Shelf, Tickets
 from viz.page.workbench import Workbench, can_rescale, direction_key, paced
 
-
-@pytest.fixture(autouse=True)
-def here(toy_folder, tmp_path, monkeypatch):
-    """The toy suite by its name, and a cache of its own."""
-    monkeypatch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
-    monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("toy_by_name")
 
 
 @pytest.fixture

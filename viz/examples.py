@@ -19,6 +19,7 @@ from viz.panels.coefficient_map import CoefficientMap
 from viz.panels.live_accuracy import LiveAccuracy
 from viz.panels.manifold import FeatureMap
 from viz.panels.mask_map import MaskMap
+from viz.panels.robustness import Robustness
 from viz.panels.route_confusion import RouteConfusion
 from viz.panels.route_depth import RouteDepth
 from viz.panels.route_gallery import Gallery, RoutedInput
@@ -283,3 +284,14 @@ def rank_curve(experts: Sequence[str] = EXPERTS) -> RankCurve:
     sizes = {"one model": 88e6, "all experts": 88e6 * len(experts)}
     return RankCurve(tuple(experts), shares, accuracy, 90e6 + 88e6 * len(experts) * 0.9 * shares, 0.1,
                      {"experts": 93.0, "pretrained": 44.0}, sizes)  # fmt: skip
+
+
+def robustness() -> Robustness:
+    """Return accuracies that fall with the strength of the corruption, least for a method that adapts to it."""
+    cases = ("pretrained model", "Weight average", "TSV-M", "AdaRank, adapted to clean pictures",
+             "AdaRank, adapted to pictures corrupted alike", "experts, each on its own task")  # fmt: skip
+    corruptions = ("motion_blur", "impulse_noise", "gaussian_noise", "pixelate", "spatter", "contrast", "jpeg")
+    clean = np.array([57, 64, 78, 82, 82, 90.0])[:, None]
+    loss = np.random.default_rng(5).random(len(corruptions)) * 24 + 4
+    share = np.array([0.8, 1.0, 1.1, 1.0, 0.7, 1.0])[:, None]
+    return Robustness(cases, corruptions, np.hstack([clean, clean - share * loss]))

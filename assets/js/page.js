@@ -4,6 +4,7 @@
   if (window.MergePage) return;
 
   const PAUSE = 90; // milliseconds between reports of a slider that is being dragged
+  const SETTLED = 700; // changes that follow each other sooner are one step of the history
 
   // What an element says: its act, the words in its data attributes, its value, and its group's values.
   const said = (target) => {
@@ -100,11 +101,44 @@
   };
 
   // The session's link: `data-query` of the link widget goes to the address bar, so copying it shares everything.
-  const follow = (element, watch) => {
+  // Every settled change is a step of the browser's history; going back or on tells Python to open that address.
+  const follow = (element, trigger, watch) => {
+    let at = history.state?.step ?? 0;
+    let top = at;
+    let when = Infinity;
+    const paint = () => {
+      element.querySelector("[data-undo]")?.toggleAttribute("disabled", at <= 0);
+      element.querySelector("[data-redo]")?.toggleAttribute("disabled", at >= top);
+    };
     const write = () => {
       const query = element.querySelector("[data-query]")?.dataset.query;
-      if (query) history.replaceState(null, "", `${location.pathname}?${query}`);
+      if (query && location.search !== `?${query}`) {
+        const same = when === Infinity || Date.now() - when < SETTLED;
+        if (!same) top = at += 1;
+        history[same ? "replaceState" : "pushState"]({ step: at }, "", `${location.pathname}?${query}`);
+        when = Date.now();
+      } else if (query && when === Infinity) when = 0;
+      paint();
     };
+    const turn = (step) => (step < 0 ? at > 0 : at < top) && history.go(step);
+    addEventListener("popstate", (event) => {
+      at = event.state?.step ?? 0;
+      top = Math.max(top, at);
+      when = 0;
+      paint();
+      trigger("act", { act: "open", value: location.search.slice(1) });
+    });
+    element.addEventListener("click", (event) => {
+      if (event.target.closest("[data-undo]")) turn(-1);
+      if (event.target.closest("[data-redo]")) turn(1);
+    });
+    document.addEventListener("keydown", (event) => {
+      const key = event.key.toLowerCase();
+      const typing = event.target.matches?.("input:not([type=range]):not([type=checkbox]), textarea, select");
+      if (typing || event.altKey || !(event.ctrlKey || event.metaKey) || !["z", "y"].includes(key)) return;
+      event.preventDefault();
+      turn(key === "y" || event.shiftKey ? 1 : -1);
+    });
     watch(["value"], write);
     write();
   };

@@ -1,4 +1,4 @@
-"""`table`: every method at its published default and at the setting chosen on validation, and two studies."""
+"""`table`: every method at its published default and at the setting chosen on validation, and three studies."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ import typer
 from ..contract import Step
 from ..errors import RecipeError, no_such
 from ..runs.draws import draw_steps
+from ..runs.first_look import FOLDER, look_steps
 from ..runs.publish import table_folder, write_study, write_table
 from ..runs.results import read_json
 from ..runs.robustness import PICTURES, cases, robustness_steps
+from ..runs.seeds import seed_steps
 from ..runs.table import VALIDATION_PICTURES, TableRun, entries, reference_steps
 from ..save import writable
 from ..suite import Suite, load_suite
 from . import options
 from .output import check_target, emit, followed, note, print_table
 
-PARTS = ("methods", "draws", "robustness")
+PARTS = ("methods", "draws", "seeds", "weights", "robustness")
 
 
 def table(
     suite: options.SuiteName = None,
     parts: Annotated[
-        str | None, typer.Option("--parts", help="Only these of methods,draws,robustness. [all; methods if some named]")
+        str | None, typer.Option("--parts", help="Only these of methods,draws,seeds,weights,robustness. [all]")
     ] = None,
     methods: Annotated[str | None, typer.Option("--methods", help="Only these: keys, or METHOD+POST. [all]")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Score at most so many pictures per task.")] = None,
@@ -65,9 +67,15 @@ def table(
             _show(rows, reference)
     if "draws" in wanted:
         _study(chosen, "draws", draw_steps(chosen, limit=limit), target)
+    stored = read_json(target / "table.json") if target is not None else None
+    known = (stored or {}).get("rows", rows)
+    if "seeds" in wanted:
+        _study(chosen, "seeds", seed_steps(chosen, known, limit=limit), target)
+    if "weights" in wanted and target is not None:
+        files = followed(look_steps(chosen, target), "weights")
+        note(f"weights: {len(files)} measurements in {target / FOLDER}")
     if "robustness" in wanted:
-        stored = read_json(target / "table.json") if target is not None else None
-        study = cases(chosen, (stored or {}).get("rows", rows))
+        study = cases(chosen, known)
         _study(chosen, "robustness", robustness_steps(chosen, study, degrees, limit or PICTURES), target)
 
 

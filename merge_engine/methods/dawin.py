@@ -13,11 +13,11 @@ from ..adapting.adapt import entropy
 from ..contract import Context, Kind, MergeMethod, Problem, Step
 from ..hp import hp
 from ..maths.parts import DensePart
-from ..merged import Merged, PerTaskMerged
+from ..merged import Merged
 from ..routing.per_input import Decided, blended, shares_of
 from ..routing.prediction import Network, Prediction, Predictor
-from ..routing.stores import FULL, store_steps
-from ..weights import Weights, in_memory
+from ..routing.stores import FULL, EveryExpert, store_steps
+from ..weights import in_memory
 
 
 @dataclass(frozen=True)
@@ -62,28 +62,11 @@ class Dawin(MergeMethod):
 
 
 @dataclass(frozen=True)
-class DawinMerged(Merged):
+class DawinMerged(EveryExpert):
     """Experts in a store, blended for every input by their entropy under the head of the true task."""
 
-    store: PerTaskMerged
     offset: float
     notes: tuple[str, ...] = ()
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        return self.store.tasks
-
-    @property
-    def knows_task(self) -> bool:
-        return True
-
-    def weights(self, task: str | None = None) -> Weights:
-        """Return the weights of one expert; raises RecipeError without its name."""
-        return self.store.weights(task)
-
-    @property
-    def stored_parameters(self) -> float:
-        return self.store.stored_parameters
 
     @property
     def forwards(self) -> float:

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from ..contract import Context, Kind, MergeMethod, Problem, Step
 from ..hp import hp
-from ..merged import Merged, PerTaskMerged
+from ..merged import Merged
 from ..routing.prediction import Network, Prediction, Predictor
-from ..routing.stores import FULL, store_steps
-from ..weights import Weights
+from ..routing.stores import FULL, EveryExpert, store_steps
 
 
 @dataclass(frozen=True)
@@ -60,29 +59,12 @@ class Ensemble(MergeMethod):
 
 
 @dataclass(frozen=True)
-class EnsembleMerged(Merged):
+class EnsembleMerged(EveryExpert):
     """All experts of a store, averaged by logits or by probabilities."""
 
-    store: PerTaskMerged
     probabilities: bool
     temperature: float
     notes: tuple[str, ...] = ()
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        return self.store.tasks
-
-    @property
-    def knows_task(self) -> bool:
-        return True
-
-    def weights(self, task: str | None = None) -> Weights:
-        """Return the weights of one expert; raises RecipeError without its name."""
-        return self.store.weights(task)
-
-    @property
-    def stored_parameters(self) -> float:
-        return self.store.stored_parameters
 
     @property
     def forwards(self) -> float:

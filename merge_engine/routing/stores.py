@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..contract import Context, Problem, Step, StoreMerge
 from ..errors import RecipeError
 from ..maths.parts import DensePart, Part
-from ..merged import PerTaskMerged
+from ..merged import Merged, PerTaskMerged
 from ..methods import build, registry
 from ..weights import Weights
 from .per_input import Share, shares_of
@@ -54,6 +54,29 @@ class WholePart:
     @property
     def stored_parameters(self) -> float:
         return float(len(self.experts) * self.pretrained[self.name].numel())
+
+
+@dataclass(frozen=True)
+class EveryExpert(Merged):
+    """A model that asks every expert of a store about every input, and is told the input's task."""
+
+    store: PerTaskMerged
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return self.store.tasks
+
+    @property
+    def knows_task(self) -> bool:
+        return True
+
+    def weights(self, task: str | None = None) -> Weights:
+        """Return the weights of one expert; raises RecipeError without its name."""
+        return self.store.weights(task)
+
+    @property
+    def stored_parameters(self) -> float:
+        return self.store.stored_parameters
 
 
 def blendable(store: PerTaskMerged, layers: Mapping[str, nn.Module]) -> dict[str, Share]:

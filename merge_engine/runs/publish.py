@@ -28,7 +28,7 @@ from .results import (
     write_json,
 )
 from .study_words import STUDIES
-from .table import CHOSEN, CPU, DEFAULT, TRANSDUCTIVE, Row, entries
+from .table import CHOSEN, CPU, DEFAULT, TRANSDUCTIVE, Row, by_line, entries, shown_row
 
 README = SHIPPED.parents[1] / "README.md"
 README_SUITE = "pictures"
@@ -101,15 +101,12 @@ def machine() -> dict[str, Any]:
 
 def markdown(table: dict[str, Any], multitask: dict[str, Any] | None = None) -> str:
     """Return the table in Markdown: static merges, ceilings that know the task, then those that adapt or route."""
-    pairs: dict[str, dict[str, Row]] = {}
-    for row in table["rows"]:
-        pairs.setdefault(row["name"], {})[row["setting"]] = row
     fixed = table["baselines"]
     lines = [
         *_header(HEAD, 2),
         _line("*pretrained model*", _cell(fixed["pretrained"]), "", "", "", _cell(fixed["unseen_pretrained"])),
     ]
-    ordered = sorted(pairs.values(), key=_rank)
+    ordered = sorted(by_line(table["rows"]).values(), key=_rank)
     static = [p for p in ordered if not _moves(p)]
     moving = [p for p in ordered if _moves(p)]
     lines += [_method_line(pair) for pair in static if "task id" not in _first(pair)["needs"]]
@@ -144,14 +141,9 @@ def _moves(pair: dict[str, Row]) -> bool:
     return _first(pair)["family"] in MOVING
 
 
-def _best(pair: dict[str, Row]) -> Row:
-    """Return the row of the setting that is shown first."""
-    return next(pair[s] for s in (CHOSEN, CPU, DEFAULT, TRANSDUCTIVE) if s in pair)
-
-
 def _rank(pair: dict[str, Row]) -> tuple[int, float]:
     """Order merges of more experts first, then the more accurate ones."""
-    row = _best(pair)
+    row = shown_row(pair)
     return -len(row["experts"]), -(row["average"] or 0.0)
 
 
@@ -160,7 +152,7 @@ def _first(pair: dict[str, Row]) -> Row:
 
 
 def _moving_line(pair: dict[str, Row]) -> str:
-    best = _best(pair)
+    best = shown_row(pair)
     cells = [
         best["title"], _cell(best["average"]), _cell(pair[TRANSDUCTIVE]["average"]) if TRANSDUCTIVE in pair else "",
         _cell(best["normalised_average"]), _cell(best["nai"], 2), _cell(best["unseen_average"]),
@@ -209,7 +201,7 @@ def generated_pages() -> dict[Path, str]:
 
 
 def _method_line(pair: dict[str, Row]) -> str:
-    best = _best(pair)
+    best = shown_row(pair)
     name = best["title"] + (" (first two experts)" if len(best["experts"]) == 2 else "")
     if "task id" in best["needs"] and "task known" not in name:
         name += " (task known)"

@@ -12,18 +12,20 @@ from typing import Any
 
 from ..contract import Context, Step, merge_steps
 from ..corruptions import KINDS, SEVERITIES
-from ..evaluate import Fixed
 from ..merged import Merged
 from ..suite import Suite
+from .baselines import Baselines
 from .content import suite_digest
 from .protocol import Protocol
 from .recipe import Recipe
 from .results import cached_folder, read_json, write_json
-from .run import adapts, own_tasks, scoring
+from .run import adapts, own_tasks, problem_of, scoring
+from .table import by_line, shown_row
 
 PICTURES = 50
 LINES = ("average", "task_arithmetic", "tsv_m", "iso_c", "sim", "adamerging", "adarank", "we_moe")
 CLEAN, ALIKE = "clean", "alike"
+PRETRAINED = "pretrained"
 SEEN = {"": "", CLEAN: "adapted to clean pictures", ALIKE: "adapted to pictures corrupted alike"}
 Row = dict[str, Any]
 
@@ -40,13 +42,10 @@ class Case:
 
 def cases(suite: Suite, rows: Sequence[Mapping[str, Any]], names: Iterable[str] = LINES) -> list[Case]:
     """Return the pretrained model, the experts, and lines of a results table at the setting it shows first."""
-    found = [Case("pretrained", "pretrained model"), Case("experts", "experts, each on its own task")]
-    by_name: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for row in rows:
-        by_name.setdefault(row["name"], {})[row["setting"]] = row
-    for name in (n for n in names if n in by_name):
-        settings = by_name[name]
-        row = next(settings[s] for s in ("validation", "cpu", "default") if s in settings)
+    found = [Case(PRETRAINED, "pretrained model"), Case("experts", "experts, each on its own task")]
+    measured = by_line(rows)
+    for name in (n for n in names if n in measured):
+        row = shown_row(measured[name])
         keys = ("suite", "experts", "method", "parameters", "post", "seed")
         recipe = Recipe.from_dict({key: row[key] for key in keys})
         seen = (CLEAN, ALIKE) if adapts(recipe) else ("",)
@@ -115,25 +114,21 @@ def _made(suite: Suite, line: Case) -> Generator[Step, None, Merged | None]:
     if line.recipe is None:
         return None
     method, post = line.recipe.build()
-    problem = suite.problem(line.recipe.experts, labelled="labels" in method.needs)
-    return (yield from merge_steps(problem, method, post, Context(seed=line.recipe.seed)))
+    return (yield from merge_steps(problem_of(suite, line.recipe), method, post, Context(seed=line.recipe.seed)))
 
 
 def _accuracy(
     suite: Suite, line: Case, merged: Merged | None, limit: int
 ) -> Generator[Step, None, dict[str, float]]:
-    protocol, own = Protocol(limit=limit), suite.seen
-    if merged is not None and line.recipe is not None:
-        own = own_tasks(suite, line.recipe)
-        scores = yield from scoring(suite, merged, own, protocol)
-    elif line.name == "pretrained":
-        scores = yield from scoring(suite, Fixed(suite.pretrained_in_memory), own, protocol)
+    if merged is None or line.recipe is None:
+        models = {suite.task_of[expert]: expert for expert in suite.experts}
+        pairs = {task: (None if line.name == PRETRAINED else models[task], task) for task in models}
+        fixed = yield from Baselines(suite).steps(pairs.values(), limit)
+        accuracy = {task: fixed[pair].accuracy(limit) for task, pair in pairs.items()}
     else:
-        scores = {}
-        for expert in suite.experts:
-            task = suite.task_of[expert]
-            scores |= yield from scoring(suite, Fixed(suite.expert(expert)), (task,), protocol)
-    return {task: round(score.accuracy, 2) for task, score in scores.items()}
+        scores = yield from scoring(suite, merged, own_tasks(suite, line.recipe), Protocol(limit=limit))
+        accuracy = {task: score.accuracy for task, score in scores.items()}
+    return {task: round(value, 2) for task, value in accuracy.items()}
 
 
 def _row(line: Case, kind: str, severity: int, limit: int, accuracy: Mapping[str, float]) -> Row:

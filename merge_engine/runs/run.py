@@ -9,7 +9,7 @@ from typing import Any
 
 from ..adapting.history import History
 from ..adapting.live import Point, Watch
-from ..contract import Context, Step, merge_steps
+from ..contract import Context, Problem, Step, merge_steps
 from ..errors import SuiteError, no_such
 from ..evaluate import Score, score_steps
 from ..merged import Merged
@@ -44,8 +44,7 @@ def run_steps(
     suite, seen = protocol.suites(suite) if protocol else (suite, suite)
     content = suite_digest(suite, recipe.experts, protocol.split if protocol else "score")
     start = time.perf_counter()
-    half = protocol.half if protocol else "adapt"
-    steps = merge_steps(seen.problem(recipe.experts, half, "labels" in method.needs), method, post, ctx)
+    steps = merge_steps(problem_of(seen, recipe, protocol.half if protocol else "adapt"), method, post, ctx)
     watch = None
     if protocol is not None and protocol.watch:
         watch = Watch(suite, own_tasks(suite, recipe), protocol.split, protocol.watch)
@@ -69,6 +68,11 @@ def run_steps(
         own=own_tasks(suite, recipe), unseen=suite.unseen, protocol=protocol,
     )  # fmt: skip
     return Run(merged, result)
+
+
+def problem_of(suite: Suite, recipe: Recipe, half: str = "adapt") -> Problem:
+    """Return the problem of a recipe's experts; labels are open to a method that needs them, to no other."""
+    return suite.problem(recipe.experts, half, "labels" in recipe.build()[0].needs, recipe.seed)
 
 
 def scoring(

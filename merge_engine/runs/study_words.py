@@ -14,6 +14,10 @@ DRAWS_NOTE = (
     "deviation, in percent. Right is the share sent to the own expert; end to end, expert and class are both right; "
     "known is the accuracy of the store when told the task."
 )
+SEEDS_NOTE = (
+    "Methods that adapt, at their cpu preset with {seeds} seeds, which decide the order of the unlabelled pictures and "
+    "the start of the routers: mean ± standard deviation of the accuracy in percent, inductive, on the score half."
+)
 ROBUSTNESS_NOTE = (
     "Accuracy in percent on corrupted pictures, the mean over severities {severities}, on at most {pictures} pictures "
     "per task of the score half. A method that adapts is shown adapted to clean pictures and to pictures corrupted "
@@ -32,6 +36,16 @@ def draws_words(rows: Sequence[Row]) -> str:
     return _table(head, body) + "\n" + DRAWS_NOTE.format(draws=len(rows[0]["routed"])) + "\n"
 
 
+def seeds_words(rows: Sequence[Row]) -> str:
+    """Return methods against tasks, each with its spread over seeds."""
+    tasks = list(dict.fromkeys(task for row in rows for task in row["accuracy"]))
+    body = [
+        [row["title"], _spread(row["average"]), *(_spread(row["accuracy"][task]) for task in tasks)]
+        for row in sorted(rows, key=lambda row: -fmean(row["average"]))
+    ]
+    return _table(["method", "average", *tasks], body) + "\n" + SEEDS_NOTE.format(seeds=len(rows[0]["seeds"])) + "\n"
+
+
 def robustness_words(rows: Sequence[Row]) -> str:
     """Return cases against corruptions."""
     kinds = [kind for kind in dict.fromkeys(row["kind"] for row in rows) if kind != CLEAN]
@@ -45,7 +59,11 @@ def robustness_words(rows: Sequence[Row]) -> str:
     return f"{_table(head, body)}\n{words}\n"
 
 
-STUDIES: Mapping[str, Callable[[Sequence[Row]], str]] = {"draws": draws_words, "robustness": robustness_words}
+STUDIES: Mapping[str, Callable[[Sequence[Row]], str]] = {
+    "draws": draws_words,
+    "seeds": seeds_words,
+    "robustness": robustness_words,
+}
 
 
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:

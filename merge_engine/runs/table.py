@@ -9,7 +9,7 @@ half (inductive) and once to the score half itself (transductive).
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from .tuning import Merges, choose_steps
 VALIDATION_PICTURES = 100
 POST_BASES = ("task_arithmetic", "tsv_m")  # one sum and one spectral merge
 DEFAULT, CHOSEN, CPU, TRANSDUCTIVE = "default", "validation", "cpu", "cpu, transductive"
+SHOWN = (CHOSEN, CPU, DEFAULT, TRANSDUCTIVE)  # the first that was measured stands for a line
 Row = dict[str, Any]
 
 
@@ -219,6 +220,19 @@ def reference_steps(suite: Suite, limit: int | None = None) -> Generator[Step, N
         "matrix": matrix,
         "entries": baselines.entries(),
     }
+
+
+def by_line(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Row]]:
+    """Return the rows of every line by its name, in the table's order, and by their settings."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        found.setdefault(row["name"], {})[row["setting"]] = dict(row)
+    return found
+
+
+def shown_row(line: Mapping[str, Row]) -> Row:
+    """Return the row that stands for a line: at the setting chosen on validation, else at the one it has."""
+    return next(line[setting] for setting in SHOWN if setting in line)
 
 
 def _headline(row: Row | None) -> dict[str, float]:

@@ -19,7 +19,7 @@ from ..merged import Merged, StaticMerged
 from ..methods import method_class
 from ..suite import Suite
 from .recipe import Recipe
-from .run import Protocol, own_tasks, scored_tasks, scoring
+from .run import Protocol, own_tasks, problem_of, scored_tasks, scoring
 
 GRID_LIMIT = 12
 Change = tuple[int, str, Any]
@@ -39,7 +39,7 @@ class Merges:
     def steps(self, recipe: Recipe) -> Generator[Step, None, tuple[Merged, float]]:
         """Merge by a recipe, or rescale what is kept; returns the merge and the seconds it took when it was made."""
         method, post = recipe.build()
-        problem = self.suite.problem(recipe.experts, labelled="labels" in method.needs)
+        problem = problem_of(self.suite, recipe)
         scaled = isinstance(method, TensorMerge) and "scaling" in method.parameters()
         fixed = tuple(pair for pair in recipe.parameters if not (scaled and pair[0] == "scaling"))
         key = (recipe.method, recipe.experts, recipe.seed, fixed)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from merge_engine.errors import RecipeError, SuiteError, no_such
 from merge_engine.methods import registry as methods
 from merge_engine.metrics import registry
+from merge_engine.places import depth
+from merge_engine.runs.first_look import first_place
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite, suite_folders
 
-from . import choice
+from . import choice, presets
 from . import session as state
-from .measure import depth
 from .session import Session
 
 Said = Mapping[str, Any]
-REDRAW = ("suite", "load", "method", "post", "reset", "preset")  # acts after which every box is filled anew
+REDRAW = ("suite", "load", "open", "method", "post", "reset", "preset")  # acts after which every box is filled anew
 
 
 def perform(session: Session, said: Said) -> Session:
@@ -40,7 +42,7 @@ def refused(session: Session, said: Said, sentence: str) -> Session:
 
 def everywhere(act: str) -> bool:
     """Return whether an act changes the whole page."""
-    return act in ("suite", "load")
+    return act in ("suite", "load", "open")
 
 
 def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Session, str]:
@@ -51,11 +53,13 @@ def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Se
         raise SuiteError("There is no suite; put a folder with a suite.toml into assets/suites.")
     suite = load_suite(name)
     fresh = state.choose_suite(Session(), name, suite.experts)
-    fresh = dataclasses.replace(fresh, block=depth(suite) // 2)
+    best = presets.first_recipe(suite)
+    fresh = dataclasses.replace(state.load(fresh, best, suite.experts) if best else fresh, block=first_place(suite)[0])
     try:
         if given.get("metric") in registry():
             fresh = dataclasses.replace(fresh, metric=given["metric"])
-        return state.opened(fresh, given, suite.experts, depth(suite)), ""
+        found = state.opened(fresh, given, suite.experts, depth(suite))
+        return (_input(found, {"value": given["input"]}) if given.get("input") else found), ""
     except (RecipeError, SuiteError) as error:
         return fresh, str(error)
 
@@ -93,7 +97,8 @@ def _reset(session: Session, said: Said) -> Session:
 
 
 def _preset(session: Session, said: Said) -> Session:
-    return state.apply_preset(session, said.get("owner"), said.get("name"))
+    owner = str(said.get("owner"))
+    return state.take(session, owner, presets.preset(_suite(session), owner, str(said.get("name"))))
 
 
 def _look(session: Session, said: Said) -> Session:
@@ -114,6 +119,16 @@ def _measure(session: Session, said: Said) -> Session:
 def _load(session: Session, said: Said) -> Session:
     recipe = Recipe.from_link(str(said.get("recipe", "")))
     return state.load(session, recipe, load_suite(recipe.suite or session.suite).experts)
+
+
+def _open(session: Session, said: Said) -> Session:
+    """Go to an address of this page; what was edited of other methods stays."""
+    found, sorry = first_session(tuple(suite_folders()), dict(parse_qsl(str(said.get("value")))))
+    if sorry:
+        raise RecipeError(sorry)
+    edits = {**dict(session.edits), found.method: (), found.post: (), **dict(found.edits)}
+    kept = tuple((owner, pairs) for owner, pairs in edits.items() if pairs)
+    return dataclasses.replace(found, edits=kept, drawn=session.drawn)
 
 
 def _narrow(session: Session, said: Said) -> Session:
@@ -168,6 +183,7 @@ ACTS: dict[str, Callable[[Session, Said], Session]] = {
     "cell": _look,
     "metric": _measure,
     "load": _load,
+    "open": _open,
     "of": _narrow,
     "sent": _narrow,
     "routed": _narrow,

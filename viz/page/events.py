@@ -20,7 +20,7 @@ COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "p
 RESULT = ("headline", "accuracy", "learned", *moving.PANELS)
 ANSWER = ("shown", "focus", "fault", "status", *RESULT)
 BACKGROUND = ("preparing", "news")
-REST = ("where", "table", "scatter", "about", "tabs")
+REST = ("where", "table", "scatter", "spoiled", "about", "tabs")
 BUTTONS = ("merge", "cancel")
 WIDGETS = ("experts", "method", "form", "post", "post_form", "metrics", "table")
 PANELS = ("accuracy", *lenses.LENSES, *learned.PANELS)
@@ -36,9 +36,10 @@ LIGHT: dict[str, Any] = {"queue": False, **QUIET}
 def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     """Attach every listener of a page."""
     on, told = Listeners(page, bench), page.some("session", "shown")
-    everything = page.some("session", *COLUMN, *ANSWER, *REST)
+    everything = page.some("session", *COLUMN, *ANSWER, *REST, *MARKS)
     prepared = page.some(*BACKGROUND)
     demo.load(on.open, None, everything, **LIGHT).then(on.prepare, told, prepared, **COMPUTE)
+    page.link.act(on.act, told, everything, **ACT)
     page.suites.act(on.act, told, everything, **ACT).then(on.prepare, told, prepared, **COMPUTE)
     for widget in page.some(*WIDGETS):
         widget.act(on.act, told, everything, **ACT)

@@ -16,6 +16,7 @@ from viz.panels import (
     method_table,
     overlap,
     overlap_depth,
+    robustness,
     spectrum,
 )
 
@@ -88,6 +89,7 @@ class Page:
     why: Widget
     scatter: PlotlyPanel
     table: Widget
+    spoiled: PlotlyPanel
     about: Widget
 
     def fill(self, parts: dict[str, Any]) -> dict[Any, Any]:
@@ -122,6 +124,7 @@ def build_page() -> Page:
         with gr.Tab("All methods", id="methods"):
             parts["scatter"] = _panel(method_table)
             parts["table"] = Widget(elem_id="mp-table")
+            parts["spoiled"] = _panel(robustness, "mp-if-known")
         with gr.Tab("About", id="about"):
             parts["about"] = Widget(elem_id="mp-about")
     return Page(**parts)

@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 
 from merge_engine.errors import MergeError
+from merge_engine.places import depth
 from merge_engine.suite import load_suite, suite_folders
 from viz.panel import draw
 from viz.panels import method_table
@@ -23,11 +24,11 @@ from . import session as state
 from .about import about
 from .headline import answer
 from .layout import Page
-from .measure import depth
 from .plotly_panel import Selection
 from .record import Run, average_of
 from .session import Session
 from .shelf import Ticket, Tickets
+from .spoiled import spoiled
 from .table import lines, link_of, methods_table, points
 from .widget import said
 from .workbench import Workbench, paced
@@ -100,7 +101,7 @@ class Listeners:
         if words["act"] in ("block", "kind"):
             return self._moved(after, shown, request)
         if acts.everywhere(str(words["act"])):
-            return self._answered(after, self._all(after))
+            return self._answered(after, self._all(after) | ({"tabs": gr.skip()} if words["act"] == "open" else {}))
         parts = view.live_parts(self.bench, after) | (view.form_parts(after) if after.drawn != session.drawn else {})
         return self._answered(after, parts | self._after(after, shown, words, request))
 
@@ -236,15 +237,18 @@ class Listeners:
         return parts | {"status": words, "shown": run.recipe.digest}
 
     def _all(self, session: Session) -> dict[str, Any]:
-        suite = load_suite(session.suite)
+        suite, known = load_suite(session.suite), self._known(session)
+        chosen = session.inputs.chosen
         return {
             **view.controls_parts(self.bench, session),
-            **self._known(session),
+            **known,
+            **(sight.marks(self.bench, session, known.get("shown", "")) if chosen else {}),
             "where": view.where(session, depth(suite)),
             "table": methods_table(suite, found := lines(suite)),
             "scatter": draw(method_table, points(found, session.method)),
+            "spoiled": spoiled(suite),
             "about": about(suite),
-            "tabs": gr.Tabs(selected="merge"),
+            "tabs": gr.Tabs(selected="inputs" if chosen else "merge"),
         }
 
     def _known(self, session: Session) -> dict[str, Any]:

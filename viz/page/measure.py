@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-from merge_engine.contract import MATRIX_KINDS, Context, Step
+from merge_engine.contract import Context, Step
 from merge_engine.maths.svd import SvdStore
 from merge_engine.merged import Merged, StaticMerged
 from merge_engine.metrics import Measured, Metric, WeightMetric, build, registry
-from merge_engine.suite import Suite, load_suite
+from merge_engine.places import matrices
+from merge_engine.runs.first_look import stored
+from merge_engine.suite import load_suite
 
 LIMIT, PAUSED = 96, 4
 FIRST_METRIC = "cosine"
@@ -41,7 +43,11 @@ class Measures:
         self._paused: OrderedDict[Ask, Generator[Step, None, Measured]] = OrderedDict()
 
     def get(self, ask: Ask) -> Measured | None:
-        """Return a measurement that was taken before, or None."""
+        """Return a measurement that was taken before, or one that is shipped, or None."""
+        if ask not in self._kept and not ask.merged and ask.experts == (suite := load_suite(ask.suite)).experts:
+            found = stored(suite, ask.metric, ask.block, ask.kind)
+            if found is not None:
+                self._kept[ask] = found
         return self._kept.get(ask)
 
     def widest(self, ask: Ask) -> Measured | None:
@@ -56,8 +62,8 @@ class Measures:
 
         A measurement that was left is kept as it stands and goes on from there the next time.
         """
-        if ask in self._kept:
-            return self._kept[ask]
+        if (known := self.get(ask)) is not None:
+            return known
         steps = self._paused.pop(ask, None) or self._begun(ask, merged)
         try:
             while going():
@@ -75,29 +81,13 @@ class Measures:
     def _begun(self, ask: Ask, merged: Merged | None) -> Generator[Step, None, Measured]:
         suite, metric = load_suite(ask.suite), build(ask.metric)
         assert isinstance(metric, WeightMetric)
-        wanted = names(suite, ask.block, ask.kind)
+        wanted = matrices(suite, ask.block, ask.kind)
         return metric.steps(suite.problem(ask.experts), Context(svd=self.svd), names=wanted, merged=merged)
 
 
 def _bound(kept: OrderedDict, limit: int) -> None:
     while len(kept) > limit:
         kept.popitem(last=False)
-
-
-def names(suite: Suite, block: int | None = None, kind: str | None = None) -> Collection[str]:
-    """Return the names of the block matrices, of one block, of one kind, or of both."""
-    found = []
-    for name in suite.pretrained:
-        place = suite.backbone.place(name)
-        if place.kind in MATRIX_KINDS and block in (None, place.block) and kind in (None, place.kind):
-            found.append(name)
-    return found
-
-
-def depth(suite: Suite) -> int:
-    """Return the number of blocks."""
-    blocks = (suite.backbone.place(name).block for name in suite.pretrained)
-    return 1 + max((b for b in blocks if b is not None), default=-1)
 
 
 def metrics(merged: Merged | None) -> dict[str, type[Metric]]:

@@ -14,6 +14,7 @@ from merge_engine.contract import MATRIX_KINDS, PostStep
 from merge_engine.errors import MergeError, RecipeError, no_such
 from merge_engine.hp import HP, check_names, declared
 from merge_engine.methods import method_class
+from merge_engine.runs.first_look import KIND
 from merge_engine.runs.recipe import Recipe
 
 from .choice import Choice
@@ -40,7 +41,7 @@ class Session:
     post: str = ""
     seed: int = 0
     block: int = 0
-    kind: str = "fc1"
+    kind: str = KIND
     metric: str = ""
     faults: tuple[tuple[str, str, str], ...] = ()
     drawn: int = 0
@@ -130,9 +131,8 @@ def choose_method(session: Session, key: Any) -> Session:
     if issubclass(method_class(str(key)), PostStep):
         raise RecipeError(f"'{key}' is a post-step; choose a merge method and add this one after it.")
     chosen = dataclasses.replace(session, method=str(key))
-    untouched = str(key) not in dict(session.edits)
-    quick = QUICK in method_class(str(key)).presets
-    return apply_preset(chosen, key, QUICK) if untouched and quick else chosen
+    quick = method_class(str(key)).presets.get(QUICK)
+    return chosen if quick is None or str(key) in dict(session.edits) else take(chosen, key, quick)
 
 
 def choose_post(session: Session, key: Any) -> Session:
@@ -163,21 +163,9 @@ def reset_parameters(session: Session, owner: Any) -> Session:
     return _with_edits(session, str(owner), {})
 
 
-def apply_preset(session: Session, owner: Any, name: Any) -> Session:
-    """Take a preset's hyper-parameters over the published defaults; raises RecipeError for an unknown one."""
-    cls = method_class(str(owner))
-    given = cls(**cls.preset(str(name))).parameters()
-    changed = {n: v for n, v in given.items() if v != declared(cls)[n].default}
-    return _with_edits(session, str(owner), changed)
-
-
-def preset_of(session: Session, owner: str) -> str:
-    """Return the name of the preset that a method's hyper-parameters are at, or nothing."""
-    cls, now = method_class(owner), parameters(session, owner)
-    for name in ("published", *cls.presets):
-        if cls(**cls.preset(name)).parameters() == now:
-            return name
-    return ""
+def take(session: Session, owner: Any, values: Mapping[str, Any]) -> Session:
+    """Take hyper-parameters of a method or post-step; those not named go back to the published defaults."""
+    return _with_edits(session, str(owner), _changed(str(owner), method_class(str(owner))(**values).parameters()))
 
 
 def look_at(session: Session, *, block: Any = None, kind: Any = None, depth: int) -> Session:
@@ -208,6 +196,7 @@ def load(session: Session, given: Recipe, known: Iterable[str]) -> Session:
 def query(session: Session) -> str:
     """Return the session as a URL query, without the leading question mark."""
     pairs = {"suite": session.suite, "at": f"{session.block}.{session.kind}", "metric": session.metric}
+    pairs["input"] = session.inputs.chosen
     with contextlib.suppress(MergeError):
         pairs["recipe"] = _legal(session).to_link()
     return urlencode({k: v for k, v in pairs.items() if v})

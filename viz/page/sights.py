@@ -10,7 +10,7 @@ import gradio as gr
 from merge_engine.errors import MergeError
 from merge_engine.suite import load_suite
 
-from . import acts, moving, sight
+from . import acts, moving, sight, view
 from .layout import Page
 from .manifold_data import points, within
 from .plotly_panel import Selection
@@ -31,7 +31,7 @@ class Sights:
     def wire(self, act: Kind, look: Kind) -> None:
         """Attach the listeners; `act` and `look` are the queues of acts and of what takes time."""
         page, told = self.page, self.page.some("session", "shown")
-        moved = page.some("session", "sight", "eye")
+        moved = page.some("session", "sight", "eye", "link")
         page.inputs.select(self.opened, told, moved, **act)
         for widget in page.some("narrow", "gallery"):
             widget.act(self.act, told, moved, **act)
@@ -97,4 +97,5 @@ class Sights:
             return {}
 
     def _moved(self, session: Session, shown: str) -> dict[Any, Any]:
-        return self.page.fill({"session": session, **sight.marks(self.bench, session, shown)})
+        marks = sight.marks(self.bench, session, shown)
+        return self.page.fill({"session": session, "link": view.link(session), **marks})

@@ -13,7 +13,7 @@ from merge_engine.methods import method_class
 from merge_engine.runs.publish import table_folder
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.results import Result, read_json
-from merge_engine.runs.table import CHOSEN, CPU, DEFAULT
+from merge_engine.runs.table import CPU, DEFAULT, by_line, shown_row
 from merge_engine.suite import Suite
 from viz.panels.method_table import MethodPoint
 
@@ -37,9 +37,7 @@ class Line:
 def lines(suite: Suite) -> list[Line]:
     """Return the stored table of a suite, best first, methods that know the task last."""
     table = read_json(table_folder(suite) / "table.json") or {}
-    pairs: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in table.get("rows", []):
-        pairs.setdefault(row["name"], {})[row["setting"]] = row
+    pairs = by_line(table.get("rows", []))
     found = [_line(pair) for pair in pairs.values() if {DEFAULT, CPU} & set(pair)]
     return sorted(found, key=lambda line: (line.task_known, _fewer(line), -(line.best.average or 0)))
 
@@ -95,7 +93,7 @@ def link_of(result: Result) -> str:
 
 
 def _line(pair: dict[str, dict[str, Any]]) -> Line:
-    best = next(pair[setting] for setting in (CHOSEN, DEFAULT, CPU) if setting in pair)
+    best = shown_row(pair)
     steps = [(best["method"], best["parameters"]), *((p["method"], p["parameters"]) for p in best["post"])]
     changed = [
         f"{words(n)} {shown(v)}" for key, given in steps for n, v in given.items() if plain(v) != _published(key, n)

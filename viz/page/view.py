@@ -15,16 +15,15 @@ from viz import theme
 from viz.panel import draw
 from viz.panels import accuracy
 
-from . import cards, controls, strip
+from . import cards, controls, presets, strip
 from .headline import answer, duration, headline, size
 from .learned import word_of
 from .moving import moving_parts
 from .record import Pairs, Run, model_size
-from .session import Session, parameters, preset_of, query, recipe
+from .session import Session, parameters, query, recipe
 from .workbench import Workbench, can_rescale
 
 Parts = dict[str, Any]
-PRESET_WORDS = {"published": "as published", "cpu": "for a laptop", "fusionbench": "as FusionBench"}
 
 
 def controls_parts(bench: Workbench, session: Session) -> Parts:
@@ -72,17 +71,19 @@ def method_form(session: Session, owner: str) -> str:
 
 
 def _presets(session: Session, owner: str) -> str:
-    """Return the buttons of the presets, the present one pressed; one button where there is only the published one."""
-    presets = method_class(owner).presets
-    if not presets:
+    """Return the buttons of the presets, the present one pressed, and what to notice at the failure."""
+    known = presets.presets(load_suite(session.suite), owner)
+    if len(known) == 1:
         return f'<button type="button" data-emit="reset" data-owner="{escape(owner)}">published defaults</button>'
-    now = preset_of(session, owner)
+    now = parameters(session, owner)
     buttons = [
         f'<button type="button" data-emit="preset" data-owner="{escape(owner)}" data-name="{escape(name)}" '
-        f'aria-pressed="{str(name == now).lower()}">{escape(PRESET_WORDS.get(name, name))}</button>'
-        for name in ("published", *presets)
+        f'aria-pressed="{str(values == now).lower()}">{escape(presets.WORDS.get(name, name))}</button>'
+        for name, values in known.items()
     ]
-    return f'<span class="mp-presets" role="group" aria-label="Presets">{"".join(buttons)}</span>'
+    lesson = method_class(owner).lesson if now == known.get(presets.FAILURE) else ""
+    notice = f'<p class="mp-lesson" role="note">What to notice: {escape(lesson)}</p>' if lesson else ""
+    return f'<span class="mp-presets" role="group" aria-label="Presets">{"".join(buttons)}</span>{notice}'
 
 
 def post_form(session: Session) -> str:
@@ -107,10 +108,16 @@ def menu(act: str, label: str, words: Mapping[str, str], chosen: str, drawn: Any
 
 
 def link(session: Session) -> str:
-    """Return the button that copies the address of what is on the page."""
+    """Return the buttons that go back and on in what was done, and the one that copies the address of the page."""
+    steps = "".join(
+        f'<button type="button" class="mp-copy" data-{act} disabled aria-label="{label}" title="{label} ({keys})">'
+        f"{sign}</button>"
+        for act, label, keys, sign in (("undo", "Undo", "Ctrl+Z", "↶"), ("redo", "Redo", "Ctrl+Shift+Z", "↷"))
+    )
     return (
+        f'<span class="mp-history">{steps}'
         f'<button type="button" class="mp-copy" data-copy data-query="{escape(query(session), quote=True)}">'
-        "<span aria-live=polite>Copy link</span></button>"
+        "<span aria-live=polite>Copy link</span></button></span>"
     )
 
 

@@ -33,12 +33,13 @@ class Widget(gr.HTML):
 
 
 class Link(gr.HTML):
-    """Keeps the address bar in step with the session and copies it."""
+    """Keeps the address bar in step with the session, copies it, and reports with `act` when one goes back in it."""
 
     def __init__(self, value: str = "", **settings: Any) -> None:
         super().__init__(
             value=value,
-            js_on_load="MergePage.mount(element, trigger, watch); MergePage.follow(element, watch);",
+            js_on_load="MergePage.mount(element, trigger, watch); "
+            "MergePage.follow(element, trigger, watch); /* 'act' */",
             head=HEAD,
             apply_default_css=False,
             **settings,

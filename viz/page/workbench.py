@@ -23,7 +23,7 @@ from merge_engine.precision import live_dtype
 from merge_engine.routing.twin import TwinMerged
 from merge_engine.routing.twin_energy import Energies, energy_steps
 from merge_engine.runs.recipe import Recipe
-from merge_engine.runs.run import history_of, own_tasks
+from merge_engine.runs.run import history_of, own_tasks, problem_of
 from merge_engine.suite import load_suite
 
 from .insight import Insight
@@ -142,7 +142,7 @@ class Workbench:
         """
         method, post = recipe.build()
         suite = load_suite(recipe.suite)
-        problem = suite.problem(recipe.experts, labelled="labels" in method.needs)
+        problem = problem_of(suite, recipe)
         steps = merge_steps(problem, method, post, Context(seed=recipe.seed, svd=self.svd))
         watch = Watch(suite, own_tasks(suite, recipe))
         steps, started = watch.steps(steps), time.perf_counter()

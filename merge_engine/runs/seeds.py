@@ -1,0 +1,66 @@
+"""How much adapting depends on the order of the pictures and on the start of the routers: several seeds of one recipe.
+
+A run is stored as soon as it is measured, so an interrupted study goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..contract import Step
+from ..suite import Suite
+from .content import suite_digest
+from .protocol import Protocol
+from .recipe import Recipe
+from .results import cached_folder, read_json, write_json
+from .run import adapts, run_steps
+from .table import CPU, by_line, entries
+
+SEEDS = 3
+Row = dict[str, Any]
+
+
+def seed_steps(
+    suite: Suite, rows: Sequence[Mapping[str, Any]] = (), seeds: int = SEEDS, limit: int | None = None
+) -> Generator[Step, None, list[Row]]:
+    """Run every method that adapts with `seeds` seeds, yielding Steps; seed 0 is read from a table's rows if it can.
+
+    Returns a row per method: mean accuracy over the experts' tasks and accuracy by task, in percent, by seed.
+    """
+    content = suite_digest(suite, suite.experts, "score")
+    file = cached_folder(suite.name) / f"seeds-{content[:16]}-{limit or 'all'}.json"
+    stored: dict[str, dict[str, float]] = read_json(file) or {}
+    measured, found = by_line(rows), []
+    lines = [line for line in entries() if not line.post and adapts(line.recipe(suite))]
+    for line in lines:
+        runs = []
+        for seed in range(seeds):
+            recipe = replace(line.recipe(suite, CPU), seed=seed)
+            known = measured.get(line.name, {}).get(CPU, {})
+            if known.get("recipe") == recipe.digest and known.get("content") == content and limit is None:
+                runs.append({task: known["accuracy"][task]["merged"] for task in suite.task_of.values()})
+                continue
+            if recipe.digest not in stored:
+                stored[recipe.digest] = yield from _measured(suite, recipe, limit)
+                write_json(file, stored, quiet=True)
+            runs.append(stored[recipe.digest])
+            yield Step(len(found) + 1, len(lines), f"{line.name} with seed {seed}")
+        found.append(_row(line.about(), runs))
+    return found
+
+
+def _measured(suite: Suite, recipe: Recipe, limit: int | None) -> Generator[Step, None, dict[str, float]]:
+    run = yield from run_steps(suite, recipe, Protocol(limit=limit))
+    return {task: accuracy.merged for task, accuracy in run.result.accuracy.items()}
+
+
+def _row(about: Mapping[str, Any], runs: Sequence[Mapping[str, float]]) -> Row:
+    return {
+        "name": about["name"],
+        "title": about["title"],
+        "seeds": list(range(len(runs))),
+        "average": [round(sum(run.values()) / len(run), 2) for run in runs],
+        "accuracy": {task: [round(run[task], 2) for run in runs] for task in runs[0]},
+    }

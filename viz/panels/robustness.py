@@ -1,0 +1,83 @@
+"""How much accuracy merges keep when the pictures are spoiled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from viz import heat, theme
+
+TITLE = "Accuracy on spoiled pictures"
+ABOUT = (
+    "Each row is a model or a merge, each column a way to spoil the pictures, averaged over severities; 'mean' is "
+    "over those. A method that adapts saw clean pictures, or pictures spoiled alike. 'Points lost' is against clean."
+)
+EMPTY = "Not measured yet. Run `python -m merge_engine table --parts robustness`."
+VIEWS = {"accuracy": "Accuracy", "lost": "Points lost"}
+CLEAN, MEAN = "clean", "mean"
+
+
+@dataclass(frozen=True, eq=False)
+class Robustness:
+    """Mean accuracy over tasks in %, (C, 1 + K): of C cases on clean pictures and under K corruptions; NaN unknown."""
+
+    cases: tuple[str, ...]
+    corruptions: tuple[str, ...]
+    accuracy: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (CLEAN, *(heat.words(name) for name in self.corruptions), MEAN)
+
+    def table(self, view: str) -> np.ndarray:
+        """Return accuracy in %, or the points lost against clean pictures, (C, 1 + K + 1) with the mean last."""
+        every = np.hstack([self.accuracy, self.accuracy[:, 1:].mean(1, keepdims=True)])
+        return every[:, :1] - every if view == "lost" else every
+
+
+def figure(data: Robustness, *, view: str = "accuracy") -> go.Figure:
+    """Return case against corruption, with the numbers in the cells."""
+    z, columns = data.table(view), data.columns
+    title = "points lost" if view == "lost" else "accuracy, %"
+    scale = heat.Scale.of(z, title)
+    at, shown = list(range(len(columns))), theme.shorts(columns, 11)
+    trace = heat.cells(columns, data.cases, z, scale, hover="<b>%{y}</b>, %{x}<br>%{z:.1f} " + title, gap=1.5)
+    trace.update(text=_numbers(z, 1), texttemplate="%{text}")
+    return heat.picture(
+        [trace], scale, z, rows=len(data), row_height=max(22, min(34, 380 // len(data))), top=64,
+        xaxis={"type": "category", "side": "top", "tickvals": at, "ticktext": shown, "tickangle": -35,
+               "range": [-0.5, len(columns) - 0.5]},
+        yaxis={"type": "category", "tickvals": list(range(len(data))), "ticktext": theme.shorts(data.cases, 34),
+               "range": [len(data) - 0.5, -0.5]},
+        meta={
+            "narrow": {"layout.xaxis.ticktext": theme.shorts(columns, 6), "layout.xaxis.tickangle": -90,
+                       "layout.yaxis.ticktext": theme.shorts(data.cases, 11), "data.0.text": _numbers(z, 0),
+                       "data.0.textfont.size": 9},
+        },
+    )  # fmt: skip
+
+
+def rows(data: Robustness, *, view: str = "accuracy") -> tuple[list[str], list[list]]:
+    """Return one line per case."""
+    return ["case", *data.columns], [[case, *line] for case, line in zip(data.cases, data.table(view), strict=True)]
+
+
+def _numbers(z: np.ndarray, digits: int) -> list[list[str]]:
+    return [["" if np.isnan(v) else f"{v:.{digits}f}".replace("-", "−") for v in line] for line in z]
+
+
+def demo() -> Robustness:
+    from viz.examples import robustness
+
+    return robustness()
+
+
+if __name__ == "__main__":
+    from viz.demo import show
+
+    show("robustness")
