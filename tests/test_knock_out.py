@@ -15,7 +15,14 @@ from merge_engine.contract import MATRIX_KINDS, TensorMerge, drive, merge
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import predictions
 from merge_engine.flips import flips, right
-from merge_engine.knock_out import KnockOut, canonical, knocked_out, looks_at_groups, tensors_of, without_steps
+from merge_engine.knock_out import (
+    KnockOut,
+    canonical,
+    knocked_out,
+    looks_at_groups,
+    tensors_of,
+    without_steps,
+)
 from merge_engine.merged import StaticMerged
 from merge_engine.methods import build, registry
 

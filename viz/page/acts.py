@@ -12,7 +12,7 @@ from merge_engine.metrics import registry
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite, suite_folders
 
-from . import choice
+from . import choice, knock
 from . import session as state
 from .measure import depth
 from .session import Session
@@ -55,7 +55,8 @@ def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Se
     try:
         if given.get("metric") in registry():
             fresh = dataclasses.replace(fresh, metric=given["metric"])
-        return state.opened(fresh, given, suite.experts, depth(suite)), ""
+        opened = state.opened(fresh, given, suite.experts, depth(suite))
+        return knock.opened(opened, given.get("without", "")), ""
     except (RecipeError, SuiteError) as error:
         return fresh, str(error)
 
@@ -175,4 +176,5 @@ ACTS: dict[str, Callable[[Session, Said], Session]] = {
     "circle": _circle,
     "input": _input,
     "deep": _deep,
+    **knock.ACTS,
 }
