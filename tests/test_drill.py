@@ -101,7 +101,7 @@ class TestPanel:
         assert data.terms[0, i, j, one.index, one.across] == one.term
         assert one.part == pytest.approx(one.term / np.sqrt(data.inner[0, i, i] * data.inner[0, j, j]))
 
-    def test_what_is_chosen_is_framed_and_what_is_gone_struck_through(self):
+    def test_what_is_chosen_is_framed_and_what_is_gone_fades(self):
         data = joint_overlap()
         plain, marked = (collisions.figure(data, **m) for m in ({}, {"chosen": ["icons #1"], "gone": ["digits #0"]}))
         assert len(marked.layout.shapes) - len(plain.layout.shapes) == 4
@@ -269,7 +269,7 @@ class TestSection:
         for shown in ("", other):
             assert "Press Merge" in parts(bench, runs, gone, shown)["flips"]
         shown = bases["task_arithmetic"].recipe.digest
-        assert drill.base_of(bench, gone, shown) == bases["task_arithmetic"]
+        assert drill.base_of(bench, gone, shown).recipe == bases["task_arithmetic"].recipe
         assert "merging" in parts(bench, runs, gone, shown)["flips"]
         list(drill.score_steps(runs, bases["task_arithmetic"], gone.knocked, lambda: True))
         assert "points)" in parts(bench, runs, gone, shown)["flips"]

@@ -28,7 +28,10 @@ from .view import Parts, status
 from .workbench import Workbench, paced
 
 PAIRS = 4  # strongest pairs offered of each sign
-HINT = "Choose a cell or one of these pairs, then knock a component out of the merge and see which inputs flip."
+HINT = (
+    "The numbers are parts of the cosine of two experts. Choose a pair or a cell, then knock a component out of the "
+    "merge and see which inputs flip."
+)
 FIRST = "Press Merge. The same merge without {} is then scored beside it, and the inputs that flip are shown here."
 
 
@@ -40,6 +43,12 @@ def ask(session: Session) -> Ask:
 def mark(session: Session) -> str:
     """Return a word that differs whenever something else is knocked out."""
     return ",".join(session.knocked)
+
+
+def wanted(bench: Workbench, session: Session, shown: str) -> str:
+    """Return a word for the run to be made without something, which begins with the digest of its recipe."""
+    ready = session.knocked and base_of(bench, session, shown)
+    return f"{shown} {mark(session)}" if ready else ""
 
 
 def base_of(bench: Workbench, session: Session, shown: str) -> Run | None:
@@ -58,7 +67,8 @@ def drill_steps(
 ) -> Generator[Parts, None, None]:
     """Yield the section as far as it is known, then the map once it is measured."""
     measured = bench.measures.widest(ask(session)) if session.experts else None
-    yield {**map_parts(session, measured), "flips": flips_html(bench, runs, session, shown), "knocking": status("")}
+    flipped = flips_html(bench, runs, session, shown)
+    yield {**map_parts(session, measured), "flips": flipped, "without": wanted(bench, session, shown)}
     if measured is not None or len(session.experts) < 2:
         return
     try:

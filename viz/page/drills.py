@@ -35,25 +35,25 @@ class Drills:
     def wire(self, act: Kind, look: Kind, compute: Kind) -> Any:
         """Attach the listeners on the queues of acts, looks and heavy work; returns the event after a scoring."""
         page, told = self.page, self.page.some("session", "shown")
-        chosen = page.some("session", "fault", "link", "drill", "collisions", "knock")
+        chosen = page.some("session", "fault", "link", "drill", "collisions", "knock", "cancel")
         page.knock.act(self.act, told, chosen, **act)
         page.collisions.select(self.select, told, chosen, **act)
         page.flips.act(self.open, told, page.some("session", "sight", "eye", "tabs"), **act)
-        section = page.some("collisions", "knock", "knocking", "flips")
-        turned = gr.on([page.focus.turn, page.drill.turn], self.show, told, section, **look)
-        queued = {**compute, "trigger_mode": "multiple"}
-        return turned.then(self.score, told, page.some("flips", "knocking", "cancel"), **queued)
+        for word in page.some("focus", "drill"):
+            word.turn(self.show, told, page.some("collisions", "knock", "knocking", "flips", "without"), **look)
+        scored, queued = page.some("flips", "knocking", "cancel"), {**compute, "trigger_mode": "multiple"}
+        return page.without.turn(self.score, page.some("session", "without"), scored, **queued)
 
     def act(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Choose a pair, knock something out or put it back."""
-        return self._done(session, shown, said(event), request)
+        return self._done(session, said(event), request)
 
     def select(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Choose the components of a cell."""
         where = Selection.of(event)
         found = [collisions.named(text) for text in (where.y, where.x)]
         value = "|".join(f"{each[0]}:{each[1]}" for each in found if each)
-        return self._done(session, shown, {"act": "pick", "value": value}, request)
+        return self._done(session, {"act": "pick", "value": value}, request)
 
     def open(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Choose an input that flipped, in the tab of inputs."""
@@ -72,40 +72,36 @@ class Drills:
             steps = drill.drill_steps(self.bench, self.runs, session, shown, ticket.going)
             yield from map(self.page.fill, steps)
 
-    def score(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
+    def score(self, session: Session, word: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Merge without what is knocked out and score it, unless a merge is wanted first."""
         yield gr.skip()
-        who = self.visitor(request)
-        base = drill.base_of(self.bench, session, shown) if session.knocked else None
-        held, word = self.tickets.held(who), _word(session, shown)
-        if base is None or held.what == WAITING or (held.what == word and held.cancelled):
+        who, base = self.visitor(request), drill.base_of(self.bench, session, word.partition(" ")[0])
+        if base is None or not session.knocked or self.tickets.held(who).what == WAITING:
             return
-        ticket = self.tickets.take(who, word)
+        ticket = self.tickets.take(who, SCORING + drill.mark(session))
         try:
             for parts in drill.score_steps(self.runs, base, session.knocked, ticket.going):
                 if not ticket.going() and not ticket.cancelled:
+                    yield self.page.fill({"knocking": view.status("")})
                     return
                 yield self.page.fill({**parts, "cancel": ON})
             yield self.page.fill({"cancel": OFF})
         except MergeError as error:
             yield self.page.fill({"knocking": view.complaint(str(error)), "cancel": OFF})
 
-    def _done(self, session: Session, shown: str, words: dict[str, Any], request: gr.Request) -> dict[Any, Any]:
+    def _done(self, session: Session, words: dict[str, Any], request: gr.Request) -> dict[Any, Any]:
         """Return what an act changed; another knock-out ends the scoring of the one before."""
         try:
             after = acts.perform(session, words)
         except MergeError as error:
             after = acts.refused(session, words, str(error))
-        who = self.visitor(request)
+        who, more = self.visitor(request), {}
         if after.knocked != session.knocked:
             self.tickets.want("prepare", "")
             if self.tickets.held(who).what.startswith(SCORING):
-                self.tickets.want(who, _word(after, shown))
+                self.tickets.want(who, SCORING + drill.mark(after))
+                more["cancel"] = OFF
         parts = drill.map_parts(after, self.bench.measures.widest(drill.ask(after)))
         told = {"session": after, "fault": view.complaint(state.fault(after)), "link": view.link(after)}
-        return self.page.fill({**told, **parts, "drill": drill.mark(after)})
+        return self.page.fill({**told, **parts, **more, "drill": drill.mark(after)})
 
-
-def _word(session: Session, shown: str) -> str:
-    """Return what a ticket says that is for a merge without something."""
-    return f"{SCORING}{shown} {drill.mark(session)}"

@@ -75,6 +75,7 @@ class Page:
     metrics: Widget
     interference: PlotlyPanel
     drill: Signal
+    without: Signal
     collisions: PlotlyPanel
     knock: Widget
     knocking: Status
@@ -112,7 +113,7 @@ class Page:
 def build_page() -> Page:
     """Create all components inside the current Blocks."""
     parts: dict[str, Any] = {"session": gr.State(Session()), "shown": gr.State("")}
-    parts |= {name: Signal(elem_id=f"mp-{name}") for name in ("focus", "sight", "eye", "drill")}
+    parts |= {name: Signal(elem_id=f"mp-{name}") for name in ("focus", "sight", "eye", "drill", "without")}
     with gr.Row(elem_id="mp-header"):
         gr.HTML(BRAND, apply_default_css=False, elem_id="mp-brand")
         parts["suites"] = Widget(elem_id="mp-suites")

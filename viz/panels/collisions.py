@@ -48,7 +48,7 @@ def figure(
     chosen: Collection[str] = (),
     gone: Collection[str] = (),
 ) -> go.Figure:
-    """Return component against component; those in `chosen` are outlined and those in `gone` struck through."""
+    """Return component against component; those in `chosen` are framed and those in `gone` faded."""
     row, models = places.row(data, block, kind), data.models
     each = components(data)
     values = (data.terms if view == "terms" else directions(data))[row][:, :, :each, :each]
@@ -70,7 +70,9 @@ def figure(
                        "layout.yaxis.ticktext": theme.shorts(models, 7)},
         },
     )  # fmt: skip
-    shapes = [*_borders(len(models), each), *_struck(names, gone), *_outlined(names, chosen)]
+    shapes = _borders(len(models), each)
+    shapes += _bands(names, gone, fillcolor=theme.SURFACE, opacity=0.75, line={"width": 0})
+    shapes += _bands(names, chosen, line={"color": theme.INK, "width": 1})
     title = f"{TITLE}: {places.words(data, row)}"
     drawn = theme.drawn(result)
     return result.update_layout(shapes=[*drawn.shapes, *shapes], meta={**drawn.meta, "title": title})
@@ -129,31 +131,18 @@ def named(text: Any) -> tuple[str, int] | None:
 
 def _borders(experts: int, each: int) -> list[dict[str, Any]]:
     """Return lines between the experts."""
-    places = [each * t - 0.5 for t in range(1, experts)]
-    return [_line(x0=at, x1=at, y0=-0.5, y1=experts * each - 0.5) for at in places] + [
-        _line(y0=at, y1=at, x0=-0.5, x1=experts * each - 0.5) for at in places
-    ]
+    between, end = [each * t - 0.5 for t in range(1, experts)], experts * each - 0.5
+    line = {"type": "line", "xref": "x", "yref": "y", "line": {"color": theme.SURFACE, "width": 3}}
+    down = [{**line, "x0": at, "x1": at, "y0": -0.5, "y1": end} for at in between]
+    return down + [{**line, "y0": at, "y1": at, "x0": -0.5, "x1": end} for at in between]
 
 
-def _line(color: str = theme.SURFACE, width: float = 3, **ends: float) -> dict[str, Any]:
-    return {"type": "line", "xref": "x", "yref": "y", "line": {"color": color, "width": width}, **ends}
-
-
-def _struck(names: list[str], gone: Collection[str]) -> list[dict[str, Any]]:
-    """Return lines through the rows and columns of components that are knocked out."""
-    places, end = [i for i, n in enumerate(names) if n in gone], len(names) - 0.5
-    return [_line(theme.CHANCE, 2, x0=-0.5, x1=end, y0=i, y1=i) for i in places] + [
-        _line(theme.CHANCE, 2, x0=i, x1=i, y0=-0.5, y1=end) for i in places
-    ]
-
-
-def _outlined(names: list[str], chosen: Collection[str]) -> list[dict[str, Any]]:
-    """Return frames around the rows and columns of the chosen components."""
-    places, end = [i for i, n in enumerate(names) if n in chosen], len(names) - 0.5
-    frame = {"type": "rect", "xref": "x", "yref": "y", "line": {"color": theme.INK, "width": 1}}
-    across = [{**frame, "x0": -0.5, "x1": end, "y0": i - 0.5, "y1": i + 0.5} for i in places]
-    down = [{**frame, "y0": -0.5, "y1": end, "x0": i - 0.5, "x1": i + 0.5} for i in places]
-    return across + down
+def _bands(names: list[str], marked: Collection[str], **style: Any) -> list[dict[str, Any]]:
+    """Return rectangles over the rows and columns of some components."""
+    places, end = [i for i, n in enumerate(names) if n in marked], len(names) - 0.5
+    band = {"type": "rect", "xref": "x", "yref": "y", **style}
+    across = [{**band, "x0": -0.5, "x1": end, "y0": i - 0.5, "y1": i + 0.5} for i in places]
+    return across + [{**band, "y0": -0.5, "y1": end, "x0": i - 0.5, "x1": i + 0.5} for i in places]
 
 
 def demo() -> JointOverlap:

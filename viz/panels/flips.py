@@ -100,18 +100,18 @@ def signed(points: float) -> str:
 
 
 def _table(data: FlipView, colors: Mapping[str, str]) -> str:
-    heads = ("task", "inputs", "whole merge", "without", "points", "now right", "now wrong", "other")
-    head = "".join(f'<th scope="col">{word}</th>' for word in heads)
+    heads = "".join(f'<th scope="col">{word}</th>' for word in ("task", "whole → without", "points"))
+    heads += "".join(f'<th scope="col" title="{words}">{_badge(which)}</th>' for which, (_, words) in CHANGES.items())
     lines = "".join(_line(change, colors) for change in sorted(data.tasks, key=lambda t: (not t.seen, t.gain)))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
 
 
 def _line(change: TaskChange, colors: Mapping[str, str]) -> str:
-    accuracies = [f"{100 * count / change.n:.1f} %" for count in (change.before, change.after)]
-    cells = [f"{change.n:,}", *accuracies, signed(change.gain), *map(str, (change.right, change.wrong, change.other))]
+    before, after = (f"{100 * count / change.n:.1f}" for count in (change.before, change.after))
+    cells = [f"{before} → {after} %", signed(change.gain), *(str(getattr(change, which)) for which in CHANGES)]
     unseen = "" if change.seen else " (no expert)"
     dot = f'<i class="ms-dot" style="background:{colors.get(change.task, theme.MUTED)}"></i>'
-    head = f'<th scope="row">{dot}{escape(change.task)}{unseen}</th>'
+    head = f'<th scope="row" title="{change.n:,} inputs">{dot}{escape(change.task)}{unseen}</th>'
     return f"<tr>{head}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
@@ -123,12 +123,15 @@ def _group(data: FlipView, which: str, colors: Mapping[str, str]) -> str:
         return ""
     few = f", {len(shown)} shown" if count > len(shown) else ""
     thumbs = "".join(_thumb(one, colors) for one in shown)
-    head = f"<h4>{_badge(which)}{CHANGES[which][1]}: {count:,}{few}</h4>"
+    head = f"<h4>{_badge(which, hidden=True)}{CHANGES[which][1]}: {count:,}{few}</h4>"
     return f'<div class="ms-group">{head}<div class="ms-flips">{thumbs}</div></div>'
 
 
-def _badge(which: str) -> str:
-    return f'<span class="ms-badge" data-state="{BADGES[which]}" aria-hidden="true">{CHANGES[which][0]}</span>'
+def _badge(which: str, *, hidden: bool = False) -> str:
+    """Return the mark of a change, `hidden` from screen readers where words stand beside it."""
+    sign, words = CHANGES[which]
+    told = 'aria-hidden="true"' if hidden else f'role="img" aria-label="{words}"'
+    return f'<span class="ms-badge" data-state="{BADGES[which]}" {told}>{sign}</span>'
 
 
 def _thumb(one: Flip, colors: Mapping[str, str]) -> str:
