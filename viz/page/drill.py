@@ -132,7 +132,7 @@ def result_html(base: Run, run: Run | None, words: tuple[str, ...]) -> str:
     """Return what a run without something changed, or that it is on its way."""
     found = flip_view(base, run, words) if run else None
     if found is None:
-        moment = "not scored" if run and run.phase == "stopped" else "merging …"
+        moment = {"scoring": "scoring …", "stopped": "not scored"}.get(run.phase if run else "", "merging …")
         return markup.frame("flips", f"Without {knock.said(words)}: {moment}", flips.ABOUT, "")
     suite = load_suite(base.recipe.suite)
     colors = theme.colors(suite.task_of)

@@ -35,7 +35,7 @@ class Drills:
     def wire(self, act: Kind, look: Kind, compute: Kind) -> Any:
         """Attach the listeners on the queues of acts, looks and heavy work; returns the event after a scoring."""
         page, told = self.page, self.page.some("session", "shown")
-        chosen = page.some("session", "fault", "link", "drill", "collisions", "knock", "cancel")
+        chosen = page.some("session", "fault", "link", "drill", "collisions", "knock")
         page.knock.act(self.act, told, chosen, **act)
         page.collisions.select(self.select, told, chosen, **act)
         page.flips.act(self.open, told, page.some("session", "sight", "eye", "tabs"), **act)
@@ -46,14 +46,14 @@ class Drills:
 
     def act(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Choose a pair, knock something out or put it back."""
-        return self._done(session, said(event), request)
+        return self._done(session, shown, said(event), request)
 
     def select(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Choose the components of a cell."""
         where = Selection.of(event)
         found = [collisions.named(text) for text in (where.y, where.x)]
         value = "|".join(f"{each[0]}:{each[1]}" for each in found if each)
-        return self._done(session, {"act": "pick", "value": value}, request)
+        return self._done(session, shown, {"act": "pick", "value": value}, request)
 
     def open(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Choose an input that flipped, in the tab of inputs."""
@@ -68,6 +68,7 @@ class Drills:
         """Draw the section for the place and the knock-outs as they are now."""
         yield gr.skip()
         if session.suite:
+            self._give_way(session, shown, request)
             ticket = self.tickets.take(f"drill {self.visitor(request)}", shown)
             steps = drill.drill_steps(self.bench, self.runs, session, shown, ticket.going)
             yield from map(self.page.fill, steps)
@@ -75,33 +76,37 @@ class Drills:
     def score(self, session: Session, word: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Merge without what is knocked out and score it, unless a merge is wanted first."""
         yield gr.skip()
-        who, base = self.visitor(request), drill.base_of(self.bench, session, word.partition(" ")[0])
-        if base is None or not session.knocked or self.tickets.held(who).what == WAITING:
+        who, shown = self.visitor(request), word.partition(" ")[0]
+        base = drill.base_of(self.bench, session, shown)
+        if base is None or drill.wanted(self.bench, session, shown) != word or self.tickets.held(who).what == WAITING:
             return
-        ticket = self.tickets.take(who, SCORING + drill.mark(session))
+        ticket = self.tickets.take(who, SCORING + word)
         try:
             for parts in drill.score_steps(self.runs, base, session.knocked, ticket.going):
                 if not ticket.going() and not ticket.cancelled:
                     yield self.page.fill({"knocking": view.status("")})
-                    return
+                    break
                 yield self.page.fill({**parts, "cancel": ON})
-            yield self.page.fill({"cancel": OFF})
         except MergeError as error:
-            yield self.page.fill({"knocking": view.complaint(str(error)), "cancel": OFF})
+            yield self.page.fill({"knocking": view.complaint(str(error))})
+        if self.tickets.held(who) is ticket:
+            yield self.page.fill({"cancel": OFF})
 
-    def _done(self, session: Session, words: dict[str, Any], request: gr.Request) -> dict[Any, Any]:
+    def _give_way(self, session: Session, shown: str, request: gr.Request) -> None:
+        """End a scoring that is not what the page shows any more."""
+        who = self.visitor(request)
+        if self.tickets.held(who).what.startswith(SCORING):
+            self.tickets.want(who, SCORING + drill.wanted(self.bench, session, shown))
+
+    def _done(self, session: Session, shown: str, words: dict[str, Any], request: gr.Request) -> dict[Any, Any]:
         """Return what an act changed; another knock-out ends the scoring of the one before."""
         try:
             after = acts.perform(session, words)
         except MergeError as error:
             after = acts.refused(session, words, str(error))
-        who, more = self.visitor(request), {}
         if after.knocked != session.knocked:
             self.tickets.want("prepare", "")
-            if self.tickets.held(who).what.startswith(SCORING):
-                self.tickets.want(who, SCORING + drill.mark(after))
-                more["cancel"] = OFF
+            self._give_way(after, shown, request)
         parts = drill.map_parts(after, self.bench.measures.widest(drill.ask(after)))
         told = {"session": after, "fault": view.complaint(state.fault(after)), "link": view.link(after)}
-        return self.page.fill({**told, **parts, **more, "drill": drill.mark(after)})
-
+        return self.page.fill({**told, **parts, "drill": drill.mark(after)})

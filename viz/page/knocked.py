@@ -85,7 +85,12 @@ class Knocked:
 
 
 def flip_view(base: Run, run: Run, words: tuple[str, ...]) -> FlipView | None:
-    """Return what changed between a run and the one without something, on the inputs that both scored."""
+    """Return what changed between a run and the one without something, on the inputs that both scored.
+
+    None until every task of the first has begun: a mean over some of them would say nothing.
+    """
+    if not run.scores or not base.scores.keys() <= run.scores.keys():
+        return None
     suite, experts = load_suite(base.recipe.suite), base.recipe.experts
     own, tasks, examples = own_tasks(suite, base.recipe), [], {"wrong": [], "right": [], "other": []}
     for task, score in run.scores.items():

@@ -100,9 +100,9 @@ def strongest(data: JointOverlap, row: int, count: int, sign: int = 0) -> list[P
 def pair(data: JointOverlap, row: int, expert: int, index: int, other: int, across: int) -> Pair:
     """Return component `index` of one expert and `across` of another, all by number."""
     term = float(data.terms[row, expert, other, index, across])
-    length = np.sqrt(data.inner[row, expert, expert] * data.inner[row, other, other])
-    part = term / float(length) if length else float("nan")
-    alone = float(directions(data)[row, expert, other, index, across])
+    own = data.terms[row, expert, expert, index, index] * data.terms[row, other, other, across, across]
+    norms = data.inner[row, expert, expert] * data.inner[row, other, other]
+    part, alone = (term / float(np.sqrt(square)) if square > 0 else float("nan") for square in (norms, own))
     return Pair(data.models[expert], index, data.models[other], across, term, part, alone)
 
 
