@@ -319,10 +319,13 @@ class TensorMerge(MergeMethod):
     def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor | Slice:
         """Return the direction of one group, shape S, or a `Slice`."""
 
-    def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
-        """Merge every tensor group, yielding a Step after each."""
+    def run(
+        self, problem: Problem, ctx: Context, names: Collection[str] | None = None
+    ) -> Generator[Step, None, StaticMerged]:
+        """Merge every tensor group, or those of the tensors in `names` alone, yielding a Step after each."""
         self.check(problem.tasks)
-        groups = problem.groups(fuse=getattr(self, "attention", "split") == "fused", device=ctx.device)
+        fuse = getattr(self, "attention", "split") == "fused"
+        groups = problem.groups(fuse=fuse, device=ctx.device, names=names)
         state = yield from _prepared(self, groups, problem, ctx)
         direction: dict[str, Tensor] = {}
         offset: dict[str, Tensor] = {}

@@ -518,6 +518,30 @@ def _click_cell(page, right: float, down: float) -> None:
     plot.click(position={"x": box["width"] * right, "y": box["height"] * down})
 
 
+def test_a_knock_out_is_scored_beside_the_merge_and_shows_what_flips(visit):
+    page = visit()
+    _merge(page)
+    headline = page.text_content("#mp-headline")
+    page.focus("#panel-collisions .ms-plot")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".mp-outs button")
+    page.focus(".mp-outs button >> nth=2")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#mp-flips tbody tr")
+    page.wait_for_function("!document.querySelector('#mp-flips h3').textContent.includes('≈')")
+    gone = page.get_attribute(".mp-gone button", "value")
+    assert page.text_content("#mp-flips h3").startswith(f"Without {gone}: ")
+    assert f"without={gone}" in page.url
+    assert page.text_content("#mp-headline") == headline
+    page.click(".ms-flip >> nth=0")
+    page.wait_for_selector("#mp-why .ms-input")
+    page.click("#mp-tabs button[role=tab] >> nth=0")
+    page.click(".mp-gone button")
+    page.wait_for_selector("#mp-flips h3", state="detached")
+    assert "without=" not in page.url
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_accessibility_finding(visit, scheme):

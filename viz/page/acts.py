@@ -15,7 +15,7 @@ from merge_engine.runs.first_look import first_place
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite, suite_folders
 
-from . import choice, presets
+from . import choice, knock, presets
 from . import session as state
 from .session import Session
 
@@ -59,6 +59,7 @@ def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Se
         if given.get("metric") in registry():
             fresh = dataclasses.replace(fresh, metric=given["metric"])
         found = state.opened(fresh, given, suite.experts, depth(suite))
+        found = knock.opened(found, given.get("without", ""))
         return (_input(found, {"value": given["input"]}) if given.get("input") else found), ""
     except (RecipeError, SuiteError) as error:
         return fresh, str(error)
@@ -191,4 +192,5 @@ ACTS: dict[str, Callable[[Session, Said], Session]] = {
     "circle": _circle,
     "input": _input,
     "deep": _deep,
+    **knock.ACTS,
 }

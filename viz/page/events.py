@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from . import learned, lenses, moving
+from .drills import Drills
 from .layout import Page
 from .listeners import Listeners, visitor
 from .sights import Sights
@@ -47,6 +48,8 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     page.scatter.select(on.choose, told, everything, **ACT)
     _wire_places(page, on, told)
     Sights(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
+    scored = Drills(page, bench, on.tickets, visitor).wire(ACT, LOOK, COMPUTE)
+    scored.then(on.prepare, told, prepared, **COMPUTE)
     _wire_merging(page, on, told, prepared)
 
 

@@ -10,6 +10,7 @@ import gradio as gr
 
 from viz.panels import (
     accuracy,
+    collisions,
     histogram,
     interference,
     manifold,
@@ -74,6 +75,12 @@ class Page:
     measuring: Status
     metrics: Widget
     interference: PlotlyPanel
+    drill: Signal
+    without: Signal
+    collisions: PlotlyPanel
+    knock: Widget
+    knocking: Status
+    flips: Widget
     spectrum: PlotlyPanel
     overlap: PlotlyPanel
     depths: PlotlyPanel
@@ -108,7 +115,7 @@ class Page:
 def build_page() -> Page:
     """Create all components inside the current Blocks."""
     parts: dict[str, Any] = {"session": gr.State(Session()), "shown": gr.State("")}
-    parts |= {name: Signal(elem_id=f"mp-{name}") for name in ("focus", "sight", "eye")}
+    parts |= {name: Signal(elem_id=f"mp-{name}") for name in ("focus", "sight", "eye", "drill", "without")}
     with gr.Row(elem_id="mp-header"):
         gr.HTML(BRAND, apply_default_css=False, elem_id="mp-brand")
         parts["suites"] = Widget(elem_id="mp-suites")
@@ -164,8 +171,19 @@ def _answer() -> dict[str, Any]:
             with gr.Column(elem_classes="mp-panel", elem_id="mp-interference"):
                 parts["metrics"] = Widget(elem_id="mp-metrics")
                 parts["interference"] = _panel(interference)
+            parts |= _drill()
             for name, module in (("overlap", overlap), ("histogram", histogram)):
                 parts[name] = _panel(module)
+    return parts
+
+
+def _drill() -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    with gr.Column(elem_classes="mp-panel", elem_id="mp-collide"):
+        parts["collisions"] = _panel(collisions)
+        parts["knock"] = Widget(elem_id="mp-knock")
+        parts["knocking"] = Status(elem_id="mp-knocking")
+        parts["flips"] = Widget(elem_id="mp-flips")
     return parts
 
 

@@ -18,6 +18,7 @@ from merge_engine.runs.first_look import KIND
 from merge_engine.runs.recipe import Recipe
 
 from .choice import Choice
+from .knock import standing
 
 FIRST_METHOD = "task_arithmetic"
 QUICK = "cpu"
@@ -31,7 +32,8 @@ class Session:
     `edits` holds, for every method and post-step, the parameters that differ from the published default, so that
     going back to a method finds its values again. `post` is the key of a post-step or empty. `faults` holds what was
     typed and refused and still stands in a box, as (owner, name, sentence); `drawn` counts how often the boxes were
-    filled from here. `inputs` are the single inputs looked at.
+    filled from here. `inputs` are the single inputs looked at. `knocked` are the words of what is left out of the merge
+    for a moment, `pair` those of the components chosen on the map of collisions.
     """
 
     suite: str = ""
@@ -46,6 +48,8 @@ class Session:
     faults: tuple[tuple[str, str, str], ...] = ()
     drawn: int = 0
     inputs: Choice = field(default_factory=Choice)
+    knocked: tuple[str, ...] = ()
+    pair: tuple[str, ...] = ()
 
 
 def parameters(session: Session, owner: str) -> dict[str, Any]:
@@ -108,7 +112,9 @@ def _legal(session: Session) -> Recipe:
 
 def choose_suite(session: Session, suite: str, experts: Iterable[str]) -> Session:
     """Start afresh in another suite, with all its experts; method and values stay."""
-    fresh = dataclasses.replace(session, suite=suite, experts=tuple(experts), block=0, inputs=Choice())
+    fresh = dataclasses.replace(
+        session, suite=suite, experts=tuple(experts), block=0, inputs=Choice(), knocked=(), pair=()
+    )
     return _without_per_expert(fresh)
 
 
@@ -119,7 +125,9 @@ def choose_experts(session: Session, names: Any, known: Iterable[str]) -> Sessio
     return (
         session
         if chosen == session.experts
-        else _without_per_expert(dataclasses.replace(session, experts=chosen))
+        else _without_per_expert(
+            dataclasses.replace(session, experts=chosen, knocked=standing(session.knocked, chosen))
+        )
     )
 
 
@@ -187,6 +195,7 @@ def load(session: Session, given: Recipe, known: Iterable[str]) -> Session:
         session, suite=given.suite, experts=given.experts, method=given.method, seed=given.seed,
         post=given.post[0][0] if given.post else "",
         inputs=session.inputs if given.suite == session.suite else Choice(),
+        knocked=standing(session.knocked, given.experts) if given.suite == session.suite else (),
     )  # fmt: skip
     for owner, values in ((given.method, given.parameters), *given.post[:1]):
         session = _with_edits(session, owner, _changed(owner, dict(values)))
@@ -196,7 +205,7 @@ def load(session: Session, given: Recipe, known: Iterable[str]) -> Session:
 def query(session: Session) -> str:
     """Return the session as a URL query, without the leading question mark."""
     pairs = {"suite": session.suite, "at": f"{session.block}.{session.kind}", "metric": session.metric}
-    pairs["input"] = session.inputs.chosen
+    pairs |= {"input": session.inputs.chosen, "without": ",".join(session.knocked)}
     with contextlib.suppress(MergeError):
         pairs["recipe"] = _legal(session).to_link()
     return urlencode({k: v for k, v in pairs.items() if v})

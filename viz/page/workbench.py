@@ -6,10 +6,11 @@ Everything long is a generator of `Run`s. It ends early, with a last `Run` whose
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 
 from merge_engine.adapting.history import History
 from merge_engine.adapting.live import Watch
@@ -58,14 +59,20 @@ class Workbench:
         """True while somebody merges or scores; what can wait should."""
         return self._active > 0
 
-    def run(self, recipe: Recipe, going: Going = lambda: True) -> Runs:
-        """Merge unless the same merge is kept at any scaling, then score; remembers what it measured."""
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Say that somebody merges or scores, and give memory back afterwards."""
         self._active += 1
         try:
-            return (yield from self._run(recipe, going))
+            yield
         finally:
             self._active -= 1
             give_back()
+
+    def run(self, recipe: Recipe, going: Going = lambda: True) -> Runs:
+        """Merge unless the same merge is kept at any scaling, then score; remembers what it measured."""
+        with self.working():
+            return (yield from self._run(recipe, going))
 
     def _run(self, recipe: Recipe, going: Going) -> Runs:
         started, curve = time.perf_counter(), ()

@@ -1,0 +1,288 @@
+"""From a cell of the map of collisions to the inputs that flip, on the toy suite and without a browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from merge_engine.errors import MergeError
+from merge_engine.maths.svd import SvdStore
+from merge_engine.runs.recipe import Recipe
+from merge_engine.suite import load_suite
+from viz.drill_examples import joint_overlap
+from viz.page import acts, drill, knock
+from viz.page import session as state
+from viz.page.knocked import EXAMPLES, KEPT, Knocked, flip_view
+from viz.page.record import Run
+from viz.page.session import Session
+from viz.page.workbench import Workbench, paced
+from viz.panel import draw
+from viz.panels import collisions, flips
+
+METHODS = {"task_arithmetic": {}, "ties": {}, "sim": {"examples": 8, "rank": 4}, "tall_mask": {}}
+
+
+@pytest.fixture(scope="module")
+def bench(toy_folder, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
+        patch.setenv("MERGESCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        load_suite.cache_clear()
+        yield Workbench(svd=SvdStore(folder=None))
+
+
+@pytest.fixture(scope="module")
+def bases(bench) -> dict[str, Run]:
+    """A finished run of several kinds of merge."""
+    for _ in bench.record.baseline_steps("toy", None, lambda: True):
+        pass
+    experts = load_suite("toy").experts
+    return {m: finished(bench.run(Recipe("toy", experts, m, given))) for m, given in METHODS.items()}
+
+
+@pytest.fixture
+def session(bench) -> Session:
+    return acts.first_session(("toy",), {})[0]
+
+
+def finished(steps) -> Run:
+    *_, last = paced(steps, pause=0)
+    return last
+
+
+def act(session: Session, name: str, value: object) -> Session:
+    return acts.perform(session, {"act": name, "value": value})
+
+
+def parts(bench, runs, session, shown="") -> dict:
+    found: dict = {}
+    for each in drill.drill_steps(bench, runs, session, shown, lambda: True):
+        found |= each
+    return found
+
+
+class TestPanel:
+    def test_cells_are_the_terms_and_own_experts_are_blank(self):
+        data = joint_overlap()
+        row, each = 0, collisions.components(data)
+        z = np.asarray(collisions.figure(data).data[0].z, float)
+        for i, j, a, b in ((0, 1, 0, 0), (2, 5, 3, 1), (7, 0, 5, 2)):
+            assert z[i * each + a, j * each + b] == pytest.approx(data.terms[row, i, j, a, b], rel=1e-5)
+        assert all(np.isnan(z[i * each : (i + 1) * each, i * each : (i + 1) * each]).all() for i in range(8))
+
+    @pytest.mark.parametrize(("experts", "each"), [(2, 6), (8, 6), (12, 4), (24, 2)])
+    def test_more_experts_leave_room_for_fewer_components(self, experts, each):
+        data = joint_overlap(tuple(f"e{i}" for i in range(experts)))
+        assert collisions.components(data) == each
+        assert len(collisions.figure(data).data[0].x) == experts * each
+
+    def test_directions_leave_the_strengths_out(self):
+        data = joint_overlap(("a", "b"))
+        alone = collisions.directions(data)
+        assert np.abs(alone).max() <= 1 + 1e-9
+        np.testing.assert_allclose(np.einsum("rttaa->rta", alone), 1)
+
+    def test_the_strongest_pairs_are_found_by_their_sign(self):
+        data = joint_overlap(("a", "b", "c"))
+        every = collisions.strongest(data, 0, 10**6)
+        upper = np.triu(np.ones((3, 3), bool), 1)
+        assert len(every) == upper.sum() * 16 * 16
+        assert sum(p.term for p in every) == pytest.approx(data.total[0][upper].sum())
+        sizes = [abs(p.term) for p in every]
+        assert sizes == sorted(sizes, reverse=True)
+        signs = {sign: collisions.strongest(data, 0, 10**6, sign) for sign in (1, -1)}
+        assert {sign: {np.sign(p.term) for p in found} for sign, found in signs.items()} == {1: {1}, -1: {-1}}
+        assert sum(map(len, signs.values())) == len(every)
+        one = every[0]
+        i, j = data.models.index(one.expert), data.models.index(one.other)
+        assert data.terms[0, i, j, one.index, one.across] == one.term
+        assert one.directions == pytest.approx(collisions.directions(data)[0, i, j, one.index, one.across])
+        assert one.part == pytest.approx(one.term / np.sqrt(data.inner[0, i, i] * data.inner[0, j, j]))
+
+    def test_what_is_chosen_is_framed_and_what_is_gone_fades(self):
+        data = joint_overlap()
+        plain, marked = (collisions.figure(data, **m) for m in ({}, {"chosen": ["icons #1"], "gone": ["digits #0"]}))
+        assert len(marked.layout.shapes) - len(plain.layout.shapes) == 4
+
+    @pytest.mark.parametrize("text", [None, 3, "", "a", "a #", "#1", "a #x", " #1"])
+    def test_only_names_on_the_axes_are_read(self, text):
+        assert collisions.named(text) is None
+        assert collisions.named(collisions.name("an expert", 3)) == ("an expert", 3)
+
+    def test_the_title_is_the_mean_over_the_merged_experts_tasks(self):
+        change = flips.TaskChange("a", 10, 5, 4, 0, 1, 0)
+        view = flips.FlipView("x 1.q", (change, dataclasses.replace(change, task="z", after=10, seen=False)))
+        assert flips.title(view) == "Without x 1.q: 40.0 % (−10.0 points)"
+        assert "≈" in flips.title(dataclasses.replace(view, partial=True))
+
+
+class TestSession:
+    def test_things_are_knocked_out_and_put_back_one_by_one_and_at_once(self, session):
+        one = act(session, "knock", "blob:1.fc1:0")
+        two = act(one, "knock", "grain")
+        assert two.knocked == ("blob:1.fc1:0", "grain")
+        assert act(two, "knock", "blob").knocked == ("blob", "grain")
+        assert act(two, "restore", "grain").knocked == ("blob:1.fc1:0",)
+        assert act(two, "restore", "").knocked == () == act(two, "restore", None).knocked
+        assert knock.said(two.knocked) == "blob 1.fc1 #0 and grain"
+
+    @pytest.mark.parametrize("value", [None, "", "moon", "blob:99.q", "blob:1.q:9999", "blob:1.norm", {"a": 1}, "a,b"])
+    def test_what_is_not_there_cannot_be_knocked_out(self, session, value):
+        with pytest.raises(MergeError):
+            act(session, "knock", value)
+
+    def test_there_is_an_end_to_it(self, session, monkeypatch):
+        monkeypatch.setattr(knock, "LIMIT", 1)
+        with pytest.raises(MergeError, match="At most 1"):
+            act(act(session, "knock", "blob:1.fc1:0"), "knock", "blob:1.fc1:1")
+
+    def test_knock_outs_go_with_their_expert_and_with_the_suite(self, session):
+        given = act(act(session, "knock", "blob:1.q"), "knock", "grain:1.q")
+        left = [e for e in session.experts if e != "blob"]
+        assert state.choose_experts(given, left, session.experts).knocked == ("grain:1.q",)
+        assert act(given, "suite", "toy").knocked == ()
+        assert state.load(given, Recipe("toy", tuple(left), "average"), session.experts).knocked == ("grain:1.q",)
+
+    def test_a_link_brings_them_back_or_says_why_not(self, session):
+        from urllib.parse import parse_qsl
+
+        given = act(act(session, "knock", "blob:1.fc1:3"), "knock", "grain")
+        again, sorry = acts.first_session(("toy",), dict(parse_qsl(state.query(given))))
+        assert not sorry
+        assert again.knocked == given.knocked
+        for wrong in ("moon", "blob:1.fc1:3,,", "blob:77.q", "," * 500):
+            plain, sorry = acts.first_session(("toy",), {"without": wrong})
+            assert plain.knocked == ()
+            assert sorry.endswith(".")
+
+    def test_a_pair_is_chosen_in_the_order_of_the_experts_and_let_go(self, session):
+        first, second = session.experts[:2]
+        one, other = (act(session, "pick", v) for v in (f"{first}:1|{second}:0", f"{second}:0|{first}:1"))
+        place = f"{session.block}.{session.kind}"
+        assert one.pair == other.pair == (f"{first}:{place}:1", f"{second}:{place}:0")
+        assert act(one, "pick", f"{first}:1|{second}:0").pair == ()
+        assert len(knock.chosen(one)) == 2
+        assert knock.chosen(dataclasses.replace(one, kind="q")) == ()
+
+    @pytest.mark.parametrize("value", [None, "", "blob:1", "blob:1|blob:2", "blob:1|moon:2", "blob:x|grain:0", "a|b|c"])
+    def test_what_is_no_pair_is_refused(self, session, value):
+        with pytest.raises(MergeError):
+            act(session, "pick", value)
+
+
+class TestScoring:
+    @pytest.mark.parametrize("method", METHODS)
+    def test_without_an_expert_its_task_suffers_and_the_counts_agree(self, bench, bases, method):
+        runs, base = Knocked(bench), bases[method]
+        run = finished(runs.run(base, ("stripes",)))
+        assert run.phase == "done"
+        view = flip_view(base, run, ("stripes",))
+        assert {t.task: t.n for t in view.tasks} == dict.fromkeys(base.scores, 80)
+        for t in view.tasks:
+            assert (t.before, t.after) == (base.scores[t.task].correct, run.scores[t.task].correct)
+            assert t.after - t.before == t.right - t.wrong
+        assert next(t.gain for t in view.tasks if t.task == "stripes") < 0
+        shown = [one for one in view.examples if one.change == "wrong"]
+        assert len(shown) == min(EXAMPLES, sum(t.wrong for t in view.tasks))
+        suite = load_suite("toy")
+        for one in shown:
+            classes = suite.task(one.task).classes
+            assert classes[int(suite.labels(one.task, "score")[one.index])] == one.label
+            assert one.before == one.label != one.after
+        assert "Without stripes:" in drill.result_html(base, run, ("stripes",))
+
+    def test_it_is_never_the_result_of_the_recipe(self, bench, bases):
+        base = bases["task_arithmetic"]
+        finished(Knocked(bench).run(base, ("blob",)))
+        assert bench.record.known(base.recipe) is base
+        again, stored = finished(bench.run(base.recipe)), Workbench(svd=SvdStore(folder=None)).record.known(base.recipe)
+        assert stored.stored
+        for run in (again, stored):
+            assert {t: s.correct for t, s in run.scores.items()} == {t: s.correct for t, s in base.scores.items()}
+
+    def test_it_is_done_once_and_old_ones_are_forgotten(self, bench, bases, monkeypatch):
+        runs, base = Knocked(bench), bases["task_arithmetic"]
+        first = finished(runs.run(base, ("blob:1.fc1:0",)))
+        assert list(paced(runs.run(base, ("blob:1.fc1:0",)), pause=0)) == [first]
+        monkeypatch.setattr("viz.page.knocked.KEPT", 1)
+        finished(runs.run(base, ("blob:1.fc1:1",)))
+        assert runs.get(base, ("blob:1.fc1:0",)) is None
+        assert KEPT > 1
+
+    def test_it_stops_at_once_and_keeps_what_was_scored(self, bench, bases):
+        runs, base = Knocked(bench), bases["task_arithmetic"]
+        asked = iter([True] * 40 + [False] * 9)
+        last = finished(runs.run(base, ("grain",), lambda: next(asked, False)))
+        assert last.phase == "stopped"
+        assert not bench.busy
+        assert last.partial
+        if last.scores:
+            view = flip_view(base, last, ("grain",))
+            assert view.partial
+            assert all(t.n <= 80 for t in view.tasks)
+        assert "Stopped" in drill.run_status(last, ("grain",))
+
+    def test_while_it_merges_and_scores_the_page_says_so(self, bench, bases):
+        runs, base = Knocked(bench), bases["ties"]
+        said = [json.loads(p["knocking"])["text"] for p in drill.score_steps(runs, base, ("blob",), lambda: True)]
+        assert said[0] == "Merging without blob"
+        assert any(text.startswith("Scoring without blob: ") for text in said)
+        assert said[-1] == ""
+
+
+class TestSection:
+    def test_the_map_and_the_pairs_come_once_they_are_measured(self, bench, session):
+        runs = Knocked(bench)
+        at = dataclasses.replace(session, block=0, kind="v")
+        first = next(drill.drill_steps(bench, runs, at, "", lambda: True))
+        assert "Measuring" in first["collisions"].to_json()
+        found = parts(bench, runs, at)
+        assert '"empty"' not in found["collisions"].to_json()
+        assert found["knock"].count('data-emit="pick"') > 0
+        assert 'data-emit="knock"' not in found["knock"]
+        assert found["flips"] == ""
+
+    def test_a_chosen_pair_can_be_knocked_out_in_three_sizes(self, bench, session):
+        first, second = session.experts[:2]
+        runs, picked = Knocked(bench), act(session, "pick", f"{first}:0|{second}:1")
+        parts(bench, runs, picked)
+        text = parts(bench, runs, picked)["knock"]
+        place = f"{session.block}.{session.kind}"
+        sizes = [f"{first}:{place}:0", f"{first}:{place}", first, f"{second}:{place}:1", f"{second}:{place}", second]
+        for word in sizes:
+            assert f'data-emit="knock" value="{word}"' in text
+        gone = parts(bench, runs, act(picked, "knock", f"{first}:{place}"))["knock"]
+        assert gone.count(" disabled") == 2
+        assert f'data-emit="restore" value="{first}:{place}"' in gone
+
+    def test_one_expert_alone_collides_with_nobody(self, bench, session):
+        alone = state.choose_experts(session, ["blob"], session.experts)
+        assert collisions.EMPTY in parts(bench, Knocked(bench), alone)["collisions"].to_json()
+        nobody = state.choose_experts(session, [], session.experts)
+        assert collisions.EMPTY in parts(bench, Knocked(bench), nobody)["collisions"].to_json()
+
+    def test_without_a_run_of_this_recipe_the_page_says_what_to_do(self, bench, bases, session):
+        gone, runs = act(session, "knock", "blob"), Knocked(bench)
+        other = bases["ties"].recipe.digest
+        for shown in ("", other):
+            assert "Press Merge" in parts(bench, runs, gone, shown)["flips"]
+        shown = bases["task_arithmetic"].recipe.digest
+        assert drill.base_of(bench, gone, shown).recipe == bases["task_arithmetic"].recipe
+        assert "merging" in parts(bench, runs, gone, shown)["flips"]
+        list(drill.score_steps(runs, bases["task_arithmetic"], gone.knocked, lambda: True))
+        assert "points)" in parts(bench, runs, gone, shown)["flips"]
+
+    def test_the_sentence_about_a_pair_adds_up(self, bench, session):
+        first, second = session.experts[:2]
+        measured = bench.measures.widest(drill.ask(session))
+        if measured is None:
+            parts(bench, Knocked(bench), session)
+            measured = bench.measures.widest(drill.ask(session))
+        pair = knock.chosen(act(session, "pick", f"{first}:0|{second}:0"))
+        row = measured.index("tensor", measured.rows[-1].tensor)
+        words = drill.sentence(measured, row, *pair)
+        assert f"{first} #0 and {second} #0" in words
+        assert len(draw(collisions, measured).to_json()) < 150_000
