@@ -16,7 +16,9 @@ from merge_engine.hp import HP, check_names, declared
 from merge_engine.methods import method_class
 from merge_engine.runs.recipe import Recipe
 
+from . import comparison as comparing
 from .choice import Choice
+from .comparison import Comparison
 
 FIRST_METHOD = "task_arithmetic"
 QUICK = "cpu"
@@ -30,7 +32,7 @@ class Session:
     `edits` holds, for every method and post-step, the parameters that differ from the published default, so that
     going back to a method finds its values again. `post` is the key of a post-step or empty. `faults` holds what was
     typed and refused and still stands in a box, as (owner, name, sentence); `drawn` counts how often the boxes were
-    filled from here. `inputs` are the single inputs looked at.
+    filled from here. `inputs` are the single inputs looked at, `comparison` the runs seen and pinned.
     """
 
     suite: str = ""
@@ -45,6 +47,7 @@ class Session:
     faults: tuple[tuple[str, str, str], ...] = ()
     drawn: int = 0
     inputs: Choice = field(default_factory=Choice)
+    comparison: Comparison = field(default_factory=Comparison)
 
 
 def parameters(session: Session, owner: str) -> dict[str, Any]:
@@ -210,6 +213,7 @@ def query(session: Session) -> str:
     pairs = {"suite": session.suite, "at": f"{session.block}.{session.kind}", "metric": session.metric}
     with contextlib.suppress(MergeError):
         pairs["recipe"] = _legal(session).to_link()
+    pairs |= comparing.pins_of(comparing.of_suite(session.comparison, session.suite))
     return urlencode({k: v for k, v in pairs.items() if v})
 
 
@@ -219,7 +223,7 @@ def opened(session: Session, given: Mapping[str, str], known: Iterable[str], dep
         session = load(session, Recipe.from_link(link), known)
     if place := PLACE.fullmatch(given.get("at", "")):
         session = look_at(session, block=int(place[1]), kind=place[2], depth=depth)
-    return session
+    return dataclasses.replace(session, comparison=comparing.opened(session.comparison, given))
 
 
 def _changed(owner: str, values: Mapping[str, Any]) -> dict[str, Any]:
