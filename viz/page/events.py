@@ -11,13 +11,14 @@ from typing import Any
 import gradio as gr
 
 from . import learned, lenses, moving
+from .compares import Compares
 from .layout import Page
 from .listeners import Listeners, visitor
 from .sights import Sights
 from .workbench import Workbench
 
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
-RESULT = ("headline", "accuracy", "learned", *moving.PANELS)
+RESULT = ("headline", "accuracy", "learned", "seen", *moving.PANELS)
 ANSWER = ("shown", "focus", "fault", "status", *RESULT)
 BACKGROUND = ("preparing", "news")
 REST = ("where", "table", "scatter", "about", "tabs")
@@ -46,6 +47,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     page.scatter.select(on.choose, told, everything, **ACT)
     _wire_places(page, on, told)
     Sights(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
+    Compares(page, bench, on.compose).wire(ACT, everything)
     _wire_merging(page, on, told, prepared)
 
 

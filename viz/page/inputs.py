@@ -65,7 +65,8 @@ def shown(run: Run | None, choice: Choice) -> Shown | None:
     else:
         tasks = [choice.task] if choice.task in said else list(said)
         rows = {task: _sent(said[task], run.recipe.experts, choice.sent) for task in tasks}
-    return _bounded(said, rows, MOST if choice.narrow else EACH * len(rows))
+    kept = evenly(rows, MOST if choice.narrow else EACH * len(rows))
+    return Shown(said, kept, sum(map(len, rows.values())))
 
 
 def gallery(suite: Suite, run: Run, found: Shown) -> Gallery:
@@ -108,13 +109,13 @@ def _sent(said: Predicted, experts: tuple[str, ...], sent: str) -> np.ndarray:
     return np.flatnonzero(said.picked == experts.index(sent))
 
 
-def _bounded(said: Mapping[str, Predicted], rows: Mapping[str, np.ndarray], most: int) -> Shown:
-    """Return at most so many inputs, as evenly over the tasks as they have some."""
+def evenly(rows: Mapping[str, np.ndarray], most: int) -> dict[str, np.ndarray]:
+    """Return at most so many rows, as evenly over the tasks as they have some; tasks that keep none are left out."""
     left, kept = most, {}
     for place, (task, own) in enumerate(sorted(rows.items(), key=lambda item: len(item[1]))):
         kept[task] = own[: -(-left // (len(rows) - place))]
         left -= len(kept[task])
-    return Shown(said, {task: kept[task] for task in rows if len(kept[task])}, sum(map(len, rows.values())))
+    return {task: kept[task] for task in rows if len(kept[task])}
 
 
 def _of_task(keys: tuple[str, ...], task: str) -> list[int]:

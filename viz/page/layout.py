@@ -10,12 +10,14 @@ import gradio as gr
 
 from viz.panels import (
     accuracy,
+    differences,
     histogram,
     interference,
     manifold,
     method_table,
     overlap,
     overlap_depth,
+    run_costs,
     spectrum,
 )
 
@@ -86,6 +88,13 @@ class Page:
     map: PlotlyPanel
     asking: Status
     why: Widget
+    seen: Signal
+    compare: gr.Tab
+    runs: Widget
+    costs: PlotlyPanel
+    verdict: Widget
+    differences: PlotlyPanel
+    differing: Widget
     scatter: PlotlyPanel
     table: Widget
     about: Widget
@@ -106,7 +115,7 @@ class Page:
 def build_page() -> Page:
     """Create all components inside the current Blocks."""
     parts: dict[str, Any] = {"session": gr.State(Session()), "shown": gr.State("")}
-    parts |= {name: Signal(elem_id=f"mp-{name}") for name in ("focus", "sight", "eye")}
+    parts |= {name: Signal(elem_id=f"mp-{name}") for name in ("focus", "sight", "eye", "seen")}
     with gr.Row(elem_id="mp-header"):
         gr.HTML(BRAND, apply_default_css=False, elem_id="mp-brand")
         parts["suites"] = Widget(elem_id="mp-suites")
@@ -119,6 +128,8 @@ def build_page() -> Page:
                 parts |= _answer()
         with gr.Tab("Inputs", id="inputs") as parts["inputs"]:
             parts |= _inputs()
+        with gr.Tab("Compare", id="compare") as parts["compare"]:
+            parts |= _compare()
         with gr.Tab("All methods", id="methods"):
             parts["scatter"] = _panel(method_table)
             parts["table"] = Widget(elem_id="mp-table")
@@ -177,6 +188,17 @@ def _inputs() -> dict[str, Any]:
         with gr.Column(elem_classes="mp-stack mp-whole"):
             parts["why"] = Widget(elem_id="mp-why")
             parts["asking"] = Status(elem_id="mp-asking")
+    return parts
+
+
+def _compare() -> dict[str, Any]:
+    parts: dict[str, Any] = {name: Widget(elem_id=f"mp-{name}") for name in ("runs", "verdict")}
+    with gr.Row(elem_classes="mp-panels"):
+        with gr.Column(elem_classes="mp-stack"):
+            parts["differences"] = _panel(differences)
+            parts["costs"] = _panel(run_costs)
+        with gr.Column(elem_classes="mp-stack"):
+            parts["differing"] = Widget(elem_id="mp-differing")
     return parts
 
 

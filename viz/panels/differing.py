@@ -71,7 +71,7 @@ def _group(
 
 
 def _thumb(one: DifferingInput, right: str, wrong: str, chosen: bool, colors: Mapping[str, str]) -> str:
-    said = f"{one.task}, {one.label}: {right} is right, {wrong} said {one.wrong}"
+    said = f"{one.task}, {one.label}: {right} is right, {wrong}: {one.wrong}"
     return (
         f'<button type="button" class="ms-thumb" data-emit="input" value="{escape(one.key, quote=True)}" '
         f'title="{escape(said, quote=True)}"{" data-chosen" if chosen else ""}>{picture(one.picture, said, 56)}'
