@@ -13,16 +13,17 @@ from viz.panel import draw, write
 from viz.panels import differences, differing, run_costs
 
 from . import pairing
-from .comparison import of_suite, pins_of
+from .comparison import of_suite, pins_of, recipe_at
 from .headline import answer
 from .pairing import Pairing
 from .record import Run
 from .session import Session
 from .view import Parts, menu, task_colors
-from .visit import Seen, points, run_of, runs_table, seen_runs
+from .visit import described, points, run_of, runs_table, seen_runs
 from .workbench import Workbench
 
 HOW = "Pin two runs of the table: one as A and one as B. What differs between them, and how sure that is, follows here."
+SWAP = '<button type="button" class="mp-copy" data-emit="swap">exchange A and B</button>'
 
 
 def table_parts(bench: Workbench, session: Session) -> Parts:
@@ -38,7 +39,7 @@ def pair_parts(bench: Workbench, session: Session) -> Parts:
     found = _pairing(suite, a, b)
     lines = pairing.differences(found) if found else None
     return {
-        "verdict": _verdict(bench, session, a, b, found),
+        "verdict": _verdict(session, a, b, found),
         "differences": draw(differences, lines, colors=task_colors(suite)),
         "differing": _differing(session, suite, found),
     }
@@ -72,16 +73,16 @@ def _differing(session: Session, suite: Suite, found: Pairing | None) -> str:
     return bar + write(differing, shown, selected=session.inputs.chosen, colors=task_colors(suite))
 
 
-def _verdict(bench: Workbench, session: Session, a: Run | None, b: Run | None, found: Pairing | None) -> str:
+def _verdict(session: Session, a: Run | None, b: Run | None, found: Pairing | None) -> str:
     comparison = of_suite(session.comparison, session.suite)
     if not any(comparison.pins):
         return f'<p class="mp-notice">{HOW}</p>' if comparison.seen else ""
-    runs = {one.link: one for one in seen_runs(bench.record, comparison, load_suite(session.suite))}
-    chips = "".join(_chip(which, runs.get(link)) for which, link in pins_of(comparison))
-    swap = '<button type="button" class="mp-copy" data-emit="swap">exchange A and B</button>' if all(comparison.pins) else ""
+    chips = "".join(_chip(which, link) for which, link in pins_of(comparison)) + (SWAP if all(comparison.pins) else "")
     said = _sentences(comparison.pins, load_suite(session.suite), a, b, found)
     paragraphs = "".join(f"<p>{escape(sentence)}</p>" for sentence in said if sentence)
-    return f'<div class="mp-verdict"><div class="mp-pins">{chips}{swap}</div><div aria-live="polite">{paragraphs}</div></div>'
+    return (
+        f'<div class="mp-verdict"><div class="mp-pins">{chips}</div><div aria-live="polite">{paragraphs}</div></div>'
+    )
 
 
 def _sentences(pins: tuple[str, str], suite: Suite, a: Run | None, b: Run | None, found: Pairing | None) -> list[str]:
@@ -101,17 +102,18 @@ def _averages(suite: Suite, a: Run | None, b: Run | None) -> str:
     first, second = (answer(run, own_tasks(suite, run.recipe), {}).average for run in (a, b))
     if first is None or second is None:
         return ""
-    return f"A scored {first:.1f} % on average and B {second:.1f} %; whether that is more than chance is not tested yet."
+    return f"A scored {first:.1f} % on average and B {second:.1f} %; whether that is chance is not tested yet."
 
 
-def _chip(which: str, one: Seen | None) -> str:
+def _chip(which: str, link: str) -> str:
     """Return a pinned run with buttons to load it and to let it go."""
     letter = which.upper()
-    if one is None:
+    if not link:
         return f'<span class="mp-pinned"><b>{letter}</b>nothing pinned</span>'
-    tied = f'data-recipe="{one.link}" data-name="{which}"'
+    title, changed = map(escape, described(recipe_at(link)))
+    tied = f'data-recipe="{link}" data-name="{which}"'
     return (
-        f'<span class="mp-pinned"><b>{letter}</b>{escape(one.title)} <small>{escape(one.changes)}</small>'
+        f'<span class="mp-pinned"><b>{letter}</b>{title} <small>{changed}</small>'
         f'<button type="button" data-emit="load" {tied} aria-label="Load {letter}">load</button>'
         f'<button type="button" data-emit="pin" {tied} aria-label="Unpin {letter}">×</button></span>'
     )

@@ -30,42 +30,35 @@ NOTHING = "Nothing was merged in this visit yet. Press Merge on the first tab; e
 
 @dataclass(frozen=True)
 class Seen:
-    """One run of a visit: its place among them, counted from 1, and what is known of it."""
+    """One run of a visit: its place among them, counted from 1, its words, and what is known of it."""
 
     number: int
     link: str
     recipe: Recipe
     run: Run | None
     found: Answer
-
-    @property
-    def title(self) -> str:
-        """The method and its post-steps."""
-        keys = (self.recipe.method, *(key for key, _ in self.recipe.post))
-        return " + ".join(method_class(key).title for key in keys)
-
-    @property
-    def changes(self) -> str:
-        """What differs from the published defaults."""
-        steps = [(self.recipe.method, dict(self.recipe.parameters)), *((key, dict(p)) for key, p in self.recipe.post)]
-        seed = f", seed {self.recipe.seed}" if self.recipe.seed else ""
-        return f"{changes(steps)}{seed}"
+    title: str
+    changes: str
 
     def value(self, column: str) -> float | str | None:
         """Return what a column sorts by; None where it is not known."""
         if column.startswith("task "):
             score = self.run.scores.get(column.removeprefix("task ")) if self.run else None
             return score.accuracy if score else None
-        plain = {"run": self.number, "method": f"{self.title} {self.changes}".lower(), "experts": self._experts}
+        plain = {"run": self.number, "method": f"{self.title} {self.changes}".lower()}
+        plain |= {"experts": len(self.recipe.experts)}
         known = {"average": self.found.average, "normalised": self.found.normalised}
         if self.run:
             known |= {"parameters": self.run.stored_parameters, "merge": self.run.merge_seconds}
             known |= {"score": self.run.score_seconds or None}
         return plain[column] if column in plain else _finite(known.get(column))
 
-    @property
-    def _experts(self) -> int:
-        return len(self.recipe.experts)
+
+def described(recipe: Recipe) -> tuple[str, str]:
+    """Return a recipe's method with its post-steps, and what differs from their published defaults."""
+    steps = [(recipe.method, dict(recipe.parameters)), *((key, dict(given)) for key, given in recipe.post)]
+    seed = f", seed {recipe.seed}" if recipe.seed else ""
+    return " + ".join(method_class(key).title for key, _ in steps), f"{changes(steps)}{seed}"
 
 
 def run_of(record: Record, link: str) -> Run | None:
@@ -99,7 +92,7 @@ def seen_runs(record: Record, comparison: Comparison, suite: Suite) -> list[Seen
     for number_of, link in zip(range(len(comparison.seen), 0, -1), comparison.seen, strict=True):
         recipe, run = recipe_at(link), run_of(record, link)
         known = answer(run, own_tasks(suite, recipe), baselines) if run else Answer()
-        found.append(Seen(number_of, link, recipe, run, known))
+        found.append(Seen(number_of, link, recipe, run, known, *described(recipe)))
     return _ordered(found, comparison)
 
 
