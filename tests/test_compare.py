@@ -283,7 +283,7 @@ class TestPairing:
         monkeypatch.setattr(pairing, "differences", lambda found: lines)
         said = pairing.verdict(found)
         assert "B is 2.1 points better than A on average over 4 tasks (95 % interval +1.2 to +3.0)" in said
-        assert "A is right where B is wrong on 120 inputs, the other way round on 195; p < 0.0001" in said
+        assert "There, A is right where B is wrong on 120 inputs, the other way round on 195; p < 0.0001" in said
         assert "more than chance would give" in said
         assert said.endswith("After Holm's correction for 2 tests, B is better on blob.")
 

@@ -15,6 +15,7 @@ from viz.panels import differences, differing, run_costs
 from . import pairing
 from .comparison import of_suite, pins_of, recipe_at
 from .headline import answer
+from .inputs import knows
 from .pairing import Pairing
 from .record import Run
 from .session import Session
@@ -24,6 +25,15 @@ from .workbench import Workbench
 
 HOW = "Pin two runs of the table: one as A and one as B. What differs between them, and how sure that is, follows here."
 SWAP = '<button type="button" class="mp-copy" data-emit="swap">exchange A and B</button>'
+
+
+def mark(bench: Workbench, session: Session) -> str:
+    """Return the word that differs whenever the tab would show something else."""
+    comparison = of_suite(session.comparison, session.suite)
+    known = [run_of(bench.record, link) for link in comparison.seen]
+    state = [f"{run.phase} {run.score_seconds:.3f} {knows(run)}" if run else "" for run in known]
+    view = (session.suite, *comparison.pins, comparison.sort, str(comparison.rising), comparison.task)
+    return "|".join((*view, session.inputs.chosen, *comparison.seen, *state))
 
 
 def table_parts(bench: Workbench, session: Session) -> Parts:

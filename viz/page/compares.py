@@ -28,32 +28,34 @@ class Compares:
     def __init__(self, page: Page, bench: Workbench, compose: Composed) -> None:
         self.page, self.bench, self.compose = page, bench, compose
 
-    def wire(self, act: Kind, everything: Sequence[Any]) -> None:
-        """Attach the listeners; `act` is the queue of acts, `everything` what loading a recipe changes."""
+    def wire(self, act: Kind, look: Kind, everything: Sequence[Any]) -> None:
+        """Attach the listeners to the queues of acts and of what takes time; loading a recipe changes `everything`."""
         page, told = self.page, self.page.some("session", "shown")
-        here = page.some("session", "link", "accuracy", *TABLE, *PAIR)
-        page.compare.select(self.opened, told, here, **act)
-        page.seen.turn(self.remember, page.some("session", "seen"), here, **act)
+        page.compare.select(self.opened, told, page.some("compared"), **act)
+        page.seen.turn(self.remember, page.some("session", "seen", "compared"), page.some("session", "compared"), **act)
+        page.compared.turn(self.show, told, page.some(*TABLE, *PAIR), **look)
         for widget in page.some("runs", "verdict"):
             widget.act(self.act, told, [*everything, *page.some(*TABLE, *PAIR)], **act)
         page.costs.select(self.dot, told, everything, **act)
-        page.differences.select(self.task, told, here, **act)
-        page.differing.act(self.differing, told, page.some("session", "differing", "tabs", *MARKS), **act)
+        page.differences.select(self.task, told, page.some("session", "differing"), **act)
+        page.differing.act(self.differing, told, [*everything, *page.some("differing", *MARKS)], **act)
 
     def opened(self, session: Session, shown: str) -> dict[Any, Any]:
-        """Fill the tab."""
-        return self._drawn(session) if session.suite else gr.skip()
+        """Draw the tab unless it shows all this; not here, since its panels are only being put on the page now."""
+        return self.page.fill({"compared": compare.mark(self.bench, session)}) if session.suite else gr.skip()
 
-    def remember(self, session: Session, seen: str) -> dict[Any, Any]:
-        """Add the result that came onto the page to the visit, and draw the comparison if it is a pinned one."""
-        link = seen.partition(" ")[0]
+    def remember(self, session: Session, seen: str, compared: str) -> dict[Any, Any]:
+        """Add the result that came onto the page to the visit, and draw the tab if it was opened before."""
         try:
-            link = comparison.recipe_at(link).to_link()
+            link = comparison.recipe_at(seen.partition(" ")[0]).to_link()
         except MergeError:
             return gr.skip()
         after = dataclasses.replace(session, comparison=comparison.remembered(session.comparison, link))
-        parts = {"session": after, **compare.table_parts(self.bench, after)}
-        return self.page.fill(parts | (compare.pair_parts(self.bench, after) if link in after.comparison.pins else {}))
+        return self.page.fill({"session": after, "compared": compare.mark(self.bench, after) if compared else ""})
+
+    def show(self, session: Session, shown: str) -> dict[Any, Any]:
+        """Draw the whole tab."""
+        return self.page.fill(self._parts(session)) if session.suite else gr.skip()
 
     def act(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Sort, pin, exchange or load."""
@@ -68,7 +70,7 @@ class Compares:
             return self.page.fill({"session": after, "runs": compare.table_parts(self.bench, after)["runs"]})
         run = self.bench.record.shown(shown) if shown else None
         moved = {"link": view.link(after), "accuracy": view.accuracy_panel(self.bench, after, run)}
-        return self._drawn(after) | self.page.fill(moved)
+        return self.page.fill({"session": after, **self._parts(after), **moved})
 
     def dot(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Compose the recipe behind a dot of the scatter."""
@@ -82,17 +84,18 @@ class Compares:
         return self._narrowed(session, {"act": "differ", "value": where.expert or where.task})
 
     def differing(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
-        """Narrow the differing inputs, or open one in the tab of inputs."""
-        words = said(event)
+        """Narrow the differing inputs, or open one in the tab of inputs, where B is explained if neither pin is."""
+        words, links = said(event), session.comparison.pins
         if words.get("act") != "input":
             return self._narrowed(session, words)
+        digests = [comparison.recipe_at(link).digest for link in links if link]
         try:
-            after = acts.perform(session, words)
+            loaded = {} if shown in digests else self.compose(session, links[1])
+            after = acts.perform(loaded.get(self.page.session, session), words)
         except MergeError:
             return gr.skip()
-        return self.page.fill(
-            {"session": after, **sight.marks(self.bench, after, shown), "tabs": gr.Tabs(selected="inputs")}
-        )
+        marks = sight.marks(self.bench, after, shown if shown in digests else digests[-1])
+        return loaded | self.page.fill({"session": after, **marks, "tabs": gr.Tabs(selected="inputs")})
 
     def _narrowed(self, session: Session, words: dict[str, Any]) -> dict[Any, Any]:
         try:
@@ -101,7 +104,5 @@ class Compares:
             return gr.skip()
         return self.page.fill({"session": after, **compare.differing_part(self.bench, after)})
 
-    def _drawn(self, session: Session) -> dict[Any, Any]:
-        parts = {**compare.table_parts(self.bench, session), **compare.pair_parts(self.bench, session)}
-        return self.page.fill({"session": session, **parts})
-
+    def _parts(self, session: Session) -> dict[str, Any]:
+        return {**compare.table_parts(self.bench, session), **compare.pair_parts(self.bench, session)}

@@ -47,7 +47,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     page.scatter.select(on.choose, told, everything, **ACT)
     _wire_places(page, on, told)
     Sights(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
-    Compares(page, bench, on.compose).wire(ACT, everything)
+    Compares(page, bench, on.compose).wire(ACT, SIGHT, everything)
     _wire_merging(page, on, told, prepared)
 
 

@@ -47,6 +47,11 @@ def answers(run: Run | None) -> dict[str, Predicted]:
     return {task: said for task, score in scores.items() if (said := score.said) is not None}
 
 
+def knows(run: Run | None) -> bool:
+    """Return whether anything is known about single inputs."""
+    return run is not None and any(score.answers for score in run.scores.values())
+
+
 def effective(run: Run | None, choice: Choice) -> Choice:
     """Return the choice without tasks that were not scored and experts that nothing was sent to."""
     routed = run is not None and any(score.routed for score in run.scores.values())
@@ -84,7 +89,7 @@ def gallery(suite: Suite, run: Run, found: Shown) -> Gallery:
 
 def bar(run: Run | None, choice: Choice) -> str:
     """Return the menus that narrow the inputs, and the chip that says to what and undoes it."""
-    if run is None or not any(score.answers for score in run.scores.values()):
+    if run is None or not knows(run):
         return ""
     tasks = menu("of", "Task", {"": "all tasks", **{t: t for t in run.scores}}, choice.task, choice.task or "all")
     sent = ""

@@ -89,6 +89,7 @@ class Page:
     asking: Status
     why: Widget
     seen: Signal
+    compared: Signal
     compare: gr.Tab
     runs: Widget
     costs: PlotlyPanel
@@ -115,7 +116,7 @@ class Page:
 def build_page() -> Page:
     """Create all components inside the current Blocks."""
     parts: dict[str, Any] = {"session": gr.State(Session()), "shown": gr.State("")}
-    parts |= {name: Signal(elem_id=f"mp-{name}") for name in ("focus", "sight", "eye", "seen")}
+    parts |= {name: Signal(elem_id=f"mp-{name}") for name in ("focus", "sight", "eye", "seen", "compared")}
     with gr.Row(elem_id="mp-header"):
         gr.HTML(BRAND, apply_default_css=False, elem_id="mp-brand")
         parts["suites"] = Widget(elem_id="mp-suites")

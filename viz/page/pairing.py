@@ -14,7 +14,7 @@ from merge_engine.suite import Suite
 from viz.panels.differences import SURE, TaskDifference, chance, signed
 from viz.panels.differing import Differing, DifferingInput
 
-from .inputs import answers, evenly
+from .inputs import answers, evenly, knows
 from .record import Run
 
 EACH = 48  # inputs shown of each kind
@@ -100,7 +100,7 @@ def untested(suite: Suite, a: Run | None, b: Run | None) -> str:
     for name, run in (("A", a), ("B", b)):
         if run is None:
             return f"{name} is not measured yet: {NEEDS}."
-        if not answers(run):
+        if not knows(run):
             why = "is a stored result" if run.stored else "was measured many runs ago"
             return f"{name} {why}, of which nothing is kept about single inputs: {NEEDS}."
     return ""
@@ -115,9 +115,9 @@ def verdict(found: Pairing) -> str:
     which = "as good as A" if size == "0.0" else f"{size} points {'better' if first.points > 0 else 'worse'} than A"
     tested = "more than chance would give" if first.p < SURE else "no more than chance can do"
     return (
-        f"B is {which}{over} (95 % interval {signed(first.low)} to {signed(first.high)}). A is right where B is wrong "
-        f"on {first.only_a:,} inputs, the other way round on {first.only_b:,}; {chance(first.p)} by McNemar's exact "
-        f"test, {tested}. {_by_task(lines)}"
+        f"B is {which}{over} (95 % interval {signed(first.low)} to {signed(first.high)}). There, A is right where B is "
+        f"wrong on {first.only_a:,} inputs, the other way round on {first.only_b:,}; {chance(first.p)} by McNemar's "
+        f"exact test, {tested}. {_by_task(lines)}"
     ).strip()
 
 

@@ -20,7 +20,7 @@ from .record import Record, Run
 from .table import changes, number, shaded
 
 HEADS = {"run": "run", "method": "method", "experts": "experts", "average": "average"}
-TAILS = {"normalised": "of experts", "parameters": "to store", "merge": "merge time", "score": "score time"}
+TAILS = {"normalised": "of experts", "parameters": "to store", "merge": "to merge", "score": "to score"}
 CAPTION = (
     "Accuracy in percent on the test pictures of every run of this visit. A heading sorts by its column; "
     "A and B pin two runs, which are compared below."
@@ -107,7 +107,7 @@ def runs_table(found: Sequence[Seen], comparison: Comparison, suite: Suite) -> s
     return (
         '<div class="mp-table-box" tabindex="0" role="region" aria-label="Runs of this visit">'
         f'<table class="mp-table mp-runs"><caption>{CAPTION}</caption><thead><tr><th scope="col">pin</th>{head}'
-        f'<th scope="col"></th></tr></thead><tbody>{body}</tbody></table></div>'
+        f"</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -169,10 +169,10 @@ def _row(one: Seen, tasks: Sequence[str], comparison: Comparison) -> str:
              _said(duration, one, "score"))  # fmt: skip
     load = f'<button type="button" data-emit="load" {tied} aria-label="Load {name}">load</button>'
     return (
-        f"<tr><td>{pins}</td><td>{one.number}</td>"
+        f"<tr><td>{pins}{load}</td><td>{one.number}</td>"
         f'<th scope="row">{escape(one.title)}<small>{escape(_about(one))}</small></th>{experts}'
         f'<td class="mp-strong">{"≈ " if one.run and one.run.partial else ""}{number(one.found.average)}</td>'
-        f"{''.join(cells)}{''.join(f'<td>{escape(text)}</td>' for text in texts)}<td>{load}</td></tr>"
+        f"{''.join(cells)}{''.join(f'<td>{escape(text)}</td>' for text in texts)}</tr>"
     )
 
 

@@ -18,6 +18,7 @@ ABOUT = (
     "the merge lost."
 )
 EMPTY = "No score yet. Choose experts and a method, then press Merge."
+PINNED = "The bar across it is the run pinned as A."
 WORDS = {"pretrained": "○ pretrained", "merged": "● merged", "expert": "◆ expert"}
 EDGE = 103  # where the column of numbers starts, on the axis of percent
 
@@ -72,6 +73,7 @@ def figure(data: Sequence[TaskAccuracy], *, colors: Mapping[str, str] | None = N
         ),
         annotations=[*_key(lines[0]), *heading],
         meta={
+            "about": f"{ABOUT} {PINNED}" if any(score.known("pinned") for score in data) else ABOUT,
             "axes": {"y": [[y, _address(score)] for score, y in lines if score.task]},
             "narrow": {"layout.yaxis.ticktext": [_name(score, 11) for score, _ in lines], **_narrow_key(lines[0])},
         },
@@ -199,7 +201,7 @@ def _marks(lines: Lines, colors: Mapping[str, str]) -> list[go.Scatter]:
 
 
 def _pinned(lines: Lines) -> list[go.Scatter]:
-    """A bar across every line where the run pinned as A scored, named beside the last one."""
+    """A bar across every line where the run pinned as A scored, named at the first one."""
     known = [(score, y) for score, y in lines if score.known("pinned")]
     if not known:
         return []
@@ -207,8 +209,8 @@ def _pinned(lines: Lines) -> list[go.Scatter]:
         x=[score.pinned for score, _ in known], y=[y for _, y in known], mode="markers+text", hoverinfo="text",
         hovertext=[_sentence(score) for score, _ in known], name="pinned", cliponaxis=False,
         marker={"symbol": "line-ns", "size": 16, "line": {"color": "var(--ms-mark)", "width": 2}},
-        text=["A"] * len(known), textposition="bottom center",
-        textfont={"size": 9, "color": "var(--ms-mark)"},
+        text=["A", *[""] * (len(known) - 1)], textposition="bottom center",
+        textfont={"size": theme.SMALL, "color": "var(--ms-mark)"},
     )]  # fmt: skip
 
 

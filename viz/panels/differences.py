@@ -47,20 +47,22 @@ def figure(data: Sequence[TaskDifference], *, colors: Mapping[str, str] | None =
     """Return a dot with its interval per task around a line at zero; the average comes first."""
     colors = colors or theme.colors(one.task for one in data if one.task)
     places = _places(data)
-    reach = 1.08 * max(2.0, *(max(abs(one.low), abs(one.high)) for one in data))
+    low, high = min(-1.0, *(one.low for one in data)), max(1.0, *(one.high for one in data))
+    low, high = low - 0.06 * (high - low), high + 0.06 * (high - low)
     result = theme.figure(height=round(96 + 27 * (places[-1] + 1)), margin={"r": ROOM, "t": 34, "b": 44})
-    result.add_traces([_whiskers(data, places), _dots(data, places, colors), _numbers(data, places, reach)])
+    result.add_traces([_whiskers(data, places), _dots(data, places, colors), _numbers(data, places, high)])
     result.update_layout(
-        xaxis=theme.axis("points of accuracy, B − A", range=[-reach, reach], fixedrange=True, nticks=7),
+        xaxis=theme.axis(
+            "points of accuracy, B − A", range=[low, high], fixedrange=True, nticks=7,
+            zeroline=True, zerolinecolor=theme.INK, zerolinewidth=1.5,
+        ),
         yaxis=theme.axis(
             range=[places[-1] + 0.6, -0.65], tickvals=places, ticktext=[_name(one) for one in data], showgrid=False,
             fixedrange=True, automargin=True, tickfont={"size": theme.TEXT, "color": theme.INK},
         ),
-        shapes=[{"type": "line", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "yref": "paper", "layer": "below",
-                 "line": {"color": theme.INK, "width": 1}}],
         annotations=[
-            theme.label("A better", -reach, -0.65, color=theme.MUTED, yshift=12, xanchor="left"),
-            theme.label("B better", reach, -0.65, color=theme.MUTED, yshift=12, xanchor="right"),
+            theme.label(word, 0, -0.65, color=theme.MUTED, yshift=12, xanchor=side, xshift=shift)
+            for word, side, shift in (("← A better", "right", -6), ("B better →", "left", 6))
         ],
         meta={
             "axes": {"y": [[y, _address(one)] for one, y in zip(data, places, strict=True) if one.task]},
