@@ -548,7 +548,7 @@ def test_no_serious_accessibility_finding(visit, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
     page = visit(color_scheme=scheme)
     _merge(page)
-    for tab in ("Merge", "Inputs", "All methods", "About"):
+    for tab in ("Merge", "Inputs", "Compare", "All methods", "About"):
         page.get_by_role("tab", name=tab, exact=True).click()
         if tab == "Inputs":
             _choose(page, 2)
@@ -562,3 +562,32 @@ def _link(method: str, **parameters) -> str:
     from merge_engine.runs.recipe import Recipe
 
     return Recipe("toy", ("stripes", "blob", "colour", "grain"), method, parameters).to_link()
+
+
+@pytest.mark.browser
+def test_two_runs_are_compared_input_by_input(visit):
+    page = visit()
+    for method in ("average", "tsv_m"):
+        page.select_option("#mp-method", method)
+        _said(page, "press Merge")
+        _merge(page)
+    page.get_by_role("tab", name="Compare").click()
+    page.wait_for_selector(".mp-runs tbody tr:nth-child(2)")
+    page.locator(".mp-runs tr", has_text="Weight average").get_by_role("button", name="as A").press("Enter")
+    page.wait_for_selector(".mp-verdict")
+    page.locator(".mp-runs tr", has_text="TSV-M").get_by_role("button", name="as B").press("Enter")
+    page.wait_for_function("document.querySelector('.mp-verdict').textContent.includes('exact test')")
+    page.wait_for_selector("#panel-differences .main-svg")
+    page.wait_for_selector("#panel-run-costs .main-svg")
+    page.get_by_role("button", name="to merge", exact=True).press("Enter")
+    page.wait_for_selector("th[aria-sort=ascending] >> text=to merge")
+    link = page.url
+    assert "a=1" in link
+    assert "b=1" in link
+    page.locator("#mp-differing .ms-thumb").first.press("Enter")
+    page.wait_for_selector("#mp-why .ms-input")
+    again = visit(link[link.index("?") :])
+    again.get_by_role("tab", name="Compare").click()
+    again.wait_for_function("document.querySelector('.mp-verdict')?.textContent.includes('exact test')")
+    again.set_viewport_size({"width": 390, "height": 800})
+    again.wait_for_function("document.documentElement.scrollWidth <= innerWidth")

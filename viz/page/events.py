@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from . import learned, lenses, moving
+from .compares import Compares
 from .drills import Drills
 from .layout import Page
 from .listeners import Listeners, visitor
@@ -18,7 +19,7 @@ from .sights import Sights
 from .workbench import Workbench
 
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
-RESULT = ("headline", "accuracy", "learned", *moving.PANELS)
+RESULT = ("headline", "accuracy", "learned", "seen", *moving.PANELS)
 ANSWER = ("shown", "focus", "fault", "status", *RESULT)
 BACKGROUND = ("preparing", "news")
 REST = ("where", "table", "scatter", "spoiled", "about", "tabs")
@@ -50,6 +51,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     Sights(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
     scored = Drills(page, bench, on.tickets, visitor).wire(ACT, LOOK, COMPUTE)
     scored.then(on.prepare, told, prepared, **COMPUTE)
+    Compares(page, bench, on.compose).wire(ACT, SIGHT, everything)
     _wire_merging(page, on, told, prepared)
 
 

@@ -47,6 +47,11 @@ def answers(run: Run | None) -> dict[str, Predicted]:
     return {task: said for task, score in scores.items() if (said := score.said) is not None}
 
 
+def knows(run: Run | None) -> bool:
+    """Return whether anything is known about single inputs."""
+    return run is not None and any(score.answers for score in run.scores.values())
+
+
 def effective(run: Run | None, choice: Choice) -> Choice:
     """Return the choice without tasks that were not scored and experts that nothing was sent to."""
     routed = run is not None and any(score.routed for score in run.scores.values())
@@ -65,7 +70,8 @@ def shown(run: Run | None, choice: Choice) -> Shown | None:
     else:
         tasks = [choice.task] if choice.task in said else list(said)
         rows = {task: _sent(said[task], run.recipe.experts, choice.sent) for task in tasks}
-    return _bounded(said, rows, MOST if choice.narrow else EACH * len(rows))
+    kept = evenly(rows, MOST if choice.narrow else EACH * len(rows))
+    return Shown(said, kept, sum(map(len, rows.values())))
 
 
 def gallery(suite: Suite, run: Run, found: Shown) -> Gallery:
@@ -83,7 +89,7 @@ def gallery(suite: Suite, run: Run, found: Shown) -> Gallery:
 
 def bar(run: Run | None, choice: Choice) -> str:
     """Return the menus that narrow the inputs, and the chip that says to what and undoes it."""
-    if run is None or not any(score.answers for score in run.scores.values()):
+    if run is None or not knows(run):
         return ""
     tasks = menu("of", "Task", {"": "all tasks", **{t: t for t in run.scores}}, choice.task, choice.task or "all")
     sent = ""
@@ -108,13 +114,13 @@ def _sent(said: Predicted, experts: tuple[str, ...], sent: str) -> np.ndarray:
     return np.flatnonzero(said.picked == experts.index(sent))
 
 
-def _bounded(said: Mapping[str, Predicted], rows: Mapping[str, np.ndarray], most: int) -> Shown:
-    """Return at most so many inputs, as evenly over the tasks as they have some."""
+def evenly(rows: Mapping[str, np.ndarray], most: int) -> dict[str, np.ndarray]:
+    """Return at most so many rows, as evenly over the tasks as they have some; tasks that keep none are left out."""
     left, kept = most, {}
     for place, (task, own) in enumerate(sorted(rows.items(), key=lambda item: len(item[1]))):
         kept[task] = own[: -(-left // (len(rows) - place))]
         left -= len(kept[task])
-    return Shown(said, {task: kept[task] for task in rows if len(kept[task])}, sum(map(len, rows.values())))
+    return {task: kept[task] for task in rows if len(kept[task])}
 
 
 def _of_task(keys: tuple[str, ...], task: str) -> list[int]:

@@ -11,6 +11,7 @@ import gradio as gr
 from viz.panels import (
     accuracy,
     collisions,
+    differences,
     histogram,
     interference,
     manifold,
@@ -18,6 +19,7 @@ from viz.panels import (
     overlap,
     overlap_depth,
     robustness,
+    run_costs,
     spectrum,
 )
 
@@ -31,6 +33,7 @@ BRAND = (
     '<div class="mp-brand"><img src="gradio_api/file=assets/icon.svg" alt="" width="34" height="34">'
     "<div><h1>MergeScope</h1><p>See what happens when models are merged.</p></div></div>"
 )
+SIGNALS = ("focus", "sight", "eye", "drill", "without", "seen", "compared")
 INTRO = (
     '<dl class="mp-headline"><div class="mp-tile mp-main mp-waiting"><dt>merged model</dt>'
     "<dd><b>opening the suite …</b><small>experts, pictures and what is known about them</small></dd></div></dl>"
@@ -94,6 +97,14 @@ class Page:
     map: PlotlyPanel
     asking: Status
     why: Widget
+    seen: Signal
+    compared: Signal
+    compare: gr.Tab
+    runs: Widget
+    costs: PlotlyPanel
+    verdict: Widget
+    differences: PlotlyPanel
+    differing: Widget
     scatter: PlotlyPanel
     table: Widget
     spoiled: PlotlyPanel
@@ -115,7 +126,7 @@ class Page:
 def build_page() -> Page:
     """Create all components inside the current Blocks."""
     parts: dict[str, Any] = {"session": gr.State(Session()), "shown": gr.State("")}
-    parts |= {name: Signal(elem_id=f"mp-{name}") for name in ("focus", "sight", "eye", "drill", "without")}
+    parts |= {name: Signal(elem_id=f"mp-{name}") for name in SIGNALS}
     with gr.Row(elem_id="mp-header"):
         gr.HTML(BRAND, apply_default_css=False, elem_id="mp-brand")
         parts["suites"] = Widget(elem_id="mp-suites")
@@ -128,6 +139,8 @@ def build_page() -> Page:
                 parts |= _answer()
         with gr.Tab("Inputs", id="inputs") as parts["inputs"]:
             parts |= _inputs()
+        with gr.Tab("Compare", id="compare") as parts["compare"]:
+            parts |= _compare()
         with gr.Tab("All methods", id="methods"):
             parts["scatter"] = _panel(method_table)
             parts["table"] = Widget(elem_id="mp-table")
@@ -198,6 +211,17 @@ def _inputs() -> dict[str, Any]:
         with gr.Column(elem_classes="mp-stack mp-whole"):
             parts["why"] = Widget(elem_id="mp-why")
             parts["asking"] = Status(elem_id="mp-asking")
+    return parts
+
+
+def _compare() -> dict[str, Any]:
+    parts: dict[str, Any] = {name: Widget(elem_id=f"mp-{name}") for name in ("runs", "verdict")}
+    with gr.Row(elem_classes="mp-panels"):
+        with gr.Column(elem_classes="mp-stack"):
+            parts["differences"] = _panel(differences)
+            parts["costs"] = _panel(run_costs)
+        with gr.Column(elem_classes="mp-stack"):
+            parts["differing"] = Widget(elem_id="mp-differing")
     return parts
 
 

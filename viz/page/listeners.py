@@ -162,9 +162,11 @@ class Listeners:
         """Compose the recipe behind a dot of the scatter."""
         wanted = Selection.of(event).method
         line = next((line for line in lines(load_suite(session.suite)) if line.name == wanted), None)
-        if line is None:
-            return gr.skip()
-        after = acts.perform(session, {"act": "load", "recipe": link_of(line.best)})
+        return self.compose(session, link_of(line.best)) if line else gr.skip()
+
+    def compose(self, session: Session, link: str) -> dict[Any, Any]:
+        """Compose the recipe of a link, on the whole page; raises MergeError where it cannot be read."""
+        after = acts.perform(session, {"act": "load", "recipe": link})
         return self._answered(after, self._all(after))
 
     def look(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:

@@ -24,7 +24,7 @@ from merge_engine.suite import Suite, load_suite
 Phase = Literal["merging", "scoring", "done", "stopped"]
 Pairs = Mapping[str, tuple[Baseline | None, Baseline | None]]
 LIMIT, HISTORIES = 256, 8
-INPUTS = 6  # runs whose single inputs are remembered; of a routed merge of the bundled suite they take 2 MB each
+INPUTS = 24  # runs whose single inputs are remembered; of a routed merge of the bundled suite they take 2 MB each
 
 
 @dataclass(frozen=True)

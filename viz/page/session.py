@@ -17,7 +17,9 @@ from merge_engine.methods import method_class
 from merge_engine.runs.first_look import KIND
 from merge_engine.runs.recipe import Recipe
 
+from . import comparison as comparing
 from .choice import Choice
+from .comparison import Comparison
 from .knock import standing
 
 FIRST_METHOD = "task_arithmetic"
@@ -33,7 +35,8 @@ class Session:
     going back to a method finds its values again. `post` is the key of a post-step or empty. `faults` holds what was
     typed and refused and still stands in a box, as (owner, name, sentence); `drawn` counts how often the boxes were
     filled from here. `inputs` are the single inputs looked at. `knocked` are the words of what is left out of the merge
-    for a moment, `pair` those of the components chosen on the map of collisions.
+    for a moment, `pair` those of the components chosen on the map of collisions. `comparison` are the runs seen and
+    pinned.
     """
 
     suite: str = ""
@@ -50,6 +53,7 @@ class Session:
     inputs: Choice = field(default_factory=Choice)
     knocked: tuple[str, ...] = ()
     pair: tuple[str, ...] = ()
+    comparison: Comparison = field(default_factory=Comparison)
 
 
 def parameters(session: Session, owner: str) -> dict[str, Any]:
@@ -208,6 +212,7 @@ def query(session: Session) -> str:
     pairs |= {"input": session.inputs.chosen, "without": ",".join(session.knocked)}
     with contextlib.suppress(MergeError):
         pairs["recipe"] = _legal(session).to_link()
+    pairs |= comparing.pins_of(comparing.of_suite(session.comparison, session.suite))
     return urlencode({k: v for k, v in pairs.items() if v})
 
 
@@ -217,7 +222,7 @@ def opened(session: Session, given: Mapping[str, str], known: Iterable[str], dep
         session = load(session, Recipe.from_link(link), known)
     if place := PLACE.fullmatch(given.get("at", "")):
         session = look_at(session, block=int(place[1]), kind=place[2], depth=depth)
-    return session
+    return dataclasses.replace(session, comparison=comparing.opened(session.comparison, given))
 
 
 def _changed(owner: str, values: Mapping[str, Any]) -> dict[str, Any]:

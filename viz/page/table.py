@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -95,14 +95,19 @@ def link_of(result: Result) -> str:
 def _line(pair: dict[str, dict[str, Any]]) -> Line:
     best = shown_row(pair)
     steps = [(best["method"], best["parameters"]), *((p["method"], p["parameters"]) for p in best["post"])]
-    changed = [
-        f"{words(n)} {shown(v)}" for key, given in steps for n, v in given.items() if plain(v) != _published(key, n)
-    ]
     at_default = pair[DEFAULT]["average"] if DEFAULT in pair else None
     return Line(
         best["name"], best["title"], best["family"], Result.from_dict(best), at_default,
-        ", ".join(changed) or "published default", "task id" in best["needs"],
+        changes(steps), "task id" in best["needs"],
     )  # fmt: skip
+
+
+def changes(steps: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    """Return what differs from the published defaults in the parameters of a method and its post-steps."""
+    changed = [
+        f"{words(n)} {shown(v)}" for key, given in steps for n, v in given.items() if plain(v) != _published(key, n)
+    ]
+    return ", ".join(changed) or "published default"
 
 
 def _published(key: str, name: str) -> Any:
@@ -117,10 +122,10 @@ def plain(value: Any) -> Any:
 
 def _row(line: Line, tasks: Sequence[str]) -> str:
     best = line.best
-    cells = [f'<td class="mp-strong">{_number(best.average)}</td>', f"<td>{_number(line.default)}</td>"]
-    cells += [_cell(best.accuracy[task].merged if task in best.accuracy else None) for task in tasks]
+    cells = [f'<td class="mp-strong">{number(best.average)}</td>', f"<td>{number(line.default)}</td>"]
+    cells += [shaded(best.accuracy[task].merged if task in best.accuracy else None) for task in tasks]
     merge = duration(best.seconds.get("merge", 0.0))
-    cells += [f"<td>{escape(c)}</td>" for c in (_number(best.normalised_average), size(best.stored_parameters), merge)]
+    cells += [f"<td>{escape(c)}</td>" for c in (number(best.normalised_average), size(best.stored_parameters), merge)]
     tied = f'data-emit="load" data-recipe="{link_of(best)}"'
     button = f'<button type="button" {tied} aria-label="Load {escape(line.title, quote=True)}">load</button>'
     mark = " ◇" if line.task_known else " (two experts)" if _fewer(line) else ""
@@ -131,12 +136,12 @@ def _row(line: Line, tasks: Sequence[str]) -> str:
     )
 
 
-def _cell(accuracy: float | None) -> str:
+def shaded(accuracy: float | None) -> str:
     """A task's accuracy on a ground that is darker the better it is."""
     if accuracy is None:
         return "<td>–</td>"
     return f'<td class="mp-shade" style="--share:{max(0.0, min(100.0, accuracy)):.0f}%">{accuracy:.1f}</td>'
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"

@@ -12,7 +12,7 @@ from merge_engine.errors import MergeError
 from merge_engine.methods import method_class
 from merge_engine.suite import Suite, load_suite, suite_folders
 from viz import theme
-from viz.panel import draw
+from viz.panel import Drawing, draw
 from viz.panels import accuracy
 
 from . import cards, controls, presets, strip
@@ -21,6 +21,7 @@ from .learned import word_of
 from .moving import moving_parts
 from .record import Pairs, Run, model_size
 from .session import Session, parameters, query, recipe
+from .visit import reference, seen_part
 from .workbench import Workbench, can_rescale
 
 Parts = dict[str, Any]
@@ -150,8 +151,7 @@ def stored_before(bench: Workbench, wanted: Any, one: float) -> str:
 def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
     """Return the headline and the panels of a run's accuracy, or of the baselines alone."""
     suite = load_suite(session.suite)
-    experts = run.recipe.experts if run else session.experts
-    own = list(dict.fromkeys(suite.task_of[e] for e in experts if e in suite.task_of))
+    experts, own = run.recipe.experts if run else session.experts, _own_tasks(suite, run, session)
     baselines = bench.record.baselines(session.suite)
     found = answer(run, own, baselines)
     plain = bench.record.average(session.suite, experts) if experts else None
@@ -159,15 +159,32 @@ def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
     colors, history = task_colors(suite), bench.history(run.recipe) if run and run.curve else None
     return {
         "headline": headline(run, found, average, model_size(suite)),
-        "accuracy": draw(accuracy, accuracy_data(suite, run, own, baselines), colors=colors),
+        "accuracy": accuracy_panel(bench, session, run),
         "learned": word_of(run) if run else "",
+        **seen_part(run),
         **moving_parts(suite, run, own, baselines, average, colors, session.inputs.deep, history),
     }
 
 
-def accuracy_data(suite: Suite, run: Run | None, own: list[str], baselines: Pairs) -> list[accuracy.TaskAccuracy]:
+def accuracy_panel(bench: Workbench, session: Session, run: Run | None) -> Drawing:
+    """Return accuracy per task of a run, or of the baselines alone, beside the run that is pinned as A."""
+    suite = load_suite(session.suite)
+    own, pinned = _own_tasks(suite, run, session), reference(bench.record, session.comparison, run)
+    data = accuracy_data(suite, run, own, bench.record.baselines(session.suite), pinned)
+    return draw(accuracy, data, colors=task_colors(suite))
+
+
+def _own_tasks(suite: Suite, run: Run | None, session: Session) -> list[str]:
+    """Return the tasks of a run's experts, or of those that are chosen."""
+    experts = run.recipe.experts if run else session.experts
+    return list(dict.fromkeys(suite.task_of[e] for e in experts if e in suite.task_of))
+
+
+def accuracy_data(
+    suite: Suite, run: Run | None, own: list[str], baselines: Pairs, pinned: Run | None = None
+) -> list[accuracy.TaskAccuracy]:
     """Return the lines of the accuracy panel: the merged experts' tasks, then those that no expert has seen."""
-    lines = []
+    lines, other = [], pinned.scores if pinned else {}
     for task in (*own, *suite.unseen):
         score = run.scores.get(task) if run else None
         before, alone = baselines.get(task, (None, None))
@@ -183,6 +200,7 @@ def accuracy_data(suite: Suite, run: Run | None, own: list[str], baselines: Pair
                 total=score.total if score else 0,
                 seen=task in own,
                 title=task,
+                pinned=other[task].accuracy if task in other else None,
             )
         )
     return lines if any(v.merged is not None or v.pretrained is not None for v in lines) else []

@@ -63,6 +63,7 @@ class Signal(gr.HTML):
             value=value,
             html_template="<span hidden></span>",
             js_on_load="MergePage.signal(props, trigger, watch); /* 'turn' */",
+            elem_classes="mp-signal",
             head=HEAD,
             apply_default_css=False,
             **settings,

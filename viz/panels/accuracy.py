@@ -18,13 +18,17 @@ ABOUT = (
     "the merge lost."
 )
 EMPTY = "No score yet. Choose experts and a method, then press Merge."
+PINNED = "The bar across it is the run pinned as A."
 WORDS = {"pretrained": "○ pretrained", "merged": "● merged", "expert": "◆ expert"}
 EDGE = 103  # where the column of numbers starts, on the axis of percent
 
 
 @dataclass(frozen=True)
 class TaskAccuracy:
-    """Accuracies of one task in %, any missing; `interval` is of `merged`, scored on `done` of `total` pictures."""
+    """Accuracies of one task in %, any missing; `interval` is of `merged`, scored on `done` of `total` pictures.
+
+    `pinned` is what another run scored, which is compared with.
+    """
 
     task: str
     merged: float | None = None
@@ -35,6 +39,7 @@ class TaskAccuracy:
     total: int = 0
     seen: bool = True
     title: str = ""
+    pinned: float | None = None
 
     @property
     def partial(self) -> bool:
@@ -52,7 +57,7 @@ def figure(data: Sequence[TaskAccuracy], *, colors: Mapping[str, str] | None = N
     lines, heading = _lines(data)
     last = lines[-1][1]
     result = theme.figure(height=round(92 + 27 * (last + 1)), margin={"r": 62, "t": 34, "b": 44})
-    result.add_traces([*_tracks(lines), *_marks(lines, colors), _numbers(lines)])
+    result.add_traces([*_tracks(lines), *_marks(lines, colors), *_pinned(lines), _numbers(lines)])
     result.update_layout(
         xaxis=theme.axis(
             "accuracy, % of test pictures", range=[0, EDGE], tickvals=[0, 25, 50, 75, 100], fixedrange=True
@@ -68,6 +73,7 @@ def figure(data: Sequence[TaskAccuracy], *, colors: Mapping[str, str] | None = N
         ),
         annotations=[*_key(lines[0]), *heading],
         meta={
+            "about": f"{ABOUT} {PINNED}" if any(score.known("pinned") for score in data) else ABOUT,
             "axes": {"y": [[y, _address(score)] for score, y in lines if score.task]},
             "narrow": {"layout.yaxis.ticktext": [_name(score, 11) for score, _ in lines], **_narrow_key(lines[0])},
         },
@@ -78,6 +84,8 @@ def figure(data: Sequence[TaskAccuracy], *, colors: Mapping[str, str] | None = N
 def rows(data: Sequence[TaskAccuracy]) -> tuple[list[str], list[list]]:
     """Return the figure's numbers, tasks first and the average of the seen ones last."""
     columns = ["task", "expert merged", "pretrained %", "merged %", "low %", "high %", "expert %", "pictures", "of"]
+    pinned = any(s.known("pinned") for s in data)
+    columns += ["pinned as A %"] if pinned else []
     scores = [*data, average(data)] if len(data) > 1 else data
     return columns, [
         [
@@ -89,6 +97,7 @@ def rows(data: Sequence[TaskAccuracy]) -> tuple[list[str], list[list]]:
             s.expert,
             s.done,
             s.total,
+            *((s.pinned,) if pinned else ()),
         ]
         for s in scores
     ]
@@ -99,7 +108,7 @@ def average(data: Sequence[TaskAccuracy]) -> TaskAccuracy:
     seen = [score for score in data if score.seen] or list(data)
     means: dict[str, Any] = {
         field: sum(getattr(s, field) for s in seen) / len(seen)
-        for field in WORDS
+        for field in (*WORDS, "pinned")
         if seen and all(s.known(field) for s in seen)
     }
     done, total = sum(s.done for s in seen), sum(s.total for s in seen)
@@ -139,6 +148,8 @@ def _sentence(score: TaskAccuracy) -> str:
     parts = [f"{field} {getattr(score, field):.1f} %" for field in known]
     if score.interval and score.known("merged"):
         parts[0] += f" ({score.interval[0]:.1f} to {score.interval[1]:.1f} with 95 % confidence)"
+    if score.known("pinned"):
+        parts.append(f"pinned as A {score.pinned:.1f} %")
     if score.total:
         parts.append(f"{'estimate so far: ' if score.partial else ''}{score.done:,} of {score.total:,} pictures scored")
     return f"<b>{head}</b><br>" + "<br>".join(parts or ["not scored yet"])
@@ -187,6 +198,20 @@ def _marks(lines: Lines, colors: Mapping[str, str]) -> list[go.Scatter]:
         )
         for field, marker in styles.items()
     ]
+
+
+def _pinned(lines: Lines) -> list[go.Scatter]:
+    """A bar across every line where the run pinned as A scored, named at the first one."""
+    known = [(score, y) for score, y in lines if score.known("pinned")]
+    if not known:
+        return []
+    return [go.Scatter(
+        x=[score.pinned for score, _ in known], y=[y for _, y in known], mode="markers+text", hoverinfo="text",
+        hovertext=[_sentence(score) for score, _ in known], name="pinned", cliponaxis=False,
+        marker={"symbol": "line-ns", "size": 16, "line": {"color": "var(--ms-mark)", "width": 2}},
+        text=["A", *[""] * (len(known) - 1)], textposition="bottom center",
+        textfont={"size": theme.SMALL, "color": "var(--ms-mark)"},
+    )]  # fmt: skip
 
 
 def _numbers(lines: Lines) -> go.Scatter:
