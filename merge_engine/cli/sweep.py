@@ -17,7 +17,7 @@ from . import options
 from .merge import checked, wanted_recipe
 from .output import Cell, check_target, emit, followed, print_table
 
-OVER = "A number of the recipe: NAME, NAME=LOW:HIGH:POINTS or NAME=A,B,C; KEY.NAME for one of a post-step. Twice: a plane."
+OVER = "A number: NAME, NAME=LOW:HIGH:POINTS or NAME=A,B,C; KEY.NAME for one of a post-step. Give two for a plane."
 FAIR = "on validation, where choosing is fair"
 LOOK = "on the score half of the test split: to look at only, never to choose by"
 
@@ -44,9 +44,9 @@ def sweep(
     wanted_sweep = Sweep.of(checked({**wanted, "suite": chosen.name, "experts": names}), over, split, limit)
     merges = Merges(chosen, Context(device=place, seed=seed))
     points = sorted(followed(sweep_steps(wanted_sweep, merges), "sweep"), key=lambda point: point.values)
-    found = described(wanted_sweep, points, landmarks(chosen, wanted_sweep))
-    if not emit(found, json_to):
-        show(wanted_sweep, points, found)
+    marks = landmarks(chosen, wanted_sweep)
+    if not emit(described(wanted_sweep, points, marks), json_to):
+        show(wanted_sweep, points, marks)
 
 
 def described(sweep: Sweep, points: Sequence[Point], marks: Mapping[str, Values]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def described(sweep: Sweep, points: Sequence[Point], marks: Mapping[str, Values]
     }  # fmt: skip
 
 
-def show(sweep: Sweep, points: Sequence[Point], found: Mapping[str, Any]) -> None:
+def show(sweep: Sweep, points: Sequence[Point], marks: Mapping[str, Values]) -> None:
     """Print a finished sweep for people."""
     names = [axis.word for axis in sweep.axes]
     tasks = list(next((point.scores for point in points if point.scores), ()))
@@ -70,14 +70,13 @@ def show(sweep: Sweep, points: Sequence[Point], found: Mapping[str, Any]) -> Non
     ]
     print_table((*names, "average %", "low", "high", "normalised %", *tasks), cells)
     print(f"Scored {FAIR if sweep.chooses else LOOK}: {sweep.pictures} pictures per task.")
-    if found["best"] is not None:
-        top = best(points)
-        print(f"Best: {_words(found['best'])}, {0 if top is None else top.average:.1f} %.")
-    for name, values in found["marks"].items():
-        print(f"{WORDS[name]}: {_words(values)}.")
+    if sweep.chooses and (top := best(points)) is not None:
+        print(f"Best: {sweep.words(top.values)}, {top.average:.1f} %.")
+    for name, values in marks.items():
+        print(f"{WORDS[name]}: {sweep.words(values)}.")
     for point in points:
         if point.fault:
-            print(f"Note: {_words(_named(sweep, point.values))} could not be merged: {point.fault}")
+            print(f"Note: {sweep.words(point.values)} could not be merged: {point.fault}")
 
 
 WORDS = {"published": "Published default", "current": "This recipe", "table": "Chosen for the results table"}
@@ -104,7 +103,3 @@ def _cells(point: Point, tasks: Sequence[str]) -> list[Cell]:
 
 def _named(sweep: Sweep, values: Values) -> dict[str, Any]:
     return {axis.word: value for axis, value in zip(sweep.axes, values, strict=True)}
-
-
-def _words(named: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in named.items())

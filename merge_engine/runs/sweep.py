@@ -83,6 +83,10 @@ class Sweep:
         """Return the recipe of a point."""
         return grid.at(self.recipe, self.axes, values)
 
+    def words(self, values: Values) -> str:
+        """Return some values beside the names of the axes."""
+        return ", ".join(f"{axis.word} {value:g}" for axis, value in zip(self.axes, values, strict=True))
+
     @property
     def key(self) -> str:
         """Return a word that differs for every other sweep, whatever the swept numbers are at in the recipe."""
@@ -131,19 +135,14 @@ class SweepStep(Step):
 
 
 class Stored:
-    """The points of a suite that were scored on some pictures in some arithmetic, in the user's cache."""
+    """The points that were scored on a sweep's pictures in some arithmetic, in the user's cache."""
 
-    def __init__(self, suite: Suite, experts: Sequence[str], split: str, pictures: int | None, dtype: torch.dtype) -> None:
-        content = suite_digest(suite, experts, split)
+    def __init__(self, suite: Suite, sweep: Sweep, dtype: torch.dtype) -> None:
+        content = suite_digest(suite, sweep.recipe.experts, sweep.split)
         arithmetic = str(dtype).removeprefix("torch.")
-        name = f"sweep-{content[:16]}-{split}-{pictures or 'all'}-{arithmetic}.json"
+        name = f"sweep-{content[:16]}-{sweep.split}-{sweep.pictures or 'all'}-{arithmetic}.json"
         self.file: Path = cached_folder(suite.name) / name
         self.known: dict[str, Any] = read_json(self.file) or {}
-
-    @classmethod
-    def of(cls, suite: Suite, sweep: Sweep, dtype: torch.dtype) -> Stored:
-        """Return the store that a sweep's points belong to."""
-        return cls(suite, sweep.recipe.experts, sweep.split, sweep.pictures, dtype)
 
     def get(self, sweep: Sweep, values: Values) -> Point | None:
         """Return a point of a sweep if it was scored before."""
@@ -172,7 +171,7 @@ def sweep_steps(
 
     A point that cannot be merged keeps the sentence that says why, and the sweep goes on.
     """
-    work = _Work(sweep, merges, Stored.of(merges.suite, sweep, dtype), dtype)
+    work = _Work(sweep, merges, Stored(merges.suite, sweep, dtype), dtype)
     return (yield from work.steps())
 
 
@@ -223,7 +222,7 @@ class _Work:
             self.alone = yield from self._alone()
         for values in todo:
             self.points.append((yield from self._point(values)))
-            yield self._moment(self._words(values))
+            yield self._moment(self.sweep.words(values))
         return self.points
 
     def _alone(self) -> Generator[SweepStep, None, dict[str, float]]:
@@ -235,7 +234,7 @@ class _Work:
         return {pair[1]: baseline.accuracy(sweep.pictures) for pair, baseline in found.items()}
 
     def _point(self, values: Values) -> Generator[SweepStep, None, Point]:
-        recipe, words = self.sweep.at(values), self._words(values)
+        recipe, words = self.sweep.at(values), self.sweep.words(values)
         try:
             self.pace.begin("merge")
             merged, _ = yield from self._followed(self.merges.steps(recipe), f"{words}: merging ")
@@ -280,10 +279,6 @@ class _Work:
         return SweepStep(
             len(self.points), self.total, label, live, points=tuple(self.points), left=self.pace.left()
         )
-
-    def _words(self, values: Values) -> str:
-        named = (f"{axis.word.replace('_', ' ')} {value:g}" for axis, value in zip(self.sweep.axes, values, strict=True))
-        return ", ".join(named)
 
 
 def _mean(values: Sequence[float]) -> float:

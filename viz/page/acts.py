@@ -12,7 +12,7 @@ from merge_engine.metrics import registry
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite, suite_folders
 
-from . import choice
+from . import choice, sweep_acts
 from . import session as state
 from .measure import depth
 from .session import Session
@@ -175,4 +175,5 @@ ACTS: dict[str, Callable[[Session, Said], Session]] = {
     "circle": _circle,
     "input": _input,
     "deep": _deep,
+    **sweep_acts.ACTS,
 }

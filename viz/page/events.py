@@ -14,6 +14,7 @@ from . import learned, lenses, moving
 from .layout import Page
 from .listeners import Listeners, visitor
 from .sights import Sights
+from .sweeps import Sweeps
 from .workbench import Workbench
 
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
@@ -46,6 +47,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     page.scatter.select(on.choose, told, everything, **ACT)
     _wire_places(page, on, told)
     Sights(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
+    Sweeps(page, on).wire(everything, ACT, COMPUTE, LIGHT)
     _wire_merging(page, on, told, prepared)
 
 

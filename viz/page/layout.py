@@ -17,6 +17,8 @@ from viz.panels import (
     overlap,
     overlap_depth,
     spectrum,
+    sweep_curve,
+    sweep_plane,
 )
 
 from . import learned
@@ -87,6 +89,15 @@ class Page:
     asking: Status
     why: Widget
     scatter: PlotlyPanel
+    sweeps: gr.Tab
+    sweep_next: Signal
+    sweep_bar: Widget
+    sweep_cost: Widget
+    sweep_start: gr.Button
+    sweep_stop: gr.Button
+    sweeping: Status
+    sweep_curve: PlotlyPanel
+    sweep_plane: PlotlyPanel
     table: Widget
     about: Widget
 
@@ -106,7 +117,7 @@ class Page:
 def build_page() -> Page:
     """Create all components inside the current Blocks."""
     parts: dict[str, Any] = {"session": gr.State(Session()), "shown": gr.State("")}
-    parts |= {name: Signal(elem_id=f"mp-{name}") for name in ("focus", "sight", "eye")}
+    parts |= {name: Signal(elem_id=f"mp-{name}") for name in ("focus", "sight", "eye", "sweep_next")}
     with gr.Row(elem_id="mp-header"):
         gr.HTML(BRAND, apply_default_css=False, elem_id="mp-brand")
         parts["suites"] = Widget(elem_id="mp-suites")
@@ -117,6 +128,8 @@ def build_page() -> Page:
                 parts |= _controls()
             with gr.Column(elem_id="mp-answer", min_width=300):
                 parts |= _answer()
+        with gr.Tab("Sweep", id="sweep") as parts["sweeps"]:
+            parts |= _sweep()
         with gr.Tab("Inputs", id="inputs") as parts["inputs"]:
             parts |= _inputs()
         with gr.Tab("All methods", id="methods"):
@@ -163,6 +176,21 @@ def _answer() -> dict[str, Any]:
                 parts["interference"] = _panel(interference)
             for name, module in (("overlap", overlap), ("histogram", histogram)):
                 parts[name] = _panel(module)
+    return parts
+
+
+def _sweep() -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    with gr.Column(elem_id="mp-sweep-desk"):
+        parts |= {name: Widget(elem_id=f"mp-{name.replace('_', '-')}") for name in ("sweep_bar", "sweep_cost")}
+        with gr.Row(elem_id="mp-sweep-buttons"):
+            parts["sweep_start"] = gr.Button("Start", variant="primary", elem_id="mp-sweep-start")
+            parts["sweep_stop"] = gr.Button("Stop", interactive=False, elem_id="mp-sweep-stop")
+        parts["sweeping"] = Status(elem_id="mp-sweeping")
+    with gr.Row(elem_classes="mp-panels"):
+        for module in (sweep_curve, sweep_plane):
+            name = module.__name__.rpartition(".")[2]
+            parts[name] = _panel(module, "mp-if-known")
     return parts
 
 

@@ -17,6 +17,7 @@ from merge_engine.methods import method_class
 from merge_engine.runs.recipe import Recipe
 
 from .choice import Choice
+from .wish import Wish, from_query, to_query
 
 FIRST_METHOD = "task_arithmetic"
 QUICK = "cpu"
@@ -30,7 +31,7 @@ class Session:
     `edits` holds, for every method and post-step, the parameters that differ from the published default, so that
     going back to a method finds its values again. `post` is the key of a post-step or empty. `faults` holds what was
     typed and refused and still stands in a box, as (owner, name, sentence); `drawn` counts how often the boxes were
-    filled from here. `inputs` are the single inputs looked at.
+    filled from here. `inputs` are the single inputs looked at; `sweep` is what is to be swept.
     """
 
     suite: str = ""
@@ -45,6 +46,7 @@ class Session:
     faults: tuple[tuple[str, str, str], ...] = ()
     drawn: int = 0
     inputs: Choice = field(default_factory=Choice)
+    sweep: Wish = field(default_factory=Wish)
 
 
 def parameters(session: Session, owner: str) -> dict[str, Any]:
@@ -208,6 +210,7 @@ def load(session: Session, given: Recipe, known: Iterable[str]) -> Session:
 def query(session: Session) -> str:
     """Return the session as a URL query, without the leading question mark."""
     pairs = {"suite": session.suite, "at": f"{session.block}.{session.kind}", "metric": session.metric}
+    pairs["sweep"] = to_query(session.sweep)
     with contextlib.suppress(MergeError):
         pairs["recipe"] = _legal(session).to_link()
     return urlencode({k: v for k, v in pairs.items() if v})
@@ -219,7 +222,7 @@ def opened(session: Session, given: Mapping[str, str], known: Iterable[str], dep
         session = load(session, Recipe.from_link(link), known)
     if place := PLACE.fullmatch(given.get("at", "")):
         session = look_at(session, block=int(place[1]), kind=place[2], depth=depth)
-    return session
+    return dataclasses.replace(session, sweep=from_query(given.get("sweep", "")))
 
 
 def _changed(owner: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,11 @@ Everything long is a generator of `Run`s. It ends early, with a last `Run` whose
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 
 from merge_engine.adapting.history import History
 from merge_engine.adapting.live import Watch
@@ -60,9 +61,15 @@ class Workbench:
 
     def run(self, recipe: Recipe, going: Going = lambda: True) -> Runs:
         """Merge unless the same merge is kept at any scaling, then score; remembers what it measured."""
+        with self.at_work():
+            return (yield from self._run(recipe, going))
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Be busy for a while, and give memory back afterwards."""
         self._active += 1
         try:
-            return (yield from self._run(recipe, going))
+            yield
         finally:
             self._active -= 1
             give_back()
