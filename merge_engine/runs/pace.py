@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 CERTAIN = 0.1  # share of a phase after which its end can be told
+
+
+def kinds(directions: Sequence[Any]) -> list[str]:
+    """Return for points in order, by what their merges depend on, whether each is "new" or "shared" with the last."""
+    return ["new" if i == 0 or directions[i - 1] != key else "shared" for i, key in enumerate(directions)]
 
 
 class Pace:
@@ -17,11 +23,17 @@ class Pace:
     """
 
     def __init__(self, directions: Sequence[Any], clock: Callable[[], float] = time.perf_counter) -> None:
-        self.coming = ["new" if i == 0 or directions[i - 1] != key else "shared" for i, key in enumerate(directions)]
+        self.coming = kinds(directions)
         self.clock = clock
         self.took: dict[str, list[float]] = {"new": [], "shared": [], "score": []}
         self.now: dict[str, float] = {}
         self._phase, self._started, self._share, self._steps = "", 0.0, 0.0, 0
+
+    def know(self, kind: str, seconds: Mapping[str, float]) -> None:
+        """Learn what a point took before, whose merge was "new" or "shared"; one at hand tells nothing."""
+        if seconds["merge"] or kind != "new":
+            self.took[kind].append(seconds["merge"])
+        self.took["score"].append(seconds["score"])
 
     def begin(self, phase: str) -> None:
         """Begin to "merge" or to "score" the next point."""
@@ -53,9 +65,9 @@ class Pace:
         return max(0.0, total - sum(self.now.values()) - self._elapsed())
 
     def _expected(self, kind: str) -> float | None:
-        """Return the seconds of one phase of a kind: their mean so far, else what the present one tells."""
+        """Return the seconds of one phase of a kind: their median so far, else what the present one tells."""
         if self.took[kind]:
-            return sum(self.took[kind]) / len(self.took[kind])
+            return median(self.took[kind])
         if kind in self.now:
             return self.now[kind]
         if kind == self._phase and self._share >= CERTAIN:

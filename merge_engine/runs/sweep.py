@@ -24,11 +24,11 @@ from . import grid
 from .baselines import Baselines
 from .content import suite_digest
 from .grid import Axis, Values
-from .pace import Pace
+from .pace import Pace, kinds
 from .protocol import Protocol
 from .recipe import Recipe
 from .results import cached_folder, read_json, write_json
-from .run import expert_of, own_tasks, scored_tasks
+from .run import expert_of, own_tasks, scored_tasks, warm
 from .tuning import Merges, direction, scales
 
 PICTURES = 50
@@ -212,36 +212,43 @@ class _Work:
     pace: Pace = field(default_factory=lambda: Pace(()))
 
     def steps(self) -> Generator[SweepStep, None, list[Point]]:
-        visits = self.sweep.visits()
+        visits, suite = self.sweep.visits(), self.merges.suite
         self.points = self.store.points(self.sweep)
-        stored = {point.values for point in self.points}
+        stored = {point.values: point for point in self.points}
         todo = [values for values in visits if values not in stored]
-        self.total, self.pace = len(visits), Pace([direction(self.sweep.at(values)) for values in todo])
-        yield self._moment("read what was scored before")
+        self.total, self.pace = len(visits), Pace(self._directions(todo))
+        for values, kind in zip(visits, kinds(self._directions(visits)), strict=True):
+            if values in stored:
+                self.pace.know(kind, stored[values].seconds)
+        yield self._moment("")
         if todo:
+            warm(suite, own_tasks(suite, self.sweep.recipe), self.sweep.split)
             self.alone = yield from self._alone()
         for values in todo:
             self.points.append((yield from self._point(values)))
             yield self._moment(self.sweep.words(values))
         return self.points
 
+    def _directions(self, visits: Sequence[Values]) -> list[Any]:
+        return [direction(self.sweep.at(values)) for values in visits]
+
     def _alone(self) -> Generator[SweepStep, None, dict[str, float]]:
         """Return the accuracy of every task's expert on the pictures of the sweep."""
         sweep, suite = self.sweep, self.merges.suite
         pairs = [(expert_of(suite, sweep.recipe, task), task) for task in own_tasks(suite, sweep.recipe)]
         steps = Baselines(suite, sweep.split).steps(pairs, sweep.pictures)
-        found = yield from self._followed(steps, "scoring the experts, for comparison: ")
+        found = yield from self._followed(steps, "scoring the experts, for comparison")
         return {pair[1]: baseline.accuracy(sweep.pictures) for pair, baseline in found.items()}
 
     def _point(self, values: Values) -> Generator[SweepStep, None, Point]:
         recipe, words = self.sweep.at(values), self.sweep.words(values)
         try:
             self.pace.begin("merge")
-            merged, _ = yield from self._followed(self.merges.steps(recipe), f"{words}: merging ")
+            merged, _ = yield from self._followed(self.merges.steps(recipe), f"{words}: merging")
             self.pace.begin("score")
             tasks = scored_tasks(self.merges.suite, recipe, merged, Protocol(limit=self.sweep.pictures))
             steps = self._scoring(merged, tasks)
-            scores = yield from self._followed(steps, f"{words}: ")
+            scores = yield from self._followed(steps, f"{words}: scoring")
         except MergeError as error:
             self.pace.end()
             return Point(values, fault=str(error))
@@ -270,8 +277,9 @@ class _Work:
                 step = next(steps)
             except StopIteration as end:
                 return end.value
-            self.pace.step(step.done / max(1, step.total))
-            yield self._moment(f"{words}{step.label}")
+            share = step.done / max(1, step.total)
+            self.pace.step(share)
+            yield self._moment(f"{words}, {share:.0%}")
 
     def _moment(self, label: str) -> SweepStep:
         top = best(self.points)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from statistics import median
 
 from merge_engine.methods import method_class
 from merge_engine.runs.grid import Values
@@ -91,12 +92,13 @@ def _rates(
     """Return seconds per merge and per picture scored: of this process, of stored points, else of the results table."""
     alike = [entry for entry in store.known.values() if entry["method"] == sweep.recipe.method]
     merge = bench.estimate(dataclasses.replace(sweep.at(todo[0]), post=())) if todo else None
-    merge = merge or max((entry["seconds"]["merge"] for entry in alike), default=None)
+    took = [entry["seconds"]["merge"] for entry in alike]
+    merge = merge or median([seconds for seconds in took if seconds >= max(took) / 4] or [0.0]) or None
     scored = [(entry["seconds"]["score"], sum(n for _, n, _ in entry["scores"].values())) for entry in alike]
     run = bench.record.known(sweep.recipe)
     if run is not None and run.score_seconds:
         scored.append((run.score_seconds, sum(score.n for score in run.scores.values())))
-    score = next((seconds / n for seconds, n in scored if n), None)
+    score = median([seconds / n for seconds, n in scored if n]) if scored else None
     if merge is None or score is None:
         table = _timed(suite, sweep)
         merge, score = merge if merge is not None else table[0], score if score is not None else table[1]

@@ -203,7 +203,7 @@ def progress(step: SweepStep) -> str:
     """Return the status line of a sweep under way."""
     left = "" if step.left is None or not step.left else f", about {duration(step.left)} left"
     return status(
-        f"{step.done} of {step.total} points{left}. {step.label}", done=step.done, total=step.total, tone="busy"
+        f"{step.done} of {step.total} points{left}. {step.label}".strip(), done=step.done, total=step.total, tone="busy"
     )
 
 
@@ -228,7 +228,8 @@ def done_words(sweep: Sweep, points: Sequence[Point]) -> str:
     published = landmarks(load_suite(sweep.recipe.suite), sweep)[PUBLISHED]
     default = next((point for point in points if point.values == published and point.scores), None)
     than = "" if default is None else f", at the published default {default.average:.1f} %"
-    return f"Best of {len(points)} points: {sweep.words(top.values)} with {top.average:.1f} %{than}.{beside}"
+    found = f"{sweep.words(top.values)} with {top.average:.1f} %{than}"
+    return f"Best of {len(points)} points on validation: {found}.{beside}"
 
 
 def clicked(sweep: Sweep, where: Any) -> Values | None:

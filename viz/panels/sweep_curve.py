@@ -40,7 +40,8 @@ def figure(data: Swept, *, view: str = "accuracy", colors: Mapping[str, str] | N
                          **_span(x, wide, [value for value, _ in marks])),
         yaxis=theme.axis(unit, range=[low, high], automargin=True, fixedrange=True),
         shapes=[_rule(value, names[0]) for value, names in marks],
-        annotations=[*_names(data, curves, average, colors, (low, high)), *_mark_words(marks, wide)],
+        annotations=[*_names(data, curves, average, colors, (low, high)), *_mark_words(marks, wide),
+                     *_best_words(data, average, wide)],
         meta={"title": f"Accuracy along {data.title}", "uirevision": view, "narrow": {"layout.margin.r": 92}},
     )  # fmt: skip
     return result
@@ -123,6 +124,16 @@ def _best(data: Swept, average: np.ndarray) -> go.Scatter:
         marker={"symbol": "diamond", "size": 14, "color": MARKS["best"][2],
                 "line": {"color": theme.SURFACE, "width": 1.5}},
     )  # fmt: skip
+
+
+def _best_words(data: Swept, average: np.ndarray, wide: bool) -> list[dict]:
+    if data.best is None:
+        return []
+    x, y = data.best[0], float(np.nanmax(data.average))
+    height = float(average[np.flatnonzero(data.values[0] == x)[0]])
+    side = "left" if x == data.values[0][0] else "right" if x == data.values[0][-1] else "center"
+    return [theme.label(f"<b>best so far {y:.1f}</b>", float(np.log10(x)) if wide else x, height, yshift=19,
+                        color=MARKS["best"][2], xanchor=side, bgcolor=theme.SURFACE, borderpad=1)]  # fmt: skip
 
 
 def _grouped(data: Swept, *, best: bool = False) -> list[tuple[float, list[str]]]:
