@@ -518,6 +518,6 @@ def test_a_sweep_draws_its_curve_and_a_point_goes_into_the_recipe(visit):
         page.keyboard.press(key)
     page.wait_for_function(f"{said}.includes('Taken into the recipe')")
     assert "sweep=" in page.url
-    taken = re.search(r"recipe: scaling ([\d.]+)", page.inner_text("#mp-sweeping .mp-said"))[1]
+    taken = re.search(r"recipe: scaling (\S+)\. Press", page.inner_text("#mp-sweeping .mp-said"))[1]
     page.get_by_role("tab", name="Merge").click()
     page.wait_for_function("v => document.querySelector('#hp-magmax-scaling').value === v", arg=taken)

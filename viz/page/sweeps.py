@@ -47,7 +47,7 @@ class Sweeps:
         started = page.sweep_start.click(self.start, session, page.some("sweeping", *BUTTONS), **light)
         started.then(self.sweep, session, streamed, **compute)
         page.sweep_next.turn(self.sweep, session, streamed, trigger_mode="multiple", **compute)
-        page.sweep_stop.click(self.stop, None, page.some("sweep_stop"), **light)
+        page.sweep_stop.click(self.stop, None, page.some("sweeping", "sweep_stop"), **light)
         told, panels = page.some("session", "shown"), page.some(*sweeping.PANELS)
         for panel in panels:
             panel.select(self.take, told, [*everything, *page.some(*PARTS)], **act)
@@ -101,8 +101,10 @@ class Sweeps:
 
     def stop(self, request: gr.Request) -> Any:
         """Stop this visitor's sweep at its next step; what was scored is kept."""
+        if not self._held(request).going():
+            return gr.skip()
         self.tickets.cancel(self._name(request))
-        return OFF
+        return view.status("Stopping …", tone="busy"), OFF
 
     def _stream(self, session: Session, ticket: Ticket) -> Generator[dict[Any, Any], None, None]:
         ticket.done.add(BEGUN)
