@@ -591,3 +591,25 @@ def test_two_runs_are_compared_input_by_input(visit):
     again.wait_for_function("document.querySelector('.mp-verdict')?.textContent.includes('exact test')")
     again.set_viewport_size({"width": 390, "height": 800})
     again.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.browser
+def test_a_sweep_draws_its_curve_and_a_point_goes_into_the_recipe(visit):
+    page = visit("?suite=toy&sweep=scaling%3D0%3A1%3A5%4025%40validation&recipe=" + _link("magmax"))
+    page.get_by_role("tab", name="Sweep").click()
+    page.wait_for_selector("#panel-sweep-curve .main-svg")
+    page.wait_for_function("document.querySelector('#mp-sweep-cost').textContent.includes('5 scorings of 100')")
+    page.dblclick("#mp-sweep-start")
+    said = "document.querySelector('#mp-sweeping').textContent"
+    page.wait_for_function(f"{said}.includes('Best of 5 points on validation')")
+    page.wait_for_function("!document.querySelector('#mp-sweep-start').disabled")
+    page.wait_for_function("document.querySelector('#mp-sweep-cost').textContent.includes('nothing is computed')")
+    assert page.locator("#panel-sweep-plane").is_hidden()
+    page.locator("#panel-sweep-curve .ms-plot").focus()
+    for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function(f"{said}.includes('Taken into the recipe')")
+    assert "sweep=" in page.url
+    taken = re.search(r"recipe: scaling (\S+)\. Press", page.inner_text("#mp-sweeping .mp-said"))[1]
+    page.get_by_role("tab", name="Merge").click()
+    page.wait_for_function("v => document.querySelector('#hp-magmax-scaling').value === v", arg=taken)

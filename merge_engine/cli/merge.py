@@ -61,7 +61,7 @@ def merge(
 ) -> None:
     """Merge experts by a method; score with --evaluate, write with --out."""
     asked = {"suite": suite, "experts": options.names(experts), "method": method, "seed": seed}
-    wanted = _wanted(config, {k: v for k, v in asked.items() if v is not None}, given, post, preset)
+    wanted = wanted_recipe(config, {k: v for k, v in asked.items() if v is not None}, given, post, preset)
     place = options.device(device)
     check_target(json_to)
     if not evaluate and ((split, limit, tasks, half, corruption) != (None,) * 5 or watch or clean_stream):
@@ -100,7 +100,7 @@ def show(result: Result) -> None:
         print(f"Note: {warning}")
 
 
-def _wanted(
+def wanted_recipe(
     config: Path | None,
     asked: dict[str, Any],
     given: list[str] | None,
@@ -128,7 +128,7 @@ def _merge_suite(
     suite: Suite, wanted: dict[str, Any], protocol: Protocol | None, place: torch.device, out: Path | None
 ) -> Result:
     names = options.experts_of(suite, wanted.get("experts"))
-    recipe = _recipe({**wanted, "suite": suite.name, "experts": names})
+    recipe = checked({**wanted, "suite": suite.name, "experts": names})
     source = suite_digest(suite, recipe.experts, "score")
     if out is not None and protocol is None and _already(suite.pretrained, out, recipe, source):
         return _nothing_done(suite.pretrained, out, recipe, source)
@@ -154,7 +154,7 @@ def _merge_files(
         raise RecipeError("Merging files takes --pretrained PATH and --expert NAME=PATH for every expert.")
     if wanted.get("suite") or wanted.get("experts"):
         raise RecipeError("Give either --suite and --experts, or --pretrained and --expert, not both.")
-    recipe = _recipe({**wanted, "suite": "", "experts": list(experts)})
+    recipe = checked({**wanted, "suite": "", "experts": list(experts)})
     problem = open_checkpoints(pretrained, experts, backbone)
     base = SafetensorsWeights(pretrained)
     source = checkpoint_digest([pretrained, *experts.values()])
@@ -175,7 +175,7 @@ def _merge_files(
     return describe(recipe, merged, seconds, "Merged from files, not scored.", source)
 
 
-def _recipe(wanted: dict[str, Any]) -> Recipe:
+def checked(wanted: dict[str, Any]) -> Recipe:
     """Return the recipe, after what can be refused before any weight is read."""
     recipe = Recipe.from_dict(wanted)
     if len(recipe.experts) == 1:

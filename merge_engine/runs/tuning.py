@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..contract import Context, PostStep, Step, TensorMerge, merge_steps
@@ -28,10 +28,14 @@ Change = tuple[int, str, Any]
 
 @dataclass
 class Merges:
-    """Merges of a suite's experts; the latest is kept, so that another scaling coefficient never merges again."""
+    """Merges of a suite's experts; the latest is kept, so that another scaling coefficient never merges again.
+
+    `kept` looks elsewhere for the merge of a recipe without post-steps before it is made.
+    """
 
     suite: Suite
     ctx: Context = field(default_factory=Context)
+    kept: Callable[[Recipe], Merged | None] = lambda recipe: None
     _key: Any = None
     _merged: Merged | None = None
     _seconds: float = 0.0
@@ -40,23 +44,33 @@ class Merges:
         """Merge by a recipe, or rescale what is kept; returns the merge and the seconds it took when it was made."""
         method, post = recipe.build()
         problem = problem_of(self.suite, recipe)
-        scaled = isinstance(method, TensorMerge) and "scaling" in method.parameters()
-        fixed = tuple(pair for pair in recipe.parameters if not (scaled and pair[0] == "scaling"))
-        key = (recipe.method, recipe.experts, recipe.seed, fixed)
+        key = direction(recipe)
         if key != self._key:
             self.ctx.seed, self.ctx.notes = recipe.seed, []
-            start = time.perf_counter()
-            self._merged = yield from merge_steps(problem, method, (), self.ctx)
+            start, found = time.perf_counter(), self.kept(replace(recipe, post=()))
+            self._merged = found or (yield from merge_steps(problem, method, (), self.ctx))
             self._key, self._seconds = key, time.perf_counter() - start
         assert self._merged is not None
         merged, seconds = self._merged, self._seconds
-        if scaled and isinstance(merged, StaticMerged):
+        if scales(recipe) and isinstance(merged, StaticMerged):
             merged = merged.rescaled(dict(recipe.parameters)["scaling"])
         if post:
             self.ctx.notes, start = [], time.perf_counter()
             merged = yield from _after(merged, post, problem, self.ctx)
             seconds += time.perf_counter() - start
         return merged, seconds
+
+
+def scales(recipe: Recipe) -> bool:
+    """True where the engine applies the scaling coefficient after the merge."""
+    cls = method_class(recipe.method)
+    return issubclass(cls, TensorMerge) and "scaling" in declared(cls)
+
+
+def direction(recipe: Recipe) -> tuple[Any, ...]:
+    """Return what a merge of experts depends on: recipes alike in it share one, whatever follows."""
+    fixed = tuple(pair for pair in recipe.parameters if not (scales(recipe) and pair[0] == "scaling"))
+    return recipe.suite, recipe.method, recipe.experts, recipe.seed, fixed
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from merge_engine.runs.first_look import first_place
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite, suite_folders
 
-from . import choice, compare_acts, knock, presets
+from . import choice, compare_acts, knock, presets, sweep_acts
 from . import session as state
 from .session import Session
 
@@ -194,4 +194,5 @@ ACTS: dict[str, Callable[[Session, Said], Session]] = {
     "deep": _deep,
     **knock.ACTS,
     **compare_acts.ACTS,
+    **sweep_acts.ACTS,
 }

@@ -16,6 +16,7 @@ from .drills import Drills
 from .layout import Page
 from .listeners import Listeners, visitor
 from .sights import Sights
+from .sweeps import Sweeps
 from .workbench import Workbench
 
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
@@ -52,6 +53,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     scored = Drills(page, bench, on.tickets, visitor).wire(ACT, LOOK, COMPUTE)
     scored.then(on.prepare, told, prepared, **COMPUTE)
     Compares(page, bench, on.compose).wire(ACT, SIGHT, everything)
+    Sweeps(page, on).wire(everything, ACT, COMPUTE, LIGHT)
     _wire_merging(page, on, told, prepared)
 
 

@@ -21,6 +21,8 @@ from viz.panels import (
     robustness,
     run_costs,
     spectrum,
+    sweep_curve,
+    sweep_plane,
 )
 
 from . import learned
@@ -33,7 +35,7 @@ BRAND = (
     '<div class="mp-brand"><img src="gradio_api/file=assets/icon.svg" alt="" width="34" height="34">'
     "<div><h1>MergeScope</h1><p>See what happens when models are merged.</p></div></div>"
 )
-SIGNALS = ("focus", "sight", "eye", "drill", "without", "seen", "compared")
+SIGNALS = ("focus", "sight", "eye", "drill", "without", "seen", "compared", "sweep_next")
 INTRO = (
     '<dl class="mp-headline"><div class="mp-tile mp-main mp-waiting"><dt>merged model</dt>'
     "<dd><b>opening the suite …</b><small>experts, pictures and what is known about them</small></dd></div></dl>"
@@ -106,6 +108,15 @@ class Page:
     differences: PlotlyPanel
     differing: Widget
     scatter: PlotlyPanel
+    sweeps: gr.Tab
+    sweep_next: Signal
+    sweep_bar: Widget
+    sweep_cost: Widget
+    sweep_start: gr.Button
+    sweep_stop: gr.Button
+    sweeping: Status
+    sweep_curve: PlotlyPanel
+    sweep_plane: PlotlyPanel
     table: Widget
     spoiled: PlotlyPanel
     about: Widget
@@ -137,6 +148,8 @@ def build_page() -> Page:
                 parts |= _controls()
             with gr.Column(elem_id="mp-answer", min_width=300):
                 parts |= _answer()
+        with gr.Tab("Sweep", id="sweep") as parts["sweeps"]:
+            parts |= _sweep()
         with gr.Tab("Inputs", id="inputs") as parts["inputs"]:
             parts |= _inputs()
         with gr.Tab("Compare", id="compare") as parts["compare"]:
@@ -197,6 +210,21 @@ def _drill() -> dict[str, Any]:
         parts["knock"] = Widget(elem_id="mp-knock")
         parts["knocking"] = Status(elem_id="mp-knocking")
         parts["flips"] = Widget(elem_id="mp-flips")
+    return parts
+
+
+def _sweep() -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    with gr.Column(elem_id="mp-sweep-desk"):
+        parts |= {name: Widget(elem_id=f"mp-{name.replace('_', '-')}") for name in ("sweep_bar", "sweep_cost")}
+        with gr.Row(elem_id="mp-sweep-buttons"):
+            parts["sweep_start"] = gr.Button("Start", variant="primary", elem_id="mp-sweep-start")
+            parts["sweep_stop"] = gr.Button("Stop", interactive=False, elem_id="mp-sweep-stop")
+        parts["sweeping"] = Status(elem_id="mp-sweeping")
+    with gr.Row(elem_classes="mp-panels"):
+        for module in (sweep_curve, sweep_plane):
+            name = module.__name__.rpartition(".")[2]
+            parts[name] = _panel(module, "mp-if-known")
     return parts
 
 

@@ -21,6 +21,7 @@ from . import comparison as comparing
 from .choice import Choice
 from .comparison import Comparison
 from .knock import standing
+from .wish import Wish, from_query, to_query
 
 FIRST_METHOD = "task_arithmetic"
 QUICK = "cpu"
@@ -36,7 +37,7 @@ class Session:
     typed and refused and still stands in a box, as (owner, name, sentence); `drawn` counts how often the boxes were
     filled from here. `inputs` are the single inputs looked at. `knocked` are the words of what is left out of the merge
     for a moment, `pair` those of the components chosen on the map of collisions. `comparison` are the runs seen and
-    pinned.
+    pinned; `sweep` is what is to be swept.
     """
 
     suite: str = ""
@@ -54,6 +55,7 @@ class Session:
     knocked: tuple[str, ...] = ()
     pair: tuple[str, ...] = ()
     comparison: Comparison = field(default_factory=Comparison)
+    sweep: Wish = field(default_factory=Wish)
 
 
 def parameters(session: Session, owner: str) -> dict[str, Any]:
@@ -209,7 +211,7 @@ def load(session: Session, given: Recipe, known: Iterable[str]) -> Session:
 def query(session: Session) -> str:
     """Return the session as a URL query, without the leading question mark."""
     pairs = {"suite": session.suite, "at": f"{session.block}.{session.kind}", "metric": session.metric}
-    pairs |= {"input": session.inputs.chosen, "without": ",".join(session.knocked)}
+    pairs |= {"input": session.inputs.chosen, "without": ",".join(session.knocked), "sweep": to_query(session.sweep)}
     with contextlib.suppress(MergeError):
         pairs["recipe"] = _legal(session).to_link()
     pairs |= comparing.pins_of(comparing.of_suite(session.comparison, session.suite))
@@ -222,7 +224,8 @@ def opened(session: Session, given: Mapping[str, str], known: Iterable[str], dep
         session = load(session, Recipe.from_link(link), known)
     if place := PLACE.fullmatch(given.get("at", "")):
         session = look_at(session, block=int(place[1]), kind=place[2], depth=depth)
-    return dataclasses.replace(session, comparison=comparing.opened(session.comparison, given))
+    pinned = comparing.opened(session.comparison, given)
+    return dataclasses.replace(session, comparison=pinned, sweep=from_query(given.get("sweep", "")))
 
 
 def _changed(owner: str, values: Mapping[str, Any]) -> dict[str, Any]:
