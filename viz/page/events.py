@@ -15,6 +15,7 @@ from .layout import Page
 from .listeners import Listeners, visitor
 from .sights import Sights
 from .workbench import Workbench
+from .yours_desk import YoursDesk
 
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
 RESULT = ("headline", "accuracy", "learned", *moving.PANELS)
@@ -46,6 +47,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     page.scatter.select(on.choose, told, everything, **ACT)
     _wire_places(page, on, told)
     Sights(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
+    YoursDesk(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
     _wire_merging(page, on, told, prepared)
 
 
