@@ -15,6 +15,7 @@ LARGEST = 1 << 20  # bytes of a file
 PIXELS = 1 << 24  # pixels that are decoded at most: 4096 x 4096
 FORMATS = ("PNG", "JPEG", "WEBP")
 FITS = ("crop", "pad")
+UNREADABLE = "The file cannot be read as a PNG, JPEG or WebP picture; save it again, or take another."
 WHITE = 255
 SIXTEEN = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
@@ -31,9 +32,9 @@ def picture_of(data: bytes, side: int, *, fit: str = "crop", paper: int = WHITE)
     """Return the picture in a PNG, JPEG or WebP file, uint8 (side, side), or (side, side, 3) where it has colours.
 
     What is not square loses its longer ends (`crop`), or gets `paper`, a grey in 0 to 255, beside it (`pad`); what is
-    transparent shows `paper`. Resampling is bicubic over the area that a new pixel covers, as for the tiles and drawings
-    of the bundled suite; a picture of the right size stays as it is. Of an animation the first frame counts. Nothing is
-    decoded before its size is known. Raises DataError, in one sentence, for anything else.
+    transparent shows `paper`. Resampling is bicubic, as the land cover of the bundled suite was resized; a picture of the
+    right size stays as it is. Of an animation the first frame counts. Nothing is decoded before its size is known.
+    Raises DataError, in one sentence, for anything else.
     """
     if fit not in FITS:
         raise DataError(f"A picture can be fitted by {' or '.join(FITS)}; got {fit!r}.")
@@ -61,7 +62,7 @@ def _decoded(data: bytes, paper: int) -> Any:
     except Image.DecompressionBombError:
         raise DataError(f"The picture has too many pixels; at most {PIXELS:,} can be read.") from None
     except Exception:  # decoders of foreign bytes raise nearly everything
-        raise DataError("The file cannot be read as a PNG, JPEG or WebP picture; save it again, or take another.") from None
+        raise DataError(UNREADABLE) from None
 
 
 def _check_size(width: int, height: int) -> None:

@@ -1,7 +1,7 @@
 """The pad on which visitors draw, and which takes the pictures that they bring along.
 
-Its event is `picture`, with one of {example: task}, {data: data URI or "", fit, paper}. Its value is a JSON string, as the
-status line's; what the visitor draws stays in the browser until it is sent, small, a moment after the pen was lifted.
+Its event is `picture`, with {example: task} or {data: data URI or "", fit, paper}. Its value is a JSON string, as the
+status line's. What the visitor draws stays in the browser until it is sent, small, a moment after the pen was lifted.
 """
 
 from __future__ import annotations
@@ -34,19 +34,21 @@ TOOLS = (
     ("clear", "Clear", "Start again on an empty sheet"),
 )
 PAD = """<div class="mp-pad"><p class="mp-pad-absent" hidden></p>
-<div class="mp-pad-sheet"><canvas role="img" aria-label="Sheet to draw on with mouse, finger or pen. Without one, take an
- example or upload a picture."></canvas><span class="mp-pad-frame"></span></div>
+<div class="mp-pad-sheet"><canvas role="img" aria-label="Sheet to draw on with mouse, finger or pen. Without one, take
+ an example or upload a picture."></canvas><span class="mp-pad-frame"></span></div>
 <div class="mp-pad-tools"><span class="mp-tools">{tools}</span>
 <label>Draw like <select class="mp-select" data-look></select></label>
-<label>Pen <input type="range" data-pen min="1.5" max="8" step="0.5" aria-label="Width of the pen, in pixels of 32"></label>
+<label>Pen <input type="range" data-pen min="1.5" max="8" step="0.5"
+ aria-label="Width of the pen, in pixels of 32"></label>
 <label>Example of <select class="mp-select" data-task></select></label>
-<span class="mp-tools"><button type="button" data-pad="example" title="Put a test picture on the sheet">Take one</button></span>
+<span class="mp-tools"><button type="button" data-pad="example"
+ title="Put a test picture on the sheet">Take one</button></span>
 <label class="mp-pad-file">Upload a picture<input type="file" accept="image/png,image/jpeg,image/webp"></label>
 <label>If not square <select class="mp-select" data-fit><option value="crop">cut to the middle</option>
 <option value="pad">keep all of it</option></select></label>
 <p class="mp-pad-said" role="status" aria-live="polite"></p>
-<p class="mp-help">PNG, JPEG or WebP up to {limit} MB; you can also drop or paste one. It stays in this machine's memory:
-it is not saved to disk and not part of the link.</p></div></div>"""
+<p class="mp-help">PNG, JPEG or WebP up to {limit} MB; you can also drop or paste one. It stays in this machine's
+memory: it is not saved to disk and not part of the link.</p></div></div>"""
 
 
 class Pad(gr.HTML):
@@ -54,7 +56,8 @@ class Pad(gr.HTML):
 
     def __init__(self, value: str = "", **settings: Any) -> None:
         tools = "".join(
-            f'<button type="button" data-pad="{act}" title="{escape(title)}">{word}</button>' for act, word, title in TOOLS
+            f'<button type="button" data-pad="{act}" title="{escape(title)}">{word}</button>'
+            for act, word, title in TOOLS
         )
         super().__init__(
             value=value,

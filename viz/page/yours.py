@@ -1,6 +1,6 @@
-"""What is made of a visitor's own picture, drawn as it becomes known: the merge, the map, routers, experts, other merges.
+"""What is made of a visitor's own picture, drawn as it becomes known.
 
-Knows no Gradio. A generator of parts that ends when its `going()` turns false.
+The merge answers first, then come the map, routers, experts and other merges. Knows no Gradio. A generator of parts that ends when its `going()` turns false.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from viz.panels.route_input import InputView
 from viz.panels.yours_answer import HeadLine, MergeLine, YoursAnswer
 
 from .case import OWN, WORDS
-from .insight import Insight
 from .record import Run
 from .session import Session
 from .sight import map_at_hand, run_of
@@ -142,16 +141,16 @@ def _explained(
         if not known and any(card.near and not card.router.startswith(OWN) for card in found.routers):
             yield _map(bench, session, shown)
             yield {"replying": status("Comparing with the support set", tone="busy")}
-            known = dict(_usual(bench, bench.insight, case, merged))
+            known = _usual(bench, case, merged, shown)
             yield compared(found, known)
 
 
-def _usual(bench: Workbench, insight: Insight, case: YoursCase, merged: Merged | None) -> dict[str, np.ndarray]:
+def _usual(bench: Workbench, case: YoursCase, merged: Merged | None, shown: str) -> dict[str, np.ndarray]:
     """Return how far support inputs usually are under every router, by title, the merge's own among them."""
-    fitted = {WORDS[key][0]: router for key, router in insight.fitted(case.suite, case.experts).items()}
+    fitted = {WORDS[key][0]: router for key, router in bench.insight.fitted(case.suite, case.experts).items()}
     found = dict(bench.usual.of((case.suite.name, case.experts), fitted))
     if isinstance(merged, RoutedMerged) and (own := case.routed(merged)) is not None:
-        found |= bench.usual.of((case.suite.name, case.experts, repr(id(merged.router))), {own.router: merged.router})
+        found |= bench.usual.of(shown, {own.router: merged.router})
     return found
 
 

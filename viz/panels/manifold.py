@@ -110,7 +110,7 @@ def rows(data: FeatureMap, *, view: str = "pca") -> tuple[list[str], list[list]]
     where = view.partition("_")[0]
     points = data.umap if where == "umap" and data.umap is not None else data.pca
     columns = ["task", "input", "sent to", f"{where} 1", f"{where} 2"]
-    own = [["", "yours", "", *(float(f"{v:.4g}") for v in data.yours)]] if data.yours is not None and where == "pca" else []
+    own = [] if data.yours is None or where != "pca" else [["", "yours", "", *(float(f"{v:.4g}") for v in data.yours)]]
     return columns, [
         *([data.tasks[data.task[i]], _input(data, i), _sent(data, i), *(float(f"{v:.4g}") for v in point)]
           for i, point in enumerate(points)),
@@ -157,7 +157,7 @@ def _star(point: np.ndarray) -> go.Scatter:
     return go.Scatter(
         x=point[:1], y=point[1:], mode="markers+text", text=["yours"], textposition="top center", cliponaxis=False,
         textfont={"size": 13, "color": theme.INK}, hovertemplate="<b>your picture</b><extra></extra>",
-        marker={"symbol": "star", "size": 18, "color": "var(--ms-mark)", "line": {"width": 1.5, "color": theme.SURFACE}},
+        marker={"symbol": "star", "size": 18, "color": "var(--ms-mark)", "line": {"width": 1, "color": theme.SURFACE}},
     )  # fmt: skip
 
 

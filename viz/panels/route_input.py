@@ -14,7 +14,7 @@ from viz.panels.route_gallery import badge, picture
 
 TITLE = "One input, every router"
 ABOUT = "Every router's scores over the experts. The chosen expert is marked: ✓ it is the input's own, ✗ it is not."
-YOURS = "Every router's scores over the experts, for a picture of your own: it has no true task, so nothing is right or wrong."
+YOURS = "Every router's scores over the experts. Your picture has no true task, so nothing here is right or wrong."
 EMPTY = "No input is chosen. Choose one in the gallery."
 HEADS = {
     "residual": "residual, the shortest wins; ┆ runner-up",
@@ -31,8 +31,8 @@ class RouterView:
     """What one router says: `values` (T,) by expert, or weights (L, T) by layer and expert.
 
     `picked` is the expert it chooses, None where it chooses none, and `guess` the class then predicted, empty while it
-    is not known. A distance is to what is `near`; `farther` is the share in percent of support inputs that are nearer to
-    their nearest task than this one is, None where it was not measured.
+    is not known. A distance is to what is `near`; `farther` is the share in percent of support inputs that lie nearer
+    to their nearest task than this one does, None where it was not measured.
     """
 
     router: str

@@ -18,8 +18,8 @@ ABOUT = (
 )
 EMPTY = "No picture yet. Draw one, take an example, or upload one."
 SINGLE = (
-    "This merge is one model for all tasks and cannot know which task a picture belongs to: these are its answers under "
-    "every task's head, the most certain first. A head can be sure of a picture that is none of its own."
+    "This merge is one model for all tasks and cannot know which task a picture belongs to: these are its answers "
+    "under every task's head, the most certain first. A head can be sure of a picture that is none of its own."
 )
 TOLD = (
     "This merge has to be told the task, and nobody knows it here: these are its answers when told each task in turn, "
@@ -42,8 +42,8 @@ class HeadLine:
 class MergeLine:
     """What one merge answers: its `heads`, the most certain first.
 
-    It chose the head of the task `head` by sending the picture to the expert `sent`; both are empty where it chose none.
-    `told` says that it was told every task in turn.
+    It chose the head of the task `head` by sending the picture to the expert `sent`; both are empty where it chose
+    none. `told` says that it was told every task in turn.
     """
 
     merge: str
@@ -62,8 +62,8 @@ class MergeLine:
 class YoursAnswer:
     """A picture, uint8 (h, w) or (h, w, 3), the answer of the merge on the page, and those of `others` in memory.
 
-    `merge` is None while it is not known, `absent` says why it never will be. `far` counts the routers, out of how many,
-    that find the picture farther from every task than nearly all support inputs are; None while that is not known.
+    `merge` is None while it is not known, `absent` says why it never will be. `far` counts the routers, out of how
+    many, that find the picture farther from every task than nearly all support inputs are; None while that is not known.
     """
 
     picture: np.ndarray
@@ -81,7 +81,7 @@ def html(data: YoursAnswer, *, colors: Mapping[str, str] | None = None) -> str:
 
 
 def strange(data: YoursAnswer) -> str:
-    """Return the sentence for a picture that is far from every task; nothing for one that is not, or not known to be."""
+    """Return the sentence for a picture that is far from every task; nothing for any other."""
     if data.far is None or not data.far[0]:
         return ""
     found, of = data.far
@@ -150,7 +150,8 @@ def _header(words: Sequence[str]) -> str:
 
 def _bar(line: HeadLine, colors: Mapping[str, str]) -> str:
     color = colors.get(line.task, theme.MUTED)
-    return f'<td class="ms-bar"><span><i style="width:{100 * line.probability:.1f}%;background:{color}"></i></span></td>'
+    width = f"{100 * line.probability:.1f}%"
+    return f'<td class="ms-bar"><span><i style="width:{width};background:{color}"></i></span></td>'
 
 
 def _name(task: str, colors: Mapping[str, str]) -> str:
