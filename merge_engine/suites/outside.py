@@ -32,8 +32,8 @@ def picture_of(data: bytes, side: int, *, fit: str = "crop", paper: int = WHITE)
     """Return the picture in a PNG, JPEG or WebP file, uint8 (side, side), or (side, side, 3) where it has colours.
 
     What is not square loses its longer ends (`crop`), or gets `paper`, a grey in 0 to 255, beside it (`pad`); what is
-    transparent shows `paper`. Resampling is bicubic, as the land cover of the bundled suite was resized; a picture of the
-    right size stays as it is. Of an animation the first frame counts. Nothing is decoded before its size is known.
+    transparent shows `paper`. Resampling is bicubic, as the land cover of the bundled suite was resized; a picture of
+    the right size stays as it is. Of an animation the first frame counts. Nothing is decoded before its size is known.
     Raises DataError, in one sentence, for anything else.
     """
     if fit not in FITS:

@@ -1,6 +1,7 @@
 """What is made of a visitor's own picture, drawn as it becomes known.
 
-The merge answers first, then come the map, routers, experts and other merges. Knows no Gradio. A generator of parts that ends when its `going()` turns false.
+The merge answers first, then come routers, the map, experts and other merges. Knows no Gradio. Everything is a generator
+of parts that ends when its `going()` turns false.
 """
 
 from __future__ import annotations
@@ -139,8 +140,8 @@ def _explained(
             continue
         yield compared(found, known)
         if not known and any(card.near and not card.router.startswith(OWN) for card in found.routers):
-            yield _map(bench, session, shown)
-            yield {"replying": status("Comparing with the support set", tone="busy")}
+            words = status("Comparing with the support set", tone="busy")
+            yield {"replying": words, **_map(bench, session, shown)}
             known = _usual(bench, case, merged, shown)
             yield compared(found, known)
 

@@ -63,7 +63,7 @@ class YoursAnswer:
     """A picture, uint8 (h, w) or (h, w, 3), the answer of the merge on the page, and those of `others` in memory.
 
     `merge` is None while it is not known, `absent` says why it never will be. `far` counts the routers, out of how
-    many, that find the picture farther from every task than nearly all support inputs are; None while that is not known.
+    many, that find the picture farther from every task than nearly all support inputs are; None while unknown.
     """
 
     picture: np.ndarray
