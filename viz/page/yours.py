@@ -1,7 +1,7 @@
 """What is made of a visitor's own picture, drawn as it becomes known.
 
-The merge answers first, then come routers, the map, experts and other merges. Knows no Gradio. Everything is a generator
-of parts that ends when its `going()` turns false.
+The merge answers first, then come routers, the map, experts and other merges. Knows no Gradio. All are generators of
+parts that end when `going()` turns false.
 """
 
 from __future__ import annotations
