@@ -112,7 +112,7 @@ def received(suite: str, words: Mapping[str, Any]) -> np.ndarray | None:
 def example(suite: str, task: Any, number: int) -> np.ndarray:
     """Return a test picture of a task by any `number`, which goes round; raises SuiteError for an unknown task."""
     loaded = load_suite(suite)
-    if task not in loaded.tasks:
+    if not isinstance(task, str) or task not in loaded.tasks:
         raise SuiteError(no_such(f"task in suite {suite}", str(task)[:80], loaded.tasks))
     pictures = loaded.pictures(task, "score")
     return pictures[number % len(pictures)]
