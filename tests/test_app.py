@@ -475,7 +475,7 @@ def test_a_drawing_of_ones_own_is_answered_and_stays_private(visit):
     _draw(page, (6, 6), (26, 26))
     page.wait_for_function("document.querySelector('#mp-replies').textContent.includes('routed the picture to')")
     page.wait_for_function("document.querySelectorAll('#mp-yours-why .ms-router').length === 6")
-    star = "document.querySelector('#mp-map .ms-plot').data.some(trace => trace.text?.[0] === 'yours')"
+    star = "document.querySelector('#mp-map .ms-plot').data.some(trace => trace.marker.symbol === 'star')"
     page.wait_for_function(star)
     pixel = "document.querySelector('.mp-pad canvas').getContext('2d').getImageData(128, 128, 1, 1).data.join()"
     inked = page.evaluate(pixel)

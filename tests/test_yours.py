@@ -206,7 +206,7 @@ class TestPanel:
     def test_a_model_that_cannot_know_says_so(self):
         text = write(yours_answer, YoursAnswer(picture(), MergeLine("M", self.HEADS)))
         assert "cannot know which task" in text
-        assert "if it is of a" in text
+        assert "Most certain is a with" in text
         assert "data-picked" not in text
         told = write(yours_answer, YoursAnswer(picture(), MergeLine("M", self.HEADS, told=True)))
         assert "told each task in turn" in told
@@ -221,7 +221,7 @@ class TestPanel:
 
     def test_what_is_strange_is_said(self):
         one = YoursAnswer(picture(), MergeLine("M", self.HEADS))
-        assert yours_answer.strange(one) == yours_answer.strange(dataclasses.replace(one, far=(0, 4))) == ""
+        assert yours_answer.strange(one) == yours_answer.strange(dataclasses.replace(one, far=(1, 4))) == ""
         assert "3 of 4 routers find" in write(yours_answer, dataclasses.replace(one, far=(3, 4)))
 
     def test_everything_is_escaped(self):
@@ -238,7 +238,7 @@ class TestPanel:
         assert "wrong class" not in text
         assert "ms-badge" not in text
         assert "your picture" in text
-        assert "97 % of the support inputs lie nearer" in text
+        assert "97 % of the support inputs lie closer to their nearest task" in text
         assert "The margin is 0.0" in text
         assert "The margin" not in write(route_input, route_input.demo())
 
@@ -246,10 +246,11 @@ class TestPanel:
         data = dataclasses.replace(manifold.demo(), yours=np.array([1.0, -2.0]))
         drawn = draw(manifold, data)
         star = drawn.figures["pca"].data[-1]
-        assert (star.x[0], star.y[0], star.text) == (1, -2, ("yours",))
+        assert (star.x[0], star.y[0], star.marker.symbol) == (1, -2, "star")
+        assert drawn.figures["pca"].layout.annotations[-1].text == "yours"
         assert drawn.figures["pca"].layout.meta["table"]["rows"][-1][1] == "yours"
         assert "made anew" in drawn.figures["umap"].layout.meta["note"]
-        assert all(trace.text != ("yours",) for trace in drawn.figures["umap"].data)
+        assert all(trace.marker.symbol != "star" for trace in drawn.figures["umap"].data)
         assert "note" not in draw(manifold, manifold.demo()).figures["umap"].layout.meta
 
 
@@ -312,7 +313,7 @@ class TestSteps:
         assert count > 6
         assert "This merge: SiM" in found["yours_why"]
         assert found["yours_why"].count("The margin is") == 6
-        assert found["yours_why"].count("of the support inputs lie nearer") == 5
+        assert found["yours_why"].count("of the support inputs lie closer") == 5
         assert "…" not in found["yours_why"]
         assert " %</td>" in found["yours_why"]
         assert "Other merges still in memory" in found["replies"]
@@ -321,13 +322,23 @@ class TestSteps:
         assert '"yours"' in found["map"].to_json()
         assert json.loads(found["replying"])["text"] == ""
 
-    def test_own_and_foreign_pictures_differ(self, bench, runs, drawn):
-        noise = np.random.default_rng(5).integers(0, 2, (32, 32, 3), dtype=np.uint8) * 255
-        number = bench.insight.yours.keep(noise)
-        strange = dataclasses.replace(drawn, inputs=dataclasses.replace(drawn.inputs, yours=number))
+    def test_distances_are_compared_with_the_support_inputs(self, bench, runs, drawn):
         shown = runs["task_arithmetic"].recipe.digest
-        assert "Unlike every task" in parts_of(bench, strange, shown)[0]["replies"]
-        assert "Unlike every task: 4 of 4" not in parts_of(bench, drawn, shown)[0]["replies"]
+        case = yours.case_of(bench, drawn, shown)
+        seen = yours._explained(bench, drawn, shown, case, None, lambda: True)
+        *_, view = (found for found in seen if isinstance(found, route_input.InputView))
+        fitted = bench.insight.fitted(case.suite, case.experts)
+        for card, key in zip(view.routers, fitted, strict=True):
+            if key == "weight_projection":
+                assert card.farther is None
+                continue
+            known = usual(fitted[key])
+            nearer = sum(1 for distance in known if distance < min(card.values))
+            assert card.farther == pytest.approx(100 * nearer / len(known))
+        blank = dataclasses.replace(view, routers=view.routers[-1:])
+        assert yours.far_of(blank) is None
+        cards = tuple(dataclasses.replace(card, farther=share) for card, share in zip(view.routers, (99, 95, 94), strict=False))
+        assert yours.far_of(dataclasses.replace(view, routers=cards)) == (2, 3)
 
     def test_before_any_merge_experts_and_routers_answer(self, bench, drawn):
         found, _ = parts_of(bench, drawn, "")

@@ -41,7 +41,7 @@ def picture_of(data: bytes, side: int, *, fit: str = "crop", paper: int = WHITE)
     if len(data) > LARGEST:
         raise DataError(f"The file has {len(data) / LARGEST:.1f} MB; choose one of at most {LARGEST >> 20} MB.")
     shown = _square(_decoded(data, paper), fit, paper)
-    small = np.asarray(_resized(shown, side), np.uint8)
+    small = np.array(_resized(shown, side), np.uint8)
     return small[..., 0].copy() if (small == small[..., :1]).all() else small
 
 

@@ -40,12 +40,13 @@ PAD = """<div class="mp-pad"><p class="mp-pad-absent" hidden></p>
 <label>Draw like <select class="mp-select" data-look></select></label>
 <label>Pen <input type="range" data-pen min="1.5" max="8" step="0.5"
  aria-label="Width of the pen, in pixels of 32"></label>
-<label>Example of <select class="mp-select" data-task></select></label>
+<span class="mp-pad-pair"><label>Example of <select class="mp-select" data-task></select></label>
 <span class="mp-tools"><button type="button" data-pad="example"
- title="Put a test picture on the sheet">Take one</button></span>
-<label class="mp-pad-file">Upload a picture<input type="file" accept="image/png,image/jpeg,image/webp"></label>
-<label>If not square <select class="mp-select" data-fit><option value="crop">cut to the middle</option>
-<option value="pad">keep all of it</option></select></label>
+ title="Put a test picture on the sheet">Take one</button></span></span>
+<span class="mp-pad-pair"><label class="mp-pad-file">Upload a picture
+<input type="file" accept="image/png,image/jpeg,image/webp"></label>
+<label>if not square <select class="mp-select" data-fit><option value="crop">cut to the middle</option>
+<option value="pad">keep all of it</option></select></label></span>
 <p class="mp-pad-said" role="status" aria-live="polite"></p>
 <p class="mp-help">PNG, JPEG or WebP up to {limit} MB; you can also drop or paste one. It stays in this machine's
 memory: it is not saved to disk and not part of the link.</p></div></div>"""

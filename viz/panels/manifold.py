@@ -88,13 +88,14 @@ def figure(data: FeatureMap, *, view: str = "pca", chosen: int | None = None,
         ])  # fmt: skip
     if chosen is not None and 0 <= chosen < len(data):
         result.add_trace(_ring(points[chosen]))
-    if data.yours is not None and where == "pca":
+    starred = data.yours is not None and where == "pca"
+    if starred:
         result.add_trace(_star(data.yours))
     words = _axes(data, where)
     result.update_layout(
         xaxis=theme.axis(words[0], nticks=6, zeroline=False), newselection={"line": {"color": theme.INK, "width": 1}},
         yaxis=theme.axis(words[1], nticks=6, automargin=True, scaleanchor="x"),
-        annotations=[*_names(data, shown, colors), _legend(data)],
+        annotations=[*_names(data, shown, colors), _legend(data), *([_word(data.yours)] if starred else [])],
         meta={
             "about": f"{ABOUT} {LINEAR if where == 'pca' else NEIGHBOURS}",
             "title": f"{TITLE}, {'by expert sent to' if by_route else 'by task'}", "uirevision": where,
@@ -155,10 +156,14 @@ def _ring(point: np.ndarray) -> go.Scatter:
 
 def _star(point: np.ndarray) -> go.Scatter:
     return go.Scatter(
-        x=point[:1], y=point[1:], mode="markers+text", text=["yours"], textposition="top center", cliponaxis=False,
-        textfont={"size": 13, "color": theme.INK}, hovertemplate="<b>your picture</b><extra></extra>",
+        x=point[:1], y=point[1:], mode="markers", cliponaxis=False, hovertemplate="<b>your picture</b><extra></extra>",
         marker={"symbol": "star", "size": 18, "color": "var(--ms-mark)", "line": {"width": 1, "color": theme.SURFACE}},
     )  # fmt: skip
+
+
+def _word(point: np.ndarray) -> dict:
+    x, y = point.tolist()
+    return theme.label("yours", x, y, size=13, yshift=20, bgcolor=theme.SURFACE, borderpad=1)
 
 
 def _axes(data: FeatureMap, where: str) -> tuple[str, str]:

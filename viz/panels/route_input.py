@@ -131,7 +131,7 @@ def _far(view: RouterView) -> str:
     if view.farther is None:
         return ""
     much = "None" if view.farther <= 0 else "All" if view.farther >= 100 else f"{view.farther:.0f} %"
-    return f" {much} of the support inputs lie nearer to the task that is nearest to them."
+    return f" {much} of the support inputs lie closer to their nearest task."
 
 
 def _margin(data: InputView, view: RouterView) -> str:
@@ -140,7 +140,7 @@ def _margin(data: InputView, view: RouterView) -> str:
     if not data.yours or len(values) < 2 or not np.isfinite(values).all():
         return ""
     best, second = np.sort(values if view.kind in SHORTEST else -values)[:2]
-    return f" The margin is {second - best:.3f}."
+    return f" The margin is {second - best:.2g}."
 
 
 def _digits(values: np.ndarray, first: int, second: int | None) -> int:

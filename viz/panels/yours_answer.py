@@ -81,11 +81,11 @@ def html(data: YoursAnswer, *, colors: Mapping[str, str] | None = None) -> str:
 
 
 def strange(data: YoursAnswer) -> str:
-    """Return the sentence for a picture that is far from every task; nothing for any other."""
-    if data.far is None or not data.far[0]:
+    """Return the sentence for a picture that half of the routers find far from every task; nothing for any other."""
+    if data.far is None or 2 * data.far[0] < data.far[1]:
         return ""
     found, of = data.far
-    which = "The router finds" if of == 1 else f"{found} of {of} routers find"
+    which = "the router finds" if of == 1 else f"{found} of {of} routers find"
     return (
         f"Unlike every task: {which} it farther from the nearest support set than 95 % of the support inputs are from "
         "theirs. Routes and answers mean little here."
@@ -96,15 +96,24 @@ def _headline(data: YoursAnswer) -> str:
     seen = picture(data.picture, "your picture as the model sees it", 112)
     words = f'<p class="ms-why">{escape(data.absent or "asking the merge …")}</p>'
     if data.merge is not None:
-        line = data.merge.first
-        sent = f"sent to {line.task}" if data.merge.sent else f"if it is of {line.task}, the most certain head"
-        words = f"<p><b>{escape(line.answer)}</b> {_percent(line.probability)}<br><span>{escape(sent)}</span></p>"
+        words = _verdict(data.merge)
     far = strange(data)
     note = f'<p class="ms-note">{escape(far)}</p>' if far else ""
     side = "x".join(str(n) for n in data.picture.shape[:2])
     return (
         f'<div class="ms-seen">{seen}<small>{side}, as the model sees it</small></div>'
         f'<div class="ms-said">{words}{note}</div>'
+    )
+
+
+def _verdict(merge: MergeLine) -> str:
+    """Return the answer of a merge that chose a head; of any other that it has none, and its most certain head."""
+    line, share = merge.first, _percent(merge.first.probability)
+    if merge.sent:
+        return f"<p><b>{escape(line.answer)}</b> {share}<br><span>sent to {escape(line.task)}</span></p>"
+    return (
+        "<p><span>No one answer: nothing here chooses a task.</span><br>"
+        f"Most certain is {escape(line.task)} with <strong>{escape(line.answer)}</strong>, {share}.</p>"
     )
 
 
