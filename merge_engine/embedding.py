@@ -12,10 +12,19 @@ FEWEST = 4  # fewer points have no neighbourhoods to keep
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Coordinates (N, k) on the k leading principal directions, and their shares of the variance (k,)."""
+    """Coordinates (N, k) on the k leading principal directions, and their shares of the variance (k,).
+
+    The map itself is `centre` (D,) and `directions` (k, D), zero where the features have none.
+    """
 
     coordinates: np.ndarray
     explained: np.ndarray
+    centre: np.ndarray
+    directions: np.ndarray
+
+    def place(self, features: np.ndarray) -> np.ndarray:
+        """Return coordinates (M, k) of other features (M, D) on the same directions."""
+        return (np.asarray(features, np.float64) - self.centre) @ self.directions.T
 
 
 def pca(features: np.ndarray, dimensions: int = 2) -> Projection:
@@ -27,17 +36,20 @@ def pca(features: np.ndarray, dimensions: int = 2) -> Projection:
     lack have coordinates 0.
     """
     centred = np.asarray(features, np.float64)
-    centred = centred - centred.mean(0) if len(centred) else centred
+    centre = centred.mean(0) if len(centred) else np.zeros(centred.shape[1])
+    centred = centred - centre
     coordinates, explained = np.zeros((len(centred), dimensions)), np.zeros(dimensions)
+    directions = np.zeros((dimensions, len(centre)))
     if centred.size == 0:
-        return Projection(coordinates, explained)
+        return Projection(coordinates, explained, centre, directions)
     u, s, vh = np.linalg.svd(centred, full_matrices=False)
     count, total = min(dimensions, len(s)), float((s**2).sum())
     sign = np.sign(vh[np.arange(count), np.abs(vh[:count]).argmax(1)])
     coordinates[:, :count] = u[:, :count] * s[:count] * sign
+    directions[:count] = vh[:count] * sign[:, None]
     if total > 0:
         explained[:count] = s[:count] ** 2 / total
-    return Projection(coordinates, explained)
+    return Projection(coordinates, explained, centre, directions)
 
 
 def umap_coordinates(features: np.ndarray, *, neighbours: int = NEIGHBOURS, seed: int = 0) -> np.ndarray:

@@ -503,6 +503,52 @@ def test_points_of_the_map_are_inputs(visit):
     page.wait_for_function("document.querySelectorAll('.ms-thumb').length === 2")
 
 
+@pytest.mark.browser
+def test_a_drawing_of_ones_own_is_answered_and_stays_private(visit):
+    page = visit("?suite=toy&recipe=" + _link("sim"))
+    _merge(page)
+    address = page.url
+    page.get_by_role("tab", name="Inputs").click()
+    page.get_by_role("button", name="Try an input of your own").click()
+    page.wait_for_function("document.querySelector('[data-task]').options.length === 5")
+    _draw(page, (6, 6), (26, 26))
+    page.wait_for_function("document.querySelector('#mp-replies').textContent.includes('routed the picture to')")
+    page.wait_for_function("document.querySelectorAll('#mp-yours-why .ms-router').length === 6")
+    star = "document.querySelector('#mp-map .ms-plot').data.some(trace => trace.marker.symbol === 'star')"
+    page.wait_for_function(star)
+    pixel = "document.querySelector('.mp-pad canvas').getContext('2d').getImageData(128, 128, 1, 1).data.join()"
+    inked = page.evaluate(pixel)
+    first = page.inner_text("#mp-replies")
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_function("!document.querySelector('#mp-replies .ms-panel')")
+    page.wait_for_function(f"!({star})")
+    assert page.evaluate(pixel) != inked
+    page.get_by_label("Example of").select_option("grain")
+    page.get_by_role("button", name="Take one").press("Enter")
+    page.wait_for_function("document.querySelector('.mp-pad-said').textContent.includes('test picture of grain')")
+    page.wait_for_selector("#mp-replies .ms-panel")
+    assert page.inner_text("#mp-replies") != first
+    page.set_input_files(".mp-pad input[type=file]", {"name": "../x.png", "mimeType": "image/png", "buffer": b"no"})
+    page.wait_for_function("document.querySelector('.mp-pad-said').textContent.includes('cannot be read')")
+    large = {"name": "x.png", "mimeType": "image/png", "buffer": b"0" * (3 << 20)}
+    page.set_input_files(".mp-pad input[type=file]", large)
+    page.wait_for_function("document.querySelector('.mp-pad-said').textContent.includes('3.0 MB')")
+    assert page.url == address
+
+
+def _draw(page, *points) -> None:
+    """Draw a line through points of the sheet, in pixels of the picture."""
+    sheet = page.locator(".mp-pad canvas")
+    sheet.scroll_into_view_if_needed()
+    box = sheet.bounding_box()
+    at = [(box["x"] + x * box["width"] / 32, box["y"] + y * box["height"] / 32) for x, y in points]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for point in at[1:]:
+        page.mouse.move(*point, steps=5)
+    page.mouse.up()
+
+
 def _choose(page, number: int) -> None:
     """Choose an input of the gallery and wait until every expert has answered."""
     page.locator(".ms-thumb").nth(number).click()

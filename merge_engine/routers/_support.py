@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -86,6 +86,17 @@ class Fitted:
     def stored_parameters(self) -> float:
         return self.scorer.stored_parameters + self.look.extra_parameters
 
+    def usual(self, distance: Callable[[Scorer, Tensor], Tensor], folds: int = GAP_FOLDS) -> Tensor:
+        """Return how far (ΣN,) support inputs lie from the task nearest to them, by a scorer fitted without them.
+
+        `distance` turns a scorer and its scores (B, T) into distances (B, T).
+        """
+        found = []
+        for scorer, left in folds_of(self._fit, self.support, folds):
+            rows = torch.cat([z[out] for z, out in zip(self.support, left, strict=True)])
+            found.append(distance(scorer, scorer(rows)).amin(1))
+        return torch.cat(found)
+
     def gap(self) -> float:
         """Return the median gap between the best and the second score of support inputs held out in turn.
 
@@ -104,11 +115,18 @@ def held_out(
 
     Input i of every task is left out in turn; with more inputs than `folds`, several at once.
     """
-    folds = min(folds, max(len(z) for z in support))
     scores = [z.new_zeros(len(z), len(support)) for z in support]
-    for fold in range(folds):
-        left = [torch.arange(len(z), device=z.device) % folds == fold for z in support]
-        scorer = fit([z[~out] for z, out in zip(support, left, strict=True)])
+    for scorer, left in folds_of(fit, support, folds):
         for z, out, found in zip(support, left, scores, strict=True):
             found[out] = scorer(z[out]).to(found)
     return scores
+
+
+def folds_of(
+    fit: Callable[[Sequence[Tensor]], Scorer], support: Sequence[Tensor], folds: int
+) -> Iterator[tuple[Scorer, list[Tensor]]]:
+    """Yield scorers fitted without some inputs of every task, and which (N,) of every task were left out."""
+    folds = min(folds, max(len(z) for z in support))
+    for fold in range(folds):
+        left = [torch.arange(len(z), device=z.device) % folds == fold for z in support]
+        yield fit([z[~out] for z, out in zip(support, left, strict=True)]), left

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from merge_engine.routing.subsets import SubsetMerged
 from merge_engine.suite import Suite
 from viz.panels.route_input import RouterView
 
-from .insight import scores
+from .insight import Input, scores
 from .record import Run
 
 Kind = Literal["residual", "distance", "softmax", "score", "weights"]
@@ -50,6 +50,18 @@ class Case:
     @property
     def index(self) -> int:
         return int(self.said.index[self.row])
+
+    @property
+    def one(self) -> Input:
+        return self.task, "score", self.index
+
+    @property
+    def picture(self) -> np.ndarray:
+        return self.suite.pictures(self.task, "score")[self.index]
+
+    @property
+    def method(self) -> str:
+        return self.run.recipe.method
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -83,6 +95,48 @@ class Case:
         """Return the class that features (D,) get under an expert's head, or the task's own where it has no expert."""
         return class_of(self.suite, self.suite.task_of[expert] if self.owned else self.task, features)
 
+    def says(self, expert: str, features: Tensor) -> str:
+        """Return the class that an expert with features (D,) predicts with its own head."""
+        return class_of(self.suite, self.suite.task_of[expert], features)
+
+    def routed(self, merged: Merged | None) -> RouterView | None:
+        """Return how the merge itself routes the input; None for one model without routes."""
+        guess = self.guess if self.picked in (None, self.task) or not self.owned else _other_head(self, merged)
+        return way(self, merged, None if self.said.route is None else self.said.route[self.row], guess)
+
+
+class Asked(Protocol):
+    """An input that is explained: what every router and expert is asked about it, and how the answers are worded.
+
+    Its `task`, `label` and `guess` are empty where nobody knows them.
+    """
+
+    @property
+    def suite(self) -> Suite: ...
+    @property
+    def experts(self) -> tuple[str, ...]: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def one(self) -> Input: ...
+    @property
+    def picture(self) -> np.ndarray: ...
+    @property
+    def inputs(self) -> Tensor: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def guess(self) -> str: ...
+    @property
+    def picked(self) -> str | None: ...
+    def named(self, expert: str, features: Tensor) -> str: ...
+    def says(self, expert: str, features: Tensor) -> str: ...
+    def routed(self, merged: Merged | None) -> RouterView | None: ...
+
 
 def case_of(suite: Suite, run: Run, task: str, index: int) -> Case | None:
     """Return an input of a run by task and place in the split; None where nothing was said about it."""
@@ -94,16 +148,14 @@ def case_of(suite: Suite, run: Run, task: str, index: int) -> Case | None:
     return Case(suite, run, said, int(rows[0])) if len(rows) else None
 
 
-def own_view(case: Case, merged: Merged | None) -> RouterView | None:
-    """Return how the merge itself routes the input; None for one model without routes."""
-    said, title = case.said, f"{OWN}: {method_class(case.run.recipe.method).title}"
-    guess = case.guess if case.picked in (None, case.task) or not case.owned else _other_head(case, merged)
+def way(case: Asked, merged: Merged | None, route: np.ndarray | None, guess: str) -> RouterView | None:
+    """Return how a merge routes an input, from its own router or from its route (L, T); None where it does not."""
+    title = f"{OWN}: {method_class(case.method).title}"
     if isinstance(merged, RoutedMerged) and not isinstance(merged, SubsetMerged):
         kind, values, near = _scored(case, merged.router)
         return RouterView(title, kind, values, case.picked, guess, near)
-    if said.route is None:
+    if route is None:
         return None
-    route = said.route[case.row]
     if np.ptp(route, axis=0).max(initial=0) < 1e-6:
         route = route[0]
     shares = route.ndim == 1 and route.min() >= 0 and abs(float(route.sum()) - 1) < 1e-3
@@ -118,7 +170,7 @@ def _other_head(case: Case, merged: Merged | None) -> str:
     return class_of(case.suite, case.suite.task_of[case.picked], found.features[0])
 
 
-def _scored(case: Case, fitted: FittedRouter) -> tuple[Kind, np.ndarray, str]:
+def _scored(case: Asked, fitted: FittedRouter) -> tuple[Kind, np.ndarray, str]:
     """Return the kind and values (T,) of the scores of a merge's own router, and what they are a distance to."""
     found = scores(case.suite, fitted, torch.zeros(0), case.inputs)
     key = _key(fitted)
@@ -130,11 +182,15 @@ def _scored(case: Case, fitted: FittedRouter) -> tuple[Kind, np.ndarray, str]:
 
 
 def distances(fitted: FittedRouter, found: Tensor) -> np.ndarray:
-    """Return scores (T,) as what has to be short; the log-determinant that all tasks share is left out."""
-    scorer = getattr(fitted, "scorer", None)
+    """Return scores (T,) as what has to be short."""
+    return nearness(getattr(fitted, "scorer", None), found).double().numpy()
+
+
+def nearness(scorer: object, found: Tensor) -> Tensor:
+    """Return scores (..., T) as distances; the log-determinant that all tasks share is left out."""
     if isinstance(scorer, Gaussians) and len(scorer.spreads) == 1:
         found = found + scorer.spreads[0].distance(torch.zeros_like(scorer.centre[0]))
-    return -found.double().numpy()
+    return -found
 
 
 def class_of(suite: Suite, task: str, features: Tensor) -> str:

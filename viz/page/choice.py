@@ -16,7 +16,7 @@ class Choice:
     """Inputs of `task` that were sent to the expert `sent`, empty for all, or those `circled` on the map.
 
     `chosen` is the key of the one that is explained, such as `digits:12`; `deep` is the task whose routing by depth is
-    shown.
+    shown. `yours` is the number of a picture of the visitor's own, which is kept in memory and never part of a link.
     """
 
     task: str = ""
@@ -24,6 +24,7 @@ class Choice:
     circled: tuple[str, ...] = ()
     chosen: str = ""
     deep: str = ""
+    yours: int | None = None
 
     @property
     def narrow(self) -> bool:

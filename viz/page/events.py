@@ -18,6 +18,7 @@ from .listeners import Listeners, visitor
 from .sights import Sights
 from .sweeps import Sweeps
 from .workbench import Workbench
+from .yours_desk import YoursDesk
 
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
 RESULT = ("headline", "accuracy", "learned", "seen", *moving.PANELS)
@@ -54,6 +55,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     scored.then(on.prepare, told, prepared, **COMPUTE)
     Compares(page, bench, on.compose).wire(ACT, SIGHT, everything)
     Sweeps(page, on).wire(everything, ACT, COMPUTE, LIGHT)
+    YoursDesk(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
     _wire_merging(page, on, told, prepared)
 
 

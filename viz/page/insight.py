@@ -19,7 +19,9 @@ from merge_engine.routing.routed import FittedRouter
 from merge_engine.suite import Suite
 from merge_engine.weights import Weights, in_memory
 
-Input = tuple[str, str, int]  # task, split, place in the split
+from .yours_pictures import SPLIT, YoursPictures
+
+Input = tuple[str, str, int]  # task, split, place in the split; of a visitor's picture "", "yours", its number
 BATCH = 16
 KEPT = 8192  # features, about 3 kB each
 FITTED = 4  # sets of experts
@@ -30,7 +32,7 @@ class Insight:
     """What is known about single inputs beside any merge, shared by all visitors."""
 
     def __init__(self, svd: SvdStore) -> None:
-        self.svd = svd
+        self.svd, self.yours = svd, YoursPictures()
         self._features: OrderedDict[tuple, Tensor] = OrderedDict()
         self._routers: OrderedDict[tuple, Mapping[str, FittedRouter]] = OrderedDict()
         self._lock, self._working = threading.Lock(), threading.Lock()
@@ -57,12 +59,17 @@ class Insight:
             yield Step(total - len(missing), total, f"asking {model}" if model else "reading inputs")
         return torch.stack([known[one] for one in wanted])
 
+    def prepared(self, suite: Suite, one: Input) -> Tensor:
+        """Return an input as the backbone takes it, (1, ...)."""
+        task, split, place = one
+        return self.yours.prepared(suite, place) if split == SPLIT else suite.prepared(task, split)[place : place + 1]
+
     def _known(self, suite: Suite, model: str, wanted: Sequence[Input]) -> dict[Input, Tensor]:
         return {one: found for one in wanted if (found := self.feature(suite, model, one)) is not None}
 
     def _read(self, suite: Suite, model: str, weights: Weights, some: Sequence[Input]) -> dict[Input, Tensor]:
         with torch.inference_mode():
-            inputs = torch.stack([suite.prepared(task, split)[i] for task, split, i in some])
+            inputs = torch.cat([self.prepared(suite, one) for one in some])
             found = dict(zip(some, suite.features(weights, inputs), strict=True))
         self._keep({(suite.name, model, one): feature for one, feature in found.items()})
         return found
@@ -88,6 +95,10 @@ class Insight:
             while len(self._routers) > FITTED:
                 self._routers.popitem(last=False)
         return found
+
+    def fitted(self, suite: Suite, experts: tuple[str, ...]) -> Mapping[str, FittedRouter]:
+        """Return the routers that were fitted to some experts, by key; none before `router_steps` was through."""
+        return self._routers.get((suite.name, experts), {})
 
     def _fitted(self, suite: Suite, experts: tuple[str, ...], key: str, support: Sequence[Tensor]) -> FittedRouter:
         made: Any = routers.build(key)

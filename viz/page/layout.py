@@ -27,6 +27,7 @@ from viz.panels import (
 
 from . import learned
 from .moving import PANELS
+from .pad import Pad, yours_parts
 from .plotly_panel import PlotlyPanel
 from .session import Session
 from .widget import Link, Signal, Status, Widget
@@ -107,6 +108,11 @@ class Page:
     verdict: Widget
     differences: PlotlyPanel
     differing: Widget
+    yours: Signal
+    pad: Pad
+    replies: Widget
+    replying: Status
+    yours_why: Widget
     scatter: PlotlyPanel
     sweeps: gr.Tab
     sweep_next: Signal
@@ -229,7 +235,7 @@ def _sweep() -> dict[str, Any]:
 
 
 def _inputs() -> dict[str, Any]:
-    parts: dict[str, Any] = {"narrow": Widget(elem_id="mp-narrow")}
+    parts: dict[str, Any] = yours_parts() | {"narrow": Widget(elem_id="mp-narrow")}
     with gr.Row(elem_classes="mp-panels"):
         with gr.Column(elem_classes="mp-stack"):
             parts["gallery"] = Widget(elem_id="mp-gallery")

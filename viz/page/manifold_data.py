@@ -61,14 +61,20 @@ def points(suite: Suite, run: Run | None, choice: Choice) -> Points | None:
     return Points(tasks, tuple(inputs), tuple(routed))
 
 
-def feature_map(given: Points, features: np.ndarray, near: np.ndarray | None = None) -> FeatureMap:
-    """Return the map of features (N, D) of the points, on the unit sphere as routers see them; `near` is their UMAP."""
+def feature_map(
+    given: Points, features: np.ndarray, near: np.ndarray | None = None, yours: np.ndarray | None = None
+) -> FeatureMap:
+    """Return the map of features (N, D) of the points, on the unit sphere as routers see them; `near` is their UMAP.
+
+    `yours` (D,) is the feature of a visitor's own picture, which is placed on the map of the others and moves none.
+    """
     found = pca(unit(features))
     task = np.array([given.tasks.index(task) for task, _, _ in given.inputs], int)
     support = np.array([split == "support" for _, split, _ in given.inputs], bool)
     index = np.array([index for _, _, index in given.inputs], int)
     routed = np.array(given.routed, int)
-    return FeatureMap(given.tasks, task, routed, support, index, found.coordinates, found.explained, near)
+    place = None if yours is None else found.place(unit(yours[None]))[0]
+    return FeatureMap(given.tasks, task, routed, support, index, found.coordinates, found.explained, near, place)
 
 
 def unit(features: np.ndarray) -> np.ndarray:

@@ -41,6 +41,9 @@ class Shelf:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._kept
+
     def get(self, key: str) -> Merged | None:
         """Return a merge and mark it as used, or None."""
         with self._lock:

@@ -26,6 +26,7 @@ from .session import Session
 from .view import Parts, status
 from .why import why_steps
 from .workbench import Workbench
+from .yours_pictures import SPLIT
 
 BESIDE = 4  # inputs that the experts are asked about along with the chosen one
 PATIENCE, PAUSE = 180.0, 0.2  # seconds to wait for a second map, and between two looks
@@ -64,11 +65,11 @@ def sight_steps(
     if features is None:
         return
     near = bench.near.get(given.key)
-    yield {"map": _map(session, given, features, near), "looking": status("" if near is not None else SECOND)}
+    yield {"map": _map(bench, session, given, features, near), "looking": status("" if near is not None else SECOND)}
     if near is None:
         bench.near.ask(given.key, unit(features))
         if _waited(bench, given.key, going):
-            yield {"map": _map(session, given, features, bench.near.get(given.key)), "looking": status("")}
+            yield {"map": _map(bench, session, given, features, bench.near.get(given.key)), "looking": status("")}
 
 
 def eye_steps(
@@ -122,14 +123,16 @@ def map_at_hand(bench: Workbench, session: Session, shown: str) -> Drawing | Non
     if given is None or any(feature is None for feature in known):
         return None
     features = np.stack([feature.numpy() for feature in known if feature is not None])
-    return _map(session, given, features, bench.near.get(given.key))
+    return _map(bench, session, given, features, bench.near.get(given.key))
 
 
-def _map(session: Session, given: Points, features: np.ndarray, near: np.ndarray | None) -> Drawing:
-    colors = theme.colors(load_suite(session.suite).task_of)
-    return draw(
-        manifold, feature_map(given, features, near), chosen=given.place(session.inputs.chosen), colors=colors
-    )
+def _map(
+    bench: Workbench, session: Session, given: Points, features: np.ndarray, near: np.ndarray | None
+) -> Drawing:
+    suite, number = load_suite(session.suite), session.inputs.yours
+    yours = None if number is None else bench.insight.feature(suite, "", ("", SPLIT, number))
+    data = feature_map(given, features, near, None if yours is None else yours.numpy())
+    return draw(manifold, data, chosen=given.place(session.inputs.chosen), colors=theme.colors(suite.task_of))
 
 
 def _read(

@@ -13,24 +13,22 @@ from merge_engine.merged import Merged
 from merge_engine.routing.routed import FittedRouter
 from viz.panels.route_input import InputView, RouterView
 
-from .case import WORDS, Case, class_of, distances, own_view
+from .case import WORDS, Asked, distances
 from .insight import Input, Insight, scores
 
 
 def why_steps(
-    insight: Insight, case: Case, merged: Merged | None, beside: Sequence[Input] = ()
+    insight: Insight, case: Asked, merged: Merged | None, beside: Sequence[Input] = ()
 ) -> Generator[InputView | Step, None, InputView]:
     """Yield what is known about an input, more and more of it: where it went, the routers, then expert after expert.
 
     Opening an expert takes longer than asking it, so the inputs `beside` are asked along with this one.
     """
     suite, experts = case.suite, case.experts
-    shown = suite.pictures(case.task, "score")[case.index]
-    own = own_view(case, merged)
+    own, here = case.routed(merged), case.one
     blank, guess = ("",) * len(experts), case.guess if case.picked is None else ""
-    view = InputView(case.task, case.index, shown, case.label, experts, blank, (own,) if own else (), guess)
+    view = InputView(case.task, case.index, case.picture, case.label, experts, blank, (own,) if own else (), guess)
     yield view
-    here = (case.task, "score", case.index)
     feature = (yield from insight.feature_steps(suite, [here]))[0]
     routers = yield from insight.router_steps(suite, experts)
     cards = [_card(case, key, fitted, feature) for key, fitted in routers.items()]
@@ -46,16 +44,15 @@ def why_steps(
     return view
 
 
-def _card(case: Case, key: str, fitted: FittedRouter, feature: Tensor) -> RouterView:
+def _card(case: Asked, key: str, fitted: FittedRouter, feature: Tensor) -> RouterView:
     found = scores(case.suite, fitted, feature, case.inputs)
     title, kind, near = WORDS[key]
     return RouterView(title, kind, distances(fitted, found), case.experts[int(found.argmax())], "", near)
 
 
-def _told(case: Case, view: InputView, features: Mapping[str, Tensor]) -> InputView:
+def _told(case: Asked, view: InputView, features: Mapping[str, Tensor]) -> InputView:
     """Return the view with the answers of the experts whose features are known."""
-    task_of = case.suite.task_of
-    says = tuple(class_of(case.suite, task_of[e], features[e]) if e in features else "" for e in case.experts)
+    says = tuple(case.says(e, features[e]) if e in features else "" for e in case.experts)
     cards = tuple(
         dataclasses.replace(card, guess=case.named(card.picked, features[card.picked]))
         if not card.guess and card.picked is not None and card.picked in features
@@ -65,7 +62,7 @@ def _told(case: Case, view: InputView, features: Mapping[str, Tensor]) -> InputV
     return dataclasses.replace(view, says=says, routers=cards)
 
 
-def _by_interest(case: Case, view: InputView) -> list[str]:
+def _by_interest(case: Asked, view: InputView) -> list[str]:
     """Return the experts, those first that the input belongs to or was sent to."""
     picked = {card.picked for card in view.routers} | {case.task}
     return sorted(case.experts, key=lambda expert: expert not in picked)

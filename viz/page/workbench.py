@@ -32,7 +32,9 @@ from .measure import Measures
 from .memory import give_back
 from .neighbourhoods import Neighbourhoods
 from .record import Record, Run
+from .replies import Replies
 from .shelf import Shelf
+from .usual import Usual
 
 MEMORY = 1 << 30
 ENERGIES = 16
@@ -49,6 +51,7 @@ class Workbench:
     def __init__(self, memory: int = MEMORY, svd: SvdStore | None = None) -> None:
         self.shelf, self.svd, self.record = Shelf(memory), svd or SvdStore(), Record()
         self.measures, self.insight = Measures(self.svd), Insight(self.svd)
+        self.replies, self.usual = Replies(), Usual()
         self.near = Neighbourhoods(lambda: self.busy)
         self._rates: dict[tuple[str, str], float] = {}
         self._energies: OrderedDict[str, Energies] = OrderedDict()
@@ -112,6 +115,12 @@ class Workbench:
         if isinstance(kept, StaticMerged) and can_rescale(recipe):
             return kept.rescaled(dict(recipe.parameters)["scaling"])
         return kept
+
+    def kept(self, suite: str) -> list[Recipe]:
+        """Return the recipes whose merges are in memory, the newest first, one of those that differ in scaling."""
+        found = {direction_key(recipe): recipe for recipe in reversed(self.record.recipes(suite))}
+        newest = list(dict.fromkeys(map(direction_key, self.record.recipes(suite))))
+        return [found[key] for key in newest if key in self.shelf]
 
     def history(self, recipe: Recipe) -> History | None:
         """Return how a recipe adapted: of the merge that is kept, else as it was recorded."""

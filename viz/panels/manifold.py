@@ -18,6 +18,7 @@ ABOUT = (
 EMPTY = "No features yet. Press Merge to see how the tasks of its inputs lie apart."
 LINEAR = "PCA keeps large distances; what lies beside what may be lost."
 NEIGHBOURS = "UMAP keeps neighbours together; distances between groups mean little."
+UNPLACED = "Your picture is marked on the PCA views alone: UMAP would have to be made anew to give it a place."
 PLOT = 380
 LEGEND, SENT = "✕ support   ● test", "   ◉ sent to another expert"
 
@@ -31,7 +32,8 @@ class FeatureMap:
     """N inputs: `task` and `routed` (N,) are positions in `tasks`, `routed` −1 where an input was not sent anywhere.
 
     `support` (N,) marks support inputs, `index` (N,) is the place of an input in its split. `pca` (N, 2) has
-    coordinates, `explained` (2,) their shares of the variance; `umap` (N, 2) is None until it is ready.
+    coordinates, `explained` (2,) their shares of the variance; `umap` (N, 2) is None until it is ready. `yours` (2,) is
+    where a visitor's own picture lies on the PCA map, None without one.
     """
 
     tasks: tuple[str, ...]
@@ -42,6 +44,7 @@ class FeatureMap:
     pca: np.ndarray
     explained: np.ndarray
     umap: np.ndarray | None = None
+    yours: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.task)
@@ -85,14 +88,18 @@ def figure(data: FeatureMap, *, view: str = "pca", chosen: int | None = None,
         ])  # fmt: skip
     if chosen is not None and 0 <= chosen < len(data):
         result.add_trace(_ring(points[chosen]))
+    starred = data.yours is not None and where == "pca"
+    if starred:
+        result.add_trace(_star(data.yours))
     words = _axes(data, where)
     result.update_layout(
         xaxis=theme.axis(words[0], nticks=6, zeroline=False), newselection={"line": {"color": theme.INK, "width": 1}},
         yaxis=theme.axis(words[1], nticks=6, automargin=True, scaleanchor="x"),
-        annotations=[*_names(data, shown, colors), _legend(data)],
+        annotations=[*_names(data, shown, colors), _legend(data), *([_word(data.yours)] if starred else [])],
         meta={
             "about": f"{ABOUT} {LINEAR if where == 'pca' else NEIGHBOURS}",
             "title": f"{TITLE}, {'by expert sent to' if by_route else 'by task'}", "uirevision": where,
+            **({"note": UNPLACED} if data.yours is not None and where == "umap" else {}),
             "narrow": {"layout.xaxis.nticks": 4, **_narrow_names(data, shown, colors)},
         },
     )  # fmt: skip
@@ -104,10 +111,12 @@ def rows(data: FeatureMap, *, view: str = "pca") -> tuple[list[str], list[list]]
     where = view.partition("_")[0]
     points = data.umap if where == "umap" and data.umap is not None else data.pca
     columns = ["task", "input", "sent to", f"{where} 1", f"{where} 2"]
+    own = [] if data.yours is None or where != "pca" else [["", "yours", "", *(float(f"{v:.4g}") for v in data.yours)]]
     return columns, [
-        [data.tasks[data.task[i]], _input(data, i), _sent(data, i), *(float(f"{v:.4g}") for v in point)]
-        for i, point in enumerate(points)
-    ]
+        *([data.tasks[data.task[i]], _input(data, i), _sent(data, i), *(float(f"{v:.4g}") for v in point)]
+          for i, point in enumerate(points)),
+        *own,
+    ]  # fmt: skip
 
 
 def _points(data: FeatureMap, points: np.ndarray, which: np.ndarray, marker: dict, about: dict) -> go.Scatter:
@@ -143,6 +152,18 @@ def _ring(point: np.ndarray) -> go.Scatter:
         x=point[:1], y=point[1:], mode="markers", hoverinfo="skip", cliponaxis=False,
         marker={"symbol": "circle-open", "size": 17, "color": "var(--ms-mark)", "line": {"width": 2.5}},
     )  # fmt: skip
+
+
+def _star(point: np.ndarray) -> go.Scatter:
+    return go.Scatter(
+        x=point[:1], y=point[1:], mode="markers", cliponaxis=False, hovertemplate="<b>your picture</b><extra></extra>",
+        marker={"symbol": "star", "size": 18, "color": "var(--ms-mark)", "line": {"width": 1, "color": theme.SURFACE}},
+    )  # fmt: skip
+
+
+def _word(point: np.ndarray) -> dict:
+    x, y = point.tolist()
+    return theme.label("yours", x, y, size=13, yshift=20, bgcolor=theme.SURFACE, borderpad=1)
 
 
 def _axes(data: FeatureMap, where: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from viz.panels.route_gallery import badge, picture
 
 TITLE = "One input, every router"
 ABOUT = "Every router's scores over the experts. The chosen expert is marked: ✓ it is the input's own, ✗ it is not."
+YOURS = "Every router's scores over the experts. Your picture has no true task, so nothing here is right or wrong."
 EMPTY = "No input is chosen. Choose one in the gallery."
 HEADS = {
     "residual": "residual, the shortest wins; ┆ runner-up",
@@ -30,7 +31,8 @@ class RouterView:
     """What one router says: `values` (T,) by expert, or weights (L, T) by layer and expert.
 
     `picked` is the expert it chooses, None where it chooses none, and `guess` the class then predicted, empty while it
-    is not known. A distance is to what is `near`.
+    is not known. A distance is to what is `near`; `farther` is the share in percent of support inputs that lie nearer
+    to their nearest task than this one does, None where it was not measured.
     """
 
     router: str
@@ -39,13 +41,15 @@ class RouterView:
     picked: str | None
     guess: str
     near: str = "support set"
+    farther: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class InputView:
     """One input, the class each of the experts predicts with its own head (`says`), and the routers' views of it.
 
-    What an expert says is empty while it is not known; `merged` is what the merged model says.
+    What an expert says is empty while it is not known; `merged` is what the merged model says. A visitor's own picture
+    has no `task` and no `label`.
     """
 
     task: str
@@ -57,23 +61,30 @@ class InputView:
     routers: tuple[RouterView, ...]
     merged: str = ""
 
+    @property
+    def yours(self) -> bool:
+        """True for a picture of the visitor's own."""
+        return not self.task
+
 
 def html(data: InputView, *, colors: Mapping[str, str] | None = None) -> str:
     """Return the enlarged input, the experts' answers, and one card per router."""
     colors = colors or theme.colors(data.experts)
-    own = "" if data.task in data.experts else ", which has no expert"
-    said = f"{data.label}, from {data.task}{own}"
+    own = "" if data.yours or data.task in data.experts else ", which has no expert"
+    said = "your picture" if data.yours else f"{data.label}, from {data.task}{own}"
+    what = "<b>your picture</b>" if data.yours else f"<b>{escape(data.label)}</b><br>{escape(data.task)}{own}"
     answers = _merged(data) + "".join(
         f"<tr{_own(data, e)}>{_name(e, colors)}<td>{escape(theme.short(says, 22)) or '…'}{_tick(data, e, says)}</td>"
         "</tr>"
         for e, says in zip(data.experts, data.says, strict=True)
     )
     inner = (
-        f'<div class="ms-input"><div class="ms-seen">{picture(data.picture, said, 168)}<p><b>{escape(data.label)}</b>'
-        f'<br>{escape(data.task)}{own}</p></div><div class="ms-router"><h4>Experts<small>class predicted by each'
-        f'</small></h4><table>{answers}</table></div>{"".join(_card(data, r, colors) for r in data.routers)}</div>'
+        f'<div class="ms-input"><div class="ms-seen">{picture(data.picture, said, 168)}<p>{what}</p></div>'
+        '<div class="ms-router"><h4>Experts<small>class predicted by each</small></h4>'
+        f'<table>{answers}</table></div>{"".join(_card(data, r, colors) for r in data.routers)}</div>'
     )
-    return markup.frame("route_input", f"{TITLE}: {data.task} {data.index}", ABOUT, inner)
+    which = "your picture" if data.yours else f"{data.task} {data.index}"
+    return markup.frame("route_input", f"{TITLE}: {which}", YOURS if data.yours else ABOUT, inner)
 
 
 def _merged(data: InputView) -> str:
@@ -115,6 +126,23 @@ def _reason(view: RouterView, experts: Sequence[str], values: np.ndarray, first:
     return f"{unsure}{name} has {value}{follows}."
 
 
+def _far(view: RouterView) -> str:
+    """Return how unusual a distance is, nothing where that was not measured."""
+    if view.farther is None:
+        return ""
+    much = "None" if view.farther <= 0 else "All" if view.farther >= 100 else f"{view.farther:.0f} %"
+    return f" {much} of the support inputs lie closer to their nearest task."
+
+
+def _margin(data: InputView, view: RouterView) -> str:
+    """Return the gap between the best and the second score, where no true task says how good the route is."""
+    values = view.values.mean(0) if view.values.ndim == 2 else view.values
+    if not data.yours or len(values) < 2 or not np.isfinite(values).all():
+        return ""
+    best, second = np.sort(values if view.kind in SHORTEST else -values)[:2]
+    return f" The margin is {second - best:.2g}."
+
+
 def _digits(values: np.ndarray, first: int, second: int | None) -> int:
     """Return how many decimals tell the best value from the second, 2 to 4."""
     told = (d for d in (2, 3) if second is None or f"{values[first]:.{d}f}" != f"{values[second]:.{d}f}")
@@ -133,11 +161,13 @@ def _card(data: InputView, view: RouterView, colors: Mapping[str, str]) -> str:
         which = "right"
     right = "right class" if which in ("right", "class", "none") and view.guess == data.label else "wrong class"
     sent = f"sent to {escape(view.picked)}" if view.picked else "blended"
-    says = f", predicts <b>{escape(view.guess)}</b>{'' if which == 'route' else f', {right}'}" if view.guess else ""
+    judged = "" if which == "route" or data.yours else f", {right}"
+    says = f", predicts <b>{escape(view.guess)}</b>{judged}" if view.guess else ""
+    mark = "" if data.yours else badge(which)
     return (
         f'<div class="ms-router"><h4>{escape(view.router)}<small>{HEADS[view.kind]}</small></h4><table>{lines}</table>'
-        f'<p class="ms-verdict">{badge(which)}<span>{sent}{says}</span></p>'
-        f'<p class="ms-why">{escape(why(view, data.experts, data.task))}</p></div>'
+        f'<p class="ms-verdict">{mark}<span>{sent}{says}</span></p>'
+        f'<p class="ms-why">{escape(why(view, data.experts, data.task))}{_margin(data, view)}{_far(view)}</p></div>'
     )
 
 
@@ -189,7 +219,7 @@ def _picked(view: RouterView, expert: str) -> str:
 
 
 def _mark(data: InputView, view: RouterView, expert: str) -> str:
-    if expert != view.picked:
+    if expert != view.picked or data.yours:
         return ""
     return badge("none" if data.task not in data.experts else "right" if expert == data.task else "route")
 
