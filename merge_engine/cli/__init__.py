@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import check, inspect, listing, merge, reference, table, train
+from . import check, inspect, landscape, listing, merge, reference, table, train
 
 COMMANDS = {
     "suites": listing.suites,
@@ -13,6 +13,7 @@ COMMANDS = {
     "check": check.check,
     "merge": merge.merge,
     "inspect": inspect.inspect,
+    "landscape": landscape.landscape,
     "table": table.table,
     "train": train.train,
     "reference": reference.reference,
