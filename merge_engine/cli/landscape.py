@@ -16,7 +16,7 @@ from ..landscape.surface import PlaneSurvey, Surface, check_detail
 from ..merged import StaticMerged
 from ..methods import method_class
 from ..runs.run import problem_of, recipe_for
-from ..suite import Suite, load_suite
+from ..suite import load_suite
 from . import options
 from .output import check_target, emit, followed, print_table
 
@@ -140,7 +140,8 @@ def _show_plane(found: Surface) -> None:
     )
     best = np.unravel_index(np.nanargmin(found.loss.mean(-1)), found.loss.shape[:2])
     mix = ", ".join(f"{share:.2f} {name}" for name, share in zip(found.models, found.mixture[best], strict=True))
-    print(f"Lowest loss on the lattice: {found.loss[best].mean():.3f} nats, {found.accuracy[best].mean():.1f} %, at {mix}.")
+    lowest, accuracy = found.loss[best].mean(), found.accuracy[best].mean()
+    print(f"Lowest loss on the lattice: {lowest:.3f} nats, {accuracy:.1f} %, at {mix}.")
     if any(m.merge for m in found.markers):
         print("Merges lie off the plane by the distance given; their loss is their own, not that of the plane there.")
 

@@ -95,8 +95,7 @@ class DisentanglementSurvey:
         return Disentanglement(self.experts, self.probe.pictures, scale(), changed)
 
     def _guesses(self, point: lattice.Point) -> list[list[int]] | None:
-        word = lattice.word(point)
-        return self.stored[word] if word in self.stored else None
+        return self.stored.get(lattice.word(point))
 
 
 def scale() -> np.ndarray:

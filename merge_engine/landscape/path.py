@@ -110,8 +110,7 @@ def barrier(shares: np.ndarray, curve: np.ndarray) -> Barrier | None:
     if 0.0 not in at or 1.0 not in at:
         return None
     start, end = values[at == 0][0], values[at == 1][0]
-    above = values - ((1 - at) * start + at * end)
-    above[(at == 0) | (at == 1)] = 0.0
+    above = (1 - at) * (values - start) + at * (values - end)
     top = int(above.argmax())
     return Barrier(float(above[top]), float(at[top]))
 

@@ -14,6 +14,7 @@ from ..suite import Suite
 from ..weights import Weights
 
 PRETRAINED = "pretrained"
+FLAT = 1e-3  # sine of an angle that the rounding of float32 weights can make
 
 
 def known_models(suite: Suite) -> tuple[str, ...]:
@@ -110,7 +111,7 @@ class Plane:
         length = float(np.sqrt(gram[0, 0]))
         along = float(gram[0, 1] / length) if length else 0.0
         across = float(np.sqrt(max(gram[1, 1] - along**2, 0.0)))
-        if not length or across <= 1e-6 * np.sqrt(gram[1, 1]):
+        if not length or across <= FLAT * np.sqrt(gram[1, 1]):
             raise RecipeError("The three models lie on one line and make no plane; choose another third model.")
         return cls(np.array([[0.0, 0.0], [length, 0.0], [along, across]]))
 

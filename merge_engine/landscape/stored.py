@@ -32,6 +32,10 @@ class Stored:
     def __getitem__(self, word: str) -> Any:
         return self.found[word]
 
+    def get(self, word: str) -> Any:
+        """Return a reading, None where there is none."""
+        return self.found.get(word)
+
     def keep(self, word: str, reading: Any) -> None:
         """Keep a reading, writing now and then."""
         self.found[word] = reading

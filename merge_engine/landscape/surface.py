@@ -113,9 +113,8 @@ class PlaneSurvey:
             if (word := lattice.word((column, row))) in self.stored:
                 read[row, column] = np.array(self.stored[word], float)
         mix = np.stack([np.stack([plane.coefficients((a, b)) for a in x]) for b in y])
-        markers = [
-            self._marker(name, name, (*plane.corners[i], 0.0)) for i, name in enumerate(self.models) if name in self.stored
-        ]
+        corners = zip(self.models, plane.corners, strict=True)
+        markers = [self._marker(name, name, (*at, 0.0)) for name, at in corners if name in self.stored]
         markers += [
             self._marker(name, key, self.stored[f"{DISTANCE} {key}"], merge=True)
             for key, name in (names or {}).items()
