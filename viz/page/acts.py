@@ -12,7 +12,7 @@ from merge_engine.metrics import registry
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite, suite_folders
 
-from . import choice
+from . import choice, ground
 from . import session as state
 from .measure import depth
 from .session import Session
@@ -55,6 +55,7 @@ def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Se
     try:
         if given.get("metric") in registry():
             fresh = dataclasses.replace(fresh, metric=given["metric"])
+        fresh = dataclasses.replace(fresh, ground=ground.from_word(given.get("ground", ""), suite))
         return state.opened(fresh, given, suite.experts, depth(suite)), ""
     except (RecipeError, SuiteError) as error:
         return fresh, str(error)
@@ -149,6 +150,11 @@ def _deep(session: Session, said: Said) -> Session:
     return dataclasses.replace(session, inputs=dataclasses.replace(session.inputs, deep=deep))
 
 
+def _ground(session: Session, said: Said) -> Session:
+    after = ground.chosen(session.ground, said, _suite(session), session.experts)
+    return dataclasses.replace(session, ground=after)
+
+
 def _exists(session: Session, key: Any) -> bool:
     """Return whether a word names a test input of the suite."""
     found, suite = choice.parsed(key) if isinstance(key, str) else None, _suite(session)
@@ -175,4 +181,5 @@ ACTS: dict[str, Callable[[Session, Said], Session]] = {
     "circle": _circle,
     "input": _input,
     "deep": _deep,
+    **dict.fromkeys(ground.ACTS, _ground),
 }

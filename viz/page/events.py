@@ -11,8 +11,9 @@ from typing import Any
 import gradio as gr
 
 from . import learned, lenses, moving
+from .landscapes import Landscapes
 from .layout import Page
-from .listeners import Listeners, visitor
+from .listeners import WAITING, Listeners, visitor
 from .sights import Sights
 from .workbench import Workbench
 
@@ -46,6 +47,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     page.scatter.select(on.choose, told, everything, **ACT)
     _wire_places(page, on, told)
     Sights(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
+    Landscapes(page, on, WAITING, visitor).wire(ACT, COMPUTE, LIGHT)
     _wire_merging(page, on, told, prepared)
 
 

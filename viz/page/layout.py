@@ -19,7 +19,7 @@ from viz.panels import (
     spectrum,
 )
 
-from . import learned
+from . import landscapes, learned
 from .moving import PANELS
 from .plotly_panel import PlotlyPanel
 from .session import Session
@@ -86,6 +86,14 @@ class Page:
     map: PlotlyPanel
     asking: Status
     why: Widget
+    landscape: gr.Tab
+    ground: Widget
+    survey: gr.Button
+    halt: gr.Button
+    surveying: Status
+    land_plane: PlotlyPanel
+    land_line: PlotlyPanel
+    land_map: PlotlyPanel
     scatter: PlotlyPanel
     table: Widget
     about: Widget
@@ -119,6 +127,8 @@ def build_page() -> Page:
                 parts |= _answer()
         with gr.Tab("Inputs", id="inputs") as parts["inputs"]:
             parts |= _inputs()
+        with gr.Tab("Landscape", id="landscape") as parts["landscape"]:
+            parts |= landscapes.components()
         with gr.Tab("All methods", id="methods"):
             parts["scatter"] = _panel(method_table)
             parts["table"] = Widget(elem_id="mp-table")

@@ -17,6 +17,7 @@ from merge_engine.methods import method_class
 from merge_engine.runs.recipe import Recipe
 
 from .choice import Choice
+from .ground import Ground, to_word
 
 FIRST_METHOD = "task_arithmetic"
 QUICK = "cpu"
@@ -30,7 +31,7 @@ class Session:
     `edits` holds, for every method and post-step, the parameters that differ from the published default, so that
     going back to a method finds its values again. `post` is the key of a post-step or empty. `faults` holds what was
     typed and refused and still stands in a box, as (owner, name, sentence); `drawn` counts how often the boxes were
-    filled from here. `inputs` are the single inputs looked at.
+    filled from here. `inputs` are the single inputs looked at, `ground` the models of the landscapes.
     """
 
     suite: str = ""
@@ -45,6 +46,7 @@ class Session:
     faults: tuple[tuple[str, str, str], ...] = ()
     drawn: int = 0
     inputs: Choice = field(default_factory=Choice)
+    ground: Ground = field(default_factory=Ground)
 
 
 def parameters(session: Session, owner: str) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def _legal(session: Session) -> Recipe:
 
 def choose_suite(session: Session, suite: str, experts: Iterable[str]) -> Session:
     """Start afresh in another suite, with all its experts; method and values stay."""
-    fresh = dataclasses.replace(session, suite=suite, experts=tuple(experts), block=0, inputs=Choice())
+    fresh = dataclasses.replace(session, suite=suite, experts=tuple(experts), block=0, inputs=Choice(), ground=Ground())
     return _without_per_expert(fresh)
 
 
@@ -199,6 +201,7 @@ def load(session: Session, given: Recipe, known: Iterable[str]) -> Session:
         session, suite=given.suite, experts=given.experts, method=given.method, seed=given.seed,
         post=given.post[0][0] if given.post else "",
         inputs=session.inputs if given.suite == session.suite else Choice(),
+        ground=session.ground if given.suite == session.suite else Ground(),
     )  # fmt: skip
     for owner, values in ((given.method, given.parameters), *given.post[:1]):
         session = _with_edits(session, owner, _changed(owner, dict(values)))
@@ -208,6 +211,7 @@ def load(session: Session, given: Recipe, known: Iterable[str]) -> Session:
 def query(session: Session) -> str:
     """Return the session as a URL query, without the leading question mark."""
     pairs = {"suite": session.suite, "at": f"{session.block}.{session.kind}", "metric": session.metric}
+    pairs["ground"] = to_word(session.ground)
     with contextlib.suppress(MergeError):
         pairs["recipe"] = _legal(session).to_link()
     return urlencode({k: v for k, v in pairs.items() if v})

@@ -127,14 +127,15 @@ def _names(data: Surface, shown: str, colors: Mapping[str, str], span: list[floa
     """Return the names of the models and of the latest merges, moved apart where they collide."""
     merges = sorted((m for m in data.markers if m.merge), key=lambda m: m.key != shown)
     named = [*(m for m in data.markers if not m.merge), *merges][:LABELS]
-    spots = theme.spread([m.y for m in named], 17 * (span[1] - span[0]) / PLOT, *span)
-    half = sum((data.x[0], data.x[-1])) / 2
-    return [
-        theme.label(f"<b>{theme.short(m.name, 20)}</b>" if not m.merge or m.key == shown else theme.short(m.name, 20),
-                    m.x, spot, color=_ink(m, colors), xanchor="left" if m.x <= half else "right",
-                    xshift=11 if m.x <= half else -11, bgcolor=theme.SURFACE, opacity=0.88, borderpad=1)
-        for m, spot in zip(named, spots, strict=True)
-    ]  # fmt: skip
+    half, found = (data.x[0] + data.x[-1]) / 2, []
+    for side, shift in (("left", 11), ("right", -11)):
+        beside = [m for m in named if (m.x <= half) == (side == "left")]
+        spots = theme.spread([m.y for m in beside], 18 * (span[1] - span[0]) / PLOT, *span)
+        for m, spot in zip(beside, spots, strict=True):
+            text = f"<b>{theme.short(m.name, 20)}</b>" if not m.merge or m.key == shown else theme.short(m.name, 20)
+            found.append(theme.label(text, m.x, spot, color=_ink(m, colors), xanchor=side, xshift=shift,
+                                     bgcolor=theme.SURFACE, opacity=0.88, borderpad=1))  # fmt: skip
+    return found
 
 
 def _ink(marker: Marker, colors: Mapping[str, str]) -> str:
