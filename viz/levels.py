@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from viz import heat
 from viz.heat import Scale
 
+STRIDES = (4, 2, 1)  # between the points of the coarse, the middle and the fine lattice
 
 def traces(x: np.ndarray, y: np.ndarray, z: np.ndarray, scale: Scale, hover: str, more: np.ndarray) -> list[go.Heatmap]:
     """Return heat maps of values (N, N), the finest whole lattice below and the one under way above.
@@ -18,7 +19,7 @@ def traces(x: np.ndarray, y: np.ndarray, z: np.ndarray, scale: Scale, hover: str
     smoothly between its points.
     """
     found = []
-    for step, whole in _steps(z):
+    for step, whole in list(_steps(z)) or [(STRIDES[0], False)]:
         part = slice(None, None, step)
         values, beside = z[part, part], np.round(more[part, part], 4).astype(np.float32)
         trace = heat.cells(np.round(x[part], 6), np.round(y[part], 6), values, scale, hover=hover, gap=0)
@@ -48,10 +49,9 @@ def progress(z: np.ndarray) -> str:
 def _steps(z: np.ndarray) -> Iterator[tuple[int, bool]]:
     """Yield the steps of the finest whole lattice and of the one under way, and whether each is whole."""
     known = np.isfinite(z)
-    strides = (4, 2, 1)
-    whole = [step for step in strides if known[::step, ::step].all()]
+    whole = [step for step in STRIDES if known[::step, ::step].all()]
     if whole:
         yield whole[-1], True
-    left = strides[strides.index(whole[-1]) + 1 :] if whole else strides
+    left = STRIDES[STRIDES.index(whole[-1]) + 1 :] if whole else STRIDES
     if left and known[:: left[0], :: left[0]].sum() > (known[:: whole[-1], :: whole[-1]].sum() if whole else 0):
         yield left[0], False

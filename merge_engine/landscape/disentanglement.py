@@ -104,5 +104,5 @@ def scale() -> np.ndarray:
 
 
 def axes_first(side: int) -> list[lattice.Point]:
-    """Return the places of a lattice, those of one expert alone before those of both."""
-    return sorted(lattice.points(side), key=lambda point: ZERO not in point)
+    """Return the places of a lattice: the pretrained model, then one expert alone, then both."""
+    return sorted(lattice.points(side), key=lambda point: -point.count(ZERO))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from html import escape
 from types import ModuleType
 from typing import Any
@@ -142,26 +141,20 @@ class Landscape:
         if views is None:
             yield {"surveying": status(NONE, tone="bad")}
             return False
-        started, total, done = time.perf_counter(), views.pictures, 0
-        yield {"surveying": status("Reading the models", done=0, total=max(total, 1), tone="busy")}
+        progress = Progress(views.pictures)
+        yield {"surveying": status("Reading the models", total=max(progress.total, 1), tone="busy")}
         try:
             for detail in sides_to(views.ground.detail):
                 for name in PANELS:
-                    tell = partial(self._told, suite, name, started, total)
-                    done = yield from _measured(views, name, detail, shown, going, tell, done)
+                    yield from _measured(views, name, detail, shown, going, progress)
                     if not going():
                         return False
         finally:
+            self._paces |= {} if progress.pace is None else {suite.name: progress.pace}
             give_back()
-        words = f"Done in {duration(time.perf_counter() - started)}." if total else "Everything was measured already."
+        words = f"Done in {duration(progress.seconds)}." if progress.total else "Everything was measured already."
         yield {"surveying": status(words), "ground": self.bar(views, suite)}
         return True
-
-    def _told(self, suite: Suite, name: str, started: float, total: int, done: int) -> str:
-        """Return the status line after some pictures, learning the pace from them."""
-        pace = self._paces[suite.name] = (time.perf_counter() - started) / max(done, 1)
-        words = f"{WORDS[name]}: about {duration(pace * (total - done))} left"
-        return status(words, done=done, total=max(total, 1), tone="busy")
 
     def _pace(self, suite: Suite) -> float | None:
         """Return seconds per picture: of the last landscape, else of the last scoring of a merge measured here."""
@@ -172,24 +165,56 @@ class Landscape:
         return timed[-1].score_seconds / pictures if pictures else None
 
 
+class Progress:
+    """How far a measuring is, in forward passes of one picture; its first model is not timed, since it opens files."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self._started = self._since = time.perf_counter()
+        self._untimed = 0
+
+    def add(self, pictures: int) -> None:
+        """Count the pictures of one more model."""
+        if not self.done:
+            self._since, self._untimed = time.perf_counter(), pictures
+        self.done += pictures
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._started
+
+    @property
+    def pace(self) -> float | None:
+        """Seconds per picture; None before two models."""
+        timed = self.done - self._untimed
+        return (time.perf_counter() - self._since) / timed if timed else None
+
+    def said(self, name: str) -> str:
+        """Return the status line while a view is measured."""
+        pace = self.pace
+        left = "" if pace is None else f": about {duration(pace * (self.total - self.done))} left"
+        return status(f"{WORDS[name]}{left}", done=self.done, total=max(self.total, 1), tone="busy")
+
+
 def _measured(
-    views: Views, name: str, detail: int, shown: str, going: Callable[[], bool], tell: Callable[[int], str], done: int
-) -> Generator[Parts, None, int]:
-    """Measure one view to a detail, yielding drawings at most every so often; returns the pictures made so far."""
+    views: Views, name: str, detail: int, shown: str, going: Callable[[], bool], progress: Progress
+) -> Generator[Parts, None, None]:
+    """Measure one view to a detail, yielding drawings at most every so often."""
     steps, last, changed = views.steps(name, detail), time.perf_counter(), False
     try:
         while going():
             next(steps)
-            done, changed = done + views.size(name), True
+            progress.add(views.size(name))
+            changed = True
             if time.perf_counter() - last >= PAUSE:
                 last = time.perf_counter()
-                yield {name: drawing(views, name, shown), "surveying": tell(done)}
+                yield {name: drawing(views, name, shown), "surveying": progress.said(name)}
     except StopIteration:
         if changed:
-            yield {name: drawing(views, name, shown), "surveying": tell(done)}
+            yield {name: drawing(views, name, shown), "surveying": progress.said(name)}
     finally:
         steps.close()
-    return done
 
 
 def drawing(views: Views, name: str, shown: str) -> Drawing:
