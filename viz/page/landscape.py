@@ -6,7 +6,7 @@ Everything long is a generator of parts that ends when its `going()` turns false
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from types import ModuleType
@@ -132,6 +132,13 @@ class Landscape:
             f"{pictures:,} forward passes, {takes}</span></p>"
         )
 
+    def stale(self, session: Session) -> str:
+        """Return the status line after the choice changed."""
+        views = self.views(session)
+        if views is None or not any(views.left.values()):
+            return status("")
+        return status("The choice changed: press Start to measure what is missing.", tone="stale")
+
     def steps(self, session: Session, shown: str, going: Callable[[], bool]) -> Generator[Parts, None, bool]:
         """Measure what is missing, the coarse lattices of all views first; yields what is to be drawn.
 
@@ -232,22 +239,26 @@ def merges_of(bench: Workbench, suite: str) -> dict[str, tuple[StaticMerged, str
     """Return the latest merges that are kept in memory and are one model, with names that differ, by digest."""
     found = ((run, bench.merged(run.recipe)) for run in bench.record.recent(suite))
     kept = [(run, merged) for run, merged in found if isinstance(merged, StaticMerged)][-MERGES:]
-    titles = [_title(run) for run, _ in kept]
-    return {
-        run.recipe.digest: (merged, title if titles.count(title) == 1 else f"{title}, {_apart(run)}")
-        for (run, merged), title in zip(kept, titles, strict=True)
-    }
+    names = names_of([run for run, _ in kept])
+    return {run.recipe.digest: (merged, name) for (run, merged), name in zip(kept, names, strict=True)}
 
 
-def _title(run: Run) -> str:
-    return " + ".join(method_class(key).title for key in (run.recipe.method, *(post for post, _ in run.recipe.post)))
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """Return names of merges that differ: the method, with its scaling and its number of experts where that is needed."""
+    longer = [_words(run) for run in runs]
+    found = [""] * len(runs)
+    for i, words in enumerate(longer):
+        ways = (", ".join(words[:count]) for count in range(1, len(words) + 1))
+        unique = (way for count, way in enumerate(ways, 1) if [w[:count] for w in longer].count(words[:count]) == 1)
+        found[i] = next(unique, f"{words[0]}, {runs[i].recipe.digest[:6]}")
+    return found
 
 
-def _apart(run: Run) -> str:
-    """Return what tells a merge from others of its method."""
-    scaling = dict(run.recipe.parameters).get("scaling")
-    experts = f"{len(run.recipe.experts)} experts"
-    return experts if scaling is None else f"{scaling:g}, {experts}"
+def _words(run: Run) -> list[str]:
+    recipe = run.recipe
+    title = " + ".join(method_class(key).title for key in (recipe.method, *(post for post, _ in recipe.post)))
+    scaling = dict(recipe.parameters).get("scaling")
+    return [title, *([f"scaling {scaling:g}"] if scaling is not None else []), f"{len(recipe.experts)} experts"]
 
 
 def _menu(slot: str, label: str, values: Any, chosen: Any) -> str:

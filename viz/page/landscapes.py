@@ -75,8 +75,7 @@ class Landscapes:
         if after == session:
             return gr.skip()
         self.tickets.want(self._name(request), "")
-        words = view.status("The choice changed: press Start to measure what is missing.", tone="stale")
-        parts = {"session": after, "link": view.link(after), "surveying": words}
+        parts = {"session": after, "link": view.link(after), "surveying": self.landscape.stale(after)}
         return self._fill({**parts, **self.landscape.at_hand(after, shown)})
 
     def start(self, request: gr.Request) -> dict[Any, Any]:

@@ -132,7 +132,7 @@ def _names(data: Surface, shown: str, colors: Mapping[str, str], span: list[floa
         beside = [m for m in named if (m.x <= half) == (side == "left")]
         spots = theme.spread([m.y for m in beside], 18 * (span[1] - span[0]) / PLOT, *span)
         for m, spot in zip(beside, spots, strict=True):
-            text = f"<b>{theme.short(m.name, 20)}</b>" if not m.merge or m.key == shown else theme.short(m.name, 20)
+            text = f"<b>{theme.short(m.name, 30)}</b>" if not m.merge or m.key == shown else theme.short(m.name, 30)
             found.append(theme.label(text, m.x, spot, color=_ink(m, colors), xanchor=side, xshift=shift,
                                      bgcolor=theme.SURFACE, opacity=0.88, borderpad=1))  # fmt: skip
     return found
