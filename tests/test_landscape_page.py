@@ -213,7 +213,8 @@ class TestPanels:
         assert all("off the plane by" in words for words in merges["hovertext"])
 
     def test_views_are_loss_accuracy_and_tasks(self):
-        assert list(loss_plane.VIEWS(landscape_examples.surface())) == ["loss", "accuracy", "loss digits", "loss letters"]
+        views = loss_plane.VIEWS(landscape_examples.surface())
+        assert list(views) == ["loss", "accuracy", "loss digits", "loss letters"]
 
     @pytest.mark.parametrize(("side", "words"), [(5, "5 × 5 points"), (9, "9 × 9 points"), (17, "17 × 17 points")])
     def test_the_finest_whole_lattice_is_smooth(self, side, words):

@@ -244,7 +244,7 @@ def merges_of(bench: Workbench, suite: str) -> dict[str, tuple[StaticMerged, str
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
-    """Return names of merges that differ: the method, with its scaling and its number of experts where that is needed."""
+    """Return names of merges that differ: the method, with its scaling and number of experts where needed."""
     longer = [_words(run) for run in runs]
     found = [""] * len(runs)
     for i, words in enumerate(longer):
