@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import check, inspect, listing, merge, reference, sweep, table, train
+from . import check, inspect, landscape, listing, merge, reference, sweep, table, train
 
 COMMANDS = {
     "suites": listing.suites,
@@ -14,6 +14,7 @@ COMMANDS = {
     "merge": merge.merge,
     "inspect": inspect.inspect,
     "sweep": sweep.sweep,
+    "landscape": landscape.landscape,
     "table": table.table,
     "train": train.train,
     "reference": reference.reference,

@@ -15,7 +15,7 @@ from merge_engine.runs.first_look import first_place
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite, suite_folders
 
-from . import choice, compare_acts, knock, presets, sweep_acts
+from . import choice, compare_acts, ground, knock, presets, sweep_acts
 from . import session as state
 from .session import Session
 
@@ -58,6 +58,7 @@ def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Se
     try:
         if given.get("metric") in registry():
             fresh = dataclasses.replace(fresh, metric=given["metric"])
+        fresh = dataclasses.replace(fresh, ground=ground.from_word(given.get("ground", ""), suite))
         found = state.opened(fresh, given, suite.experts, depth(suite))
         found = knock.opened(found, given.get("without", ""))
         return (_input(found, {"value": given["input"]}) if given.get("input") else found), ""
@@ -165,6 +166,11 @@ def _deep(session: Session, said: Said) -> Session:
     return dataclasses.replace(session, inputs=dataclasses.replace(session.inputs, deep=deep))
 
 
+def _ground(session: Session, said: Said) -> Session:
+    after = ground.chosen(session.ground, said, _suite(session), session.experts)
+    return dataclasses.replace(session, ground=after)
+
+
 def _exists(session: Session, key: Any) -> bool:
     """Return whether a word names a test input of the suite."""
     found, suite = choice.parsed(key) if isinstance(key, str) else None, _suite(session)
@@ -195,4 +201,5 @@ ACTS: dict[str, Callable[[Session, Said], Session]] = {
     **knock.ACTS,
     **compare_acts.ACTS,
     **sweep_acts.ACTS,
+    **dict.fromkeys(ground.ACTS, _ground),
 }

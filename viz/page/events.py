@@ -13,8 +13,9 @@ import gradio as gr
 from . import learned, lenses, moving
 from .compares import Compares
 from .drills import Drills
+from .landscapes import Landscapes
 from .layout import Page
-from .listeners import Listeners, visitor
+from .listeners import WAITING, Listeners, visitor
 from .sights import Sights
 from .sweeps import Sweeps
 from .workbench import Workbench
@@ -56,6 +57,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     Compares(page, bench, on.compose).wire(ACT, SIGHT, everything)
     Sweeps(page, on).wire(everything, ACT, COMPUTE, LIGHT)
     YoursDesk(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
+    Landscapes(page, on, WAITING, visitor).wire(ACT, COMPUTE, LIGHT)
     _wire_merging(page, on, told, prepared)
 
 

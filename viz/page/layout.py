@@ -25,7 +25,7 @@ from viz.panels import (
     sweep_plane,
 )
 
-from . import learned
+from . import landscapes, learned
 from .moving import PANELS
 from .pad import Pad, yours_parts
 from .plotly_panel import PlotlyPanel
@@ -113,6 +113,14 @@ class Page:
     replies: Widget
     replying: Status
     yours_why: Widget
+    landscape: gr.Tab
+    ground: Widget
+    survey: gr.Button
+    halt: gr.Button
+    surveying: Status
+    land_plane: PlotlyPanel
+    land_line: PlotlyPanel
+    land_map: PlotlyPanel
     scatter: PlotlyPanel
     sweeps: gr.Tab
     sweep_next: Signal
@@ -160,6 +168,8 @@ def build_page() -> Page:
             parts |= _inputs()
         with gr.Tab("Compare", id="compare") as parts["compare"]:
             parts |= _compare()
+        with gr.Tab("Landscape", id="landscape") as parts["landscape"]:
+            parts |= landscapes.components()
         with gr.Tab("All methods", id="methods"):
             parts["scatter"] = _panel(method_table)
             parts["table"] = Widget(elem_id="mp-table")

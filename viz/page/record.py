@@ -89,9 +89,9 @@ class Record:
         """Return the run of a recipe that is on a page, by its digest."""
         return self._runs.get(digest)
 
-    def recipes(self, suite: str) -> list[Recipe]:
-        """Return the recipes of a suite that were merged or looked up in this process, the newest first."""
-        return [run.recipe for run in reversed(list(self._runs.values())) if run.recipe.suite == suite]
+    def recent(self, suite: str) -> list[Run]:
+        """Return the runs of a suite that are remembered, the latest last."""
+        return [run for run in list(self._runs.values()) if run.recipe.suite == suite]
 
     def recipe_of(self, digest: str) -> Recipe | None:
         """Return the recipe of a run that is on a page or under way, by its digest."""

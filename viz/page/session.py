@@ -20,6 +20,7 @@ from merge_engine.runs.recipe import Recipe
 from . import comparison as comparing
 from .choice import Choice
 from .comparison import Comparison
+from .ground import Ground, to_word
 from .knock import standing
 from .wish import Wish, from_query, to_query
 
@@ -37,7 +38,7 @@ class Session:
     typed and refused and still stands in a box, as (owner, name, sentence); `drawn` counts how often the boxes were
     filled from here. `inputs` are the single inputs looked at. `knocked` are the words of what is left out of the merge
     for a moment, `pair` those of the components chosen on the map of collisions. `comparison` are the runs seen and
-    pinned; `sweep` is what is to be swept.
+    pinned; `sweep` is what is to be swept, `ground` the models of the landscapes.
     """
 
     suite: str = ""
@@ -56,6 +57,7 @@ class Session:
     pair: tuple[str, ...] = ()
     comparison: Comparison = field(default_factory=Comparison)
     sweep: Wish = field(default_factory=Wish)
+    ground: Ground = field(default_factory=Ground)
 
 
 def parameters(session: Session, owner: str) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def _legal(session: Session) -> Recipe:
 def choose_suite(session: Session, suite: str, experts: Iterable[str]) -> Session:
     """Start afresh in another suite, with all its experts; method and values stay."""
     fresh = dataclasses.replace(
-        session, suite=suite, experts=tuple(experts), block=0, inputs=Choice(), knocked=(), pair=()
+        session, suite=suite, experts=tuple(experts), block=0, inputs=Choice(), knocked=(), pair=(), ground=Ground()
     )
     return _without_per_expert(fresh)
 
@@ -202,6 +204,7 @@ def load(session: Session, given: Recipe, known: Iterable[str]) -> Session:
         post=given.post[0][0] if given.post else "",
         inputs=session.inputs if given.suite == session.suite else Choice(),
         knocked=standing(session.knocked, given.experts) if given.suite == session.suite else (),
+        ground=session.ground if given.suite == session.suite else Ground(),
     )  # fmt: skip
     for owner, values in ((given.method, given.parameters), *given.post[:1]):
         session = _with_edits(session, owner, _changed(owner, dict(values)))
@@ -212,6 +215,7 @@ def query(session: Session) -> str:
     """Return the session as a URL query, without the leading question mark."""
     pairs = {"suite": session.suite, "at": f"{session.block}.{session.kind}", "metric": session.metric}
     pairs |= {"input": session.inputs.chosen, "without": ",".join(session.knocked), "sweep": to_query(session.sweep)}
+    pairs["ground"] = to_word(session.ground)
     with contextlib.suppress(MergeError):
         pairs["recipe"] = _legal(session).to_link()
     pairs |= comparing.pins_of(comparing.of_suite(session.comparison, session.suite))

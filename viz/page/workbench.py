@@ -118,8 +118,9 @@ class Workbench:
 
     def kept(self, suite: str) -> list[Recipe]:
         """Return the recipes whose merges are in memory, the newest first, one of those that differ in scaling."""
-        found = {direction_key(recipe): recipe for recipe in reversed(self.record.recipes(suite))}
-        newest = list(dict.fromkeys(map(direction_key, self.record.recipes(suite))))
+        recipes = [run.recipe for run in self.record.recent(suite)]
+        found = {direction_key(recipe): recipe for recipe in recipes}
+        newest = list(dict.fromkeys(map(direction_key, reversed(recipes))))
         return [found[key] for key in newest if key in self.shelf]
 
     def history(self, recipe: Recipe) -> History | None:

@@ -1,0 +1,1 @@
+"""Loss and accuracy between models: the plane through three, the line between two, and weight disentanglement."""

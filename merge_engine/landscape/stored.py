@@ -1,0 +1,50 @@
+"""Readings measured so far, in the user's cache under a digest of everything that they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from ..runs.content import model_digest
+from ..runs.results import cached_folder, read_json, write_json
+from ..suite import Suite
+from .probe import Probe
+from .span import PRETRAINED
+
+EVERY = 16  # readings between two times that they are written
+
+
+class Stored:
+    """Readings by word of one view of some models; interrupted work goes on where it stopped."""
+
+    def __init__(self, view: str, suite: Suite, models: Sequence[str], probe: Probe) -> None:
+        content = [model_digest(suite, None if name == PRETRAINED else name) for name in models]
+        digest = hashlib.blake2b("\x00".join((view, *content, *probe.digest)).encode(), digest_size=16).hexdigest()
+        self.file = cached_folder(suite.name) / "landscape" / f"{view}-{digest}.json"
+        known = read_json(self.file)
+        self.found: dict[str, Any] = known if isinstance(known, dict) else {}
+        self._unwritten = 0
+
+    def __contains__(self, word: str) -> bool:
+        return word in self.found
+
+    def __getitem__(self, word: str) -> Any:
+        return self.found[word]
+
+    def get(self, word: str) -> Any:
+        """Return a reading, None where there is none."""
+        return self.found.get(word)
+
+    def keep(self, word: str, reading: Any) -> None:
+        """Keep a reading, writing now and then."""
+        self.found[word] = reading
+        self._unwritten += 1
+        if self._unwritten >= EVERY:
+            self.write()
+
+    def write(self) -> None:
+        """Write what was not written yet; a full disk costs the record, not the view."""
+        if self._unwritten:
+            write_json(self.file, self.found, quiet=True)
+            self._unwritten = 0

@@ -1,0 +1,274 @@
+"""The tab of landscapes on the toy suite: what is chosen, what is drawn while it is measured, and who may start it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from types import SimpleNamespace
+from urllib.parse import parse_qsl
+
+import numpy as np
+import pytest
+
+from merge_engine.errors import MergeError
+from merge_engine.maths.svd import SvdStore
+from merge_engine.runs.recipe import Recipe
+from merge_engine.suite import load_suite
+from viz import landscape_examples, levels
+from viz.page import acts, ground
+from viz.page import session as state
+from viz.page.events import COMPUTE
+from viz.page.ground import Ground
+from viz.page.landscape import PANELS, Landscape, Progress, merges_of, names_of
+from viz.page.landscapes import BEGUN, Landscapes
+from viz.page.listeners import WAITING, visitor
+from viz.page.shelf import Tickets
+from viz.page.workbench import Workbench, paced
+from viz.panel import draw
+from viz.panels import disentanglement, loss_path, loss_plane
+
+pytestmark = pytest.mark.usefixtures("toy_by_name")
+
+
+@pytest.fixture
+def bench() -> Workbench:
+    return Workbench(svd=SvdStore(folder=None))
+
+
+@pytest.fixture
+def session():
+    coarse = Ground(pictures=8, detail=5)
+    return dataclasses.replace(acts.first_session(("toy",), {})[0], ground=coarse)
+
+
+def turned(session, place, value):
+    return acts.perform(session, {"act": f"ground.{place}", "value": value})
+
+
+def merged(bench, method, **parameters):
+    *_, run = paced(bench.run(Recipe("toy", load_suite("toy").experts, method, parameters)), pause=0)
+    return run
+
+
+def figure(drawing) -> dict:
+    return json.loads(next(iter(drawing.figures.values())).to_json())
+
+
+class TestChoice:
+    def test_it_begins_with_the_pretrained_model_and_the_first_experts(self, session):
+        toy = load_suite("toy")
+        assert ground.settled(Ground(), toy, ("colour", "grain")).plane == ("pretrained", "colour", "grain")
+        assert ground.settled(Ground(), toy, ("grain",)).pair == ("grain", "stripes")
+        assert ground.settled(session.ground, toy, session.experts).pair == ("stripes", "blob")
+
+    def test_a_model_chosen_twice_changes_places(self, session):
+        after = turned(session, "plane.0", "blob")
+        assert after.ground.plane == ("blob", "stripes", "pretrained")
+        assert turned(session, "pair.1", "stripes").ground.pair == ("blob", "stripes")
+        assert turned(session, "plane.2", "grain").ground.plane == ("pretrained", "stripes", "grain")
+
+    def test_a_link_brings_it_back(self, session):
+        after = turned(turned(session, "plane.2", "grain"), "detail", "17")
+        given = dict(parse_qsl(state.query(after)))
+        assert acts.first_session(("toy",), given)[0].ground == after.ground
+        assert "ground" not in state.query(dataclasses.replace(session, ground=Ground()))
+
+    @pytest.mark.parametrize("word", ["", "x", "a,b,c~d,e~16~9", "pretrained,blob~blob~7~8", "~" * 9, "~~999~999"])
+    def test_a_link_that_makes_no_sense_begins_afresh(self, word):
+        assert ground.from_word(word, load_suite("toy")) == Ground()
+
+    @pytest.mark.parametrize(
+        ("place", "value"),
+        [("plane.0", "moon"), ("pair.0", "pretrained"), ("detail", "6"), ("pictures", None), ("plane.2", ["blob"])],
+    )
+    def test_what_does_not_exist_is_refused(self, session, place, value):
+        with pytest.raises(MergeError):
+            turned(session, place, value)
+        with pytest.raises(MergeError):
+            acts.perform(session, {"act": "ground.plane.3", "value": "blob"})
+
+    def test_another_suite_begins_afresh(self, session):
+        assert state.choose_suite(session, "toy", session.experts).ground == Ground()
+
+
+class TestMeasuring:
+    def test_all_views_are_measured_and_found_again(self, bench, session):
+        landscape = Landscape(bench)
+        begun = landscape.at_hand(session, "")
+        assert all("Nothing is measured" in begun[name].to_json() for name in PANELS)
+        assert "62 models" in begun["ground"]
+        parts = list(landscape.steps(session, "", lambda: True))
+        drawn = {name for part in parts for name in part if name in PANELS}
+        assert drawn == set(PANELS)
+        assert "Done in" in parts[-1]["surveying"]
+        assert "is measured" in parts[-1]["ground"]
+        again = Landscape(Workbench(svd=SvdStore(folder=None))).at_hand(session, "")
+        for name in PANELS:
+            assert '"empty"' not in again[name].to_json()
+        assert "already" in list(landscape.steps(session, "", lambda: True))[-1]["surveying"]
+        finer = turned(session, "detail", "9")
+        assert "about" in landscape.at_hand(finer, "")["ground"], "the pace is known by now"
+
+    def test_it_stops_where_nobody_waits_and_goes_on_there(self, bench, session):
+        landscape = Landscape(bench)
+        left = iter([True] * 10)
+        list(landscape.steps(session, "", lambda: next(left, False)))
+        missing = landscape.views(session).left
+        assert 0 < missing["plane"] < 28
+        assert missing["map"] == 25
+        list(landscape.steps(session, "", lambda: True))
+        assert not any(landscape.views(session).left.values())
+
+    def test_merges_of_the_visit_are_placed(self, bench, session):
+        landscape = Landscape(bench)
+        list(landscape.steps(session, "", lambda: True))
+        runs = [merged(bench, "task_arithmetic", scaling=0.3), merged(bench, "task_arithmetic", scaling=0.5)]
+        merged(bench, "tsv_c")
+        names = [name for _, name in merges_of(bench, "toy").values()]
+        assert names == ["Task Arithmetic, scaling 0.3", "Task Arithmetic, scaling 0.5"]
+        assert names_of(runs[:1]) == ["Task Arithmetic"]
+        assert len(set(names_of([runs[0], dataclasses.replace(runs[0], recipe=runs[1].recipe), runs[0]]))) == 2
+        assert "2 models" in landscape.at_hand(session, "")["ground"]
+        list(landscape.steps(session, "", lambda: True))
+        shown = figure(landscape.at_hand(session, runs[1].recipe.digest)["plane"])
+        assert "not on this plane" in shown["layout"]["meta"]["note"]
+        kinds = [row[0] for row in shown["layout"]["meta"]["table"]["rows"]]
+        assert kinds[:5] == ["model"] * 3 + ["merge, projected"] * 2
+        assert "<b>Task Arithmetic, scaling 0.5</b>" in [a["text"] for a in shown["layout"]["annotations"]]
+
+    def test_the_time_left_comes_from_the_second_model_on(self):
+        progress = Progress(64)
+        progress.add(16)
+        assert progress.pace is None
+        assert "left" not in progress.said("plane")
+        progress.add(16)
+        assert progress.pace > 0
+        assert json.loads(progress.said("plane"))["done"] == 32
+
+
+class TestButtons:
+    @pytest.fixture
+    def tab(self, bench):
+        on = SimpleNamespace(tickets=Tickets(), bench=bench, prepare=None)
+        page = SimpleNamespace(fill=dict)
+        return Landscapes(page, on, WAITING, visitor)
+
+    @pytest.fixture
+    def request_(self):
+        return SimpleNamespace(session_hash="me")
+
+    def test_a_second_click_starts_nothing(self, tab, session, request_):
+        assert "surveying" in tab.start(request_)
+        assert "surveying" not in tab.start(request_)
+        running = tab.run(session, "", request_)
+        next(running), next(running)
+        assert BEGUN in tab.tickets.held(tab._name(request_)).done
+        assert "surveying" not in tab.start(request_)
+        assert len(list(tab.run(session, "", request_))) == 1
+        last = list(running)[-1]
+        assert last["survey"]["interactive"] is True
+        assert last["halt"]["interactive"] is False
+        assert "surveying" in tab.start(request_), "after the end a click starts again"
+
+    def test_stop_keeps_what_was_measured(self, tab, session, request_):
+        tab.start(request_)
+        running = tab.run(session, "", request_)
+        next(running), next(running)
+        tab.stop(request_)
+        assert "Stopped" in list(running)[-1]["surveying"]
+
+    def test_a_merge_of_the_same_visitor_goes_first(self, tab, session, request_):
+        tab.start(request_)
+        running = tab.run(session, "", request_)
+        next(running), next(running)
+        tab.tickets.take("me", WAITING)
+        assert "let the merge go first" in list(running)[-1]["surveying"]
+
+    def test_another_choice_ends_it_and_has_the_last_word(self, tab, session, request_):
+        tab.start(request_)
+        running = tab.run(session, "", request_)
+        next(running), next(running)
+        event = SimpleNamespace(_data={"act": "ground.pair.1", "value": "grain"})
+        parts = tab.turn(session, "", event, request_)
+        assert "choice changed" in parts["surveying"]
+        assert parts["session"].ground.pair == ("stripes", "grain")
+        assert set(list(running)[-1]) == {"survey", "halt"}
+        bad = tab.turn(session, "", SimpleNamespace(_data={"act": "ground.detail", "value": "3"}), request_)
+        assert set(bad) == {"surveying"}
+
+    def test_it_shares_the_queue_of_heavy_work(self):
+        assert COMPUTE["concurrency_limit"] == 1
+
+
+class TestPanels:
+    def test_merges_are_filled_by_their_own_loss(self):
+        data = landscape_examples.surface()
+        drawn = figure(draw(loss_plane, data))
+        scatters = [t for t in drawn["data"] if t["type"] == "scatter" and "hovertext" in t]
+        models, merges = scatters
+        assert (models["marker"]["symbol"], merges["marker"]["symbol"]) == ("circle", "diamond")
+        assert merges["marker"]["color"] == [pytest.approx(m.loss.mean()) for m in data.markers if m.merge]
+        heat = drawn["data"][0]
+        assert (merges["marker"]["cmin"], merges["marker"]["cmax"]) == (heat["zmin"], heat["zmax"])
+        assert all("off the plane by" in words for words in merges["hovertext"])
+
+    def test_views_are_loss_accuracy_and_tasks(self):
+        views = loss_plane.VIEWS(landscape_examples.surface())
+        assert list(views) == ["loss", "accuracy", "loss digits", "loss letters"]
+
+    @pytest.mark.parametrize(("side", "words"), [(5, "5 × 5 points"), (9, "9 × 9 points"), (17, "17 × 17 points")])
+    def test_the_finest_whole_lattice_is_smooth(self, side, words):
+        data = landscape_examples.surface(side=side)
+        assert words in figure(draw(loss_plane, data))["layout"]["meta"]["title"]
+        smooth = [t.zsmooth for t in loss_plane.figure(data).data if t.type == "heatmap"]
+        assert smooth[0] == "best"
+
+    def test_a_lattice_under_way_lies_on_the_one_before(self):
+        data = landscape_examples.surface(side=5)
+        loss = data.loss.copy()
+        loss[2, :6:2] = 1.0
+        found = levels.traces(data.x, data.y, loss[..., 0], loss_plane.heat.Scale("loss", 0, 3), "", data.mixture)
+        assert [len(t.x) for t in found] == [5, 9]
+        assert levels.progress(loss[..., 0]) == "28 of 9 × 9 points"
+        nothing = np.full_like(loss[..., 0], np.nan)
+        assert len(levels.traces(data.x, data.y, nothing, loss_plane.heat.Scale("loss", 0, 3), "", data.mixture)) == 1
+        assert levels.progress(nothing) == "nothing measured yet"
+
+    def test_the_barrier_is_drawn_from_the_chord(self):
+        data = landscape_examples.path()
+        found = data.barrier()
+        drawn = figure(draw(loss_path, data))
+        bar = next(s for s in drawn["layout"]["shapes"] if s.get("line", {}).get("width") == 3)
+        assert bar["x0"] == bar["x1"] == found.at
+        assert bar["y1"] - bar["y0"] == pytest.approx(found.height)
+        assert any("barrier" in a["text"] for a in drawn["layout"]["annotations"])
+        assert "not connected" in loss_path.verdict(data)
+
+    def test_half_a_line_has_no_verdict(self):
+        data = landscape_examples.path()
+        half = dataclasses.replace(data, shares=data.shares[:20], loss=data.loss[:20], accuracy=data.accuracy[:20])
+        assert loss_path.verdict(half) == ""
+        assert '"empty"' not in draw(loss_path, half).to_json()
+
+    def test_the_box_holds_the_published_scalings(self):
+        drawn = figure(draw(disentanglement, landscape_examples.disentanglement()))
+        box = next(s for s in drawn["layout"]["shapes"] if s["type"] == "rect")
+        assert (box["x0"], box["x1"], box["y0"], box["y1"]) == (0, 1, 0, 1)
+        assert "inside the box" in drawn["layout"]["meta"]["note"]
+
+
+def test_a_session_without_experts_still_has_a_landscape(bench, session):
+    assert Landscape(bench).views(dataclasses.replace(session, experts=())).ground.pair == ("stripes", "blob")
+
+
+def test_models_on_a_line_are_a_sentence(bench, session, monkeypatch):
+    suite = load_suite("toy")
+    monkeypatch.setitem(suite._expert_files, "stripes", suite._expert_files["blob"])
+    suite.expert.cache_clear()
+    on = SimpleNamespace(tickets=Tickets(), bench=bench, prepare=None)
+    tab, request = Landscapes(SimpleNamespace(fill=dict), on, WAITING, visitor), SimpleNamespace(session_hash="me")
+    tab.start(request)
+    *_, last = tab.run(session, "", request)
+    suite.expert.cache_clear()
+    assert "one line" in json.loads(last["surveying"])["text"]
+    assert last["survey"]["interactive"] is True
