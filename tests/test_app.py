@@ -519,7 +519,7 @@ def test_a_drawing_of_ones_own_is_answered_and_stays_private(visit):
     pixel = "document.querySelector('.mp-pad canvas').getContext('2d').getImageData(128, 128, 1, 1).data.join()"
     inked = page.evaluate(pixel)
     first = page.inner_text("#mp-replies")
-    page.get_by_role("button", name="Undo").click()
+    page.locator("#mp-yours-pad").get_by_role("button", name="Undo").click()
     page.wait_for_function("!document.querySelector('#mp-replies .ms-panel')")
     page.wait_for_function(f"!({star})")
     assert page.evaluate(pixel) != inked
