@@ -1,0 +1,229 @@
+"""The tour of a new visitor in Chromium, with a picture and the seconds of every step.
+
+    python app.py &  python -m tests.tour [folder] [address]
+
+It opens the page, reads the first result, changes the method, drags the scaling, drills from a cell of the map to an
+input that flips, draws a digit, sweeps two numbers, compares two runs, and opens the link in a second browser.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .conftest import CHROMIUM, FLAGS
+
+SIZES = {
+    "light": {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"},
+    "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "has_touch": True},
+}
+STORED = ("tsv_m", "cart", "ties", "iso_c", "wudi", "task_arithmetic", "magmax", "regmean", "knots", "dare")
+CELLS = [(x, y) for x in (0.12, 0.3, 0.5, 0.7, 0.9) for y in (0.2, 0.6, 0.9)]
+SEVEN = ((9, 8), (23, 8), (15, 26))
+
+
+class Tour:
+    """One visit; `seconds` holds by step what its repetitions took."""
+
+    def __init__(self, page: Any, address: str, folder: Path, tag: str) -> None:
+        self.page, self.address, self.folder, self.tag = page, address, folder, tag
+        self.seconds: dict[str, list[float]] = {}
+
+    def timed(self, step: str, act: Callable[[], Any], ready: str, arg: Any = None) -> None:
+        """Do something and wait until the page shows it; `ready` is a script that turns true."""
+        start = time.perf_counter()
+        act()
+        self.page.wait_for_function(ready, arg=arg, polling=20)
+        self.seconds.setdefault(step, []).append(time.perf_counter() - start)
+
+    def picture(self, name: str, *, full: bool = False) -> None:
+        self.page.wait_for_timeout(400)
+        self.page.screenshot(path=self.folder / f"{self.tag}-{name}.png", full_page=full)
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name, exact=True).click()
+
+    def idle(self) -> None:
+        self.page.wait_for_function("!document.querySelector('#mp-merge').disabled")
+
+    def run(self) -> str:
+        """Take all steps; returns the address that shares what is on the page at the end."""
+        self.open()
+        self.methods()
+        self.slider()
+        self.places()
+        self.drill()
+        self.own()
+        self.sweep()
+        self.compare()
+        return self.page.url
+
+    def open(self) -> None:
+        painted = "document.querySelector('#panel-accuracy .main-svg')"
+        self.timed("open: first figure", lambda: self.page.goto(self.address), painted)
+        every = "['interference', 'spectrum', 'overlap', 'overlap-depth', 'histogram'].every("
+        self.timed("open: every panel after that", lambda: None,
+                   every + "p => document.querySelector(`#panel-${p} .main-svg .trace, #panel-${p} .hm`))")  # fmt: skip
+        self.picture("1-open")
+        self.picture("1-open-whole", full=True)
+
+    def methods(self) -> None:
+        """Go through methods whose results are stored: nothing is merged."""
+        says = "m => document.querySelector('#mp-method').value === m && document.querySelector('#mp-form-box')"
+        for key in STORED:
+            shown = f"{says}.textContent.length && document.querySelector('#mp-cost').textContent.includes('reads')"
+            before = self.page.inner_text("#mp-card-box")
+            self.timed("change method", lambda key=key: self.page.select_option("#mp-method", key),
+                       f"([m, b]) => ({shown})(m) && document.querySelector('#mp-card-box').innerText !== b",
+                       [key, before])  # fmt: skip
+        self.page.select_option("#mp-method", "task_arithmetic")
+        self.page.wait_for_timeout(1000)
+        done = "document.querySelector('#mp-words .mp-said').textContent.startsWith('Done')"
+        self.timed("merge Task Arithmetic and score 4170 pictures", lambda: self.page.click("#mp-merge"), done)
+        self.idle()
+        self.picture("2-merged")
+
+    def slider(self) -> None:
+        """Move the scaling: a first estimate, then all pictures."""
+        slider = self.page.locator("#mp-form-box input[type=range]").first
+        number = "document.querySelector('.mp-main b').textContent"
+        for _ in range(5):
+            before = self.page.inner_text(".mp-main b")
+            self.timed("scaling: first estimate", lambda: slider.press("ArrowRight"), f"b => {number} !== b", before)
+            done = "document.querySelector('#mp-words .mp-said').textContent.startsWith('Done')"
+            self.timed("scaling: all pictures after that", lambda: None, done)
+            self.idle()
+        self.picture("3-scaling")
+
+    def places(self) -> None:
+        """Click cells of the depth strip; every panel follows."""
+        plot = self.page.locator("#panel-overlap-depth .nsewdrag").first
+        plot.scroll_into_view_if_needed()
+        box, heading = plot.bounding_box(), "document.querySelector('#panel-overlap h3').textContent"
+        for right, down in CELLS:
+            before = self.page.inner_text("#panel-overlap h3")
+            at = {"x": box["width"] * right, "y": box["height"] * down}
+            self.timed("linked redraw", lambda at=at: plot.click(position=at), f"b => {heading} !== b", before)
+        self.page.wait_for_timeout(3000)
+
+    def drill(self) -> None:
+        """From a cell of the interference map to a component, knocked out, to an input that flips."""
+        plot = self.page.locator("#panel-interference .nsewdrag").first
+        plot.scroll_into_view_if_needed()
+        self.picture("4-interference")
+        pairs = "document.querySelectorAll('.mp-pairs button').length"
+        self.page.wait_for_function(pairs)
+        self.page.locator(".mp-pairs button").first.scroll_into_view_if_needed()
+        outs = "document.querySelectorAll('.mp-outs button').length"
+        self.timed("choose a colliding pair", lambda: self.page.locator(".mp-pairs button").first.click(), outs)
+        last = self.page.locator(".mp-outs button").last
+        self.timed("knock out: first flips", last.click, "document.querySelector('#mp-flips tbody tr')")
+        settled = "!document.querySelector('#mp-flips h3').textContent.includes('≈')"
+        self.timed("knock out: all pictures after that", lambda: None, settled)
+        self.page.locator("#mp-flips").scroll_into_view_if_needed()
+        self.picture("5-knocked-out")
+        asked = "document.querySelectorAll('#mp-why .ms-router').length >= 6"
+        self.timed("open a flipped input", self.page.locator(".ms-flip").first.click, asked)
+        self.picture("6-flipped-input")
+
+    def own(self) -> None:
+        """Draw a seven."""
+        self.tab("Inputs")
+        self.page.get_by_role("button", name="Try an input of your own").click()
+        self.page.wait_for_function("document.querySelector('[data-task]')?.options.length")
+        sheet = self.page.locator(".mp-pad canvas")
+        sheet.scroll_into_view_if_needed()
+        box = sheet.bounding_box()
+        spots = [(box["x"] + x * box["width"] / 32, box["y"] + y * box["height"] / 32) for x, y in SEVEN]
+        self.page.mouse.move(*spots[0])
+        self.page.mouse.down()
+        for spot in spots[1:]:
+            self.page.mouse.move(*spot, steps=6)
+        said = "document.querySelector('#mp-replies .ms-panel')"
+        self.timed("draw a digit: the merge answers", self.page.mouse.up, said)
+        self.page.wait_for_function("document.querySelectorAll('#mp-yours-why .ms-router').length >= 6")
+        self.page.locator("#mp-yours").scroll_into_view_if_needed()
+        self.picture("7-own-digit")
+
+    def sweep(self) -> None:
+        """Two numbers of Ties, on 25 validation pictures a task."""
+        self.tab("Merge")
+        self.page.select_option("#mp-method", "ties")
+        self.tab("Sweep")
+        self.page.wait_for_selector("#mp-sweep-bar select[data-emit=against]")
+        chosen = "w => document.querySelector(`#mp-sweep-bar select[data-emit=${w[0]}]`).value === w[1]"
+        for name, value in (("pictures", "25"), ("against", "density")):
+            self.page.select_option(f"#mp-sweep-bar select[data-emit={name}]", value)
+            self.page.wait_for_function(chosen, arg=[name, value])
+            self.page.wait_for_timeout(700)
+        best = "document.querySelector('#mp-sweeping').textContent.includes('Best of')"
+        self.page.set_default_timeout(600_000)
+        self.timed("sweep two numbers", lambda: self.page.click("#mp-sweep-start"), best)
+        self.picture("8-sweep")
+
+    def compare(self) -> None:
+        """Pin two runs of this visit and ask what tells them apart."""
+        self.tab("Merge")
+        for method in ("magmax", "task_arithmetic"):
+            self.page.select_option("#mp-method", method)
+            self.page.wait_for_timeout(1500)
+            self.page.click("#mp-merge")
+            self.page.wait_for_function("document.querySelector('#mp-words .mp-said').textContent.startsWith('Done')")
+            self.idle()
+        self.tab("Compare")
+        for method, letter in (("MagMax", "A"), ("Task Arithmetic", "B")):
+            row = self.page.locator(".mp-runs tbody tr", has_text=method).first
+            row.get_by_role("button", name=f"as {letter}").click()
+            self.page.wait_for_function("l => [...document.querySelectorAll('.mp-pinned > b')].some("
+                                        "b => b.textContent === l)", arg=letter)  # fmt: skip
+        self.timed("compare two runs", lambda: None,
+                   "document.querySelector('.mp-verdict')?.textContent.includes('exact test')")  # fmt: skip
+        self.page.wait_for_timeout(1500)
+        self.picture("9-compare", full=True)
+
+
+def shared(browser: Any, link: str, folder: Path) -> None:
+    """Open the link in a browser that knows nothing, and find the same pins, recipe, place and input."""
+    page = browser.new_context(**SIZES["light"]).new_page()
+    page.set_default_timeout(120_000)
+    page.goto(link)
+    page.wait_for_selector("#mp-method")
+    found = {key: set(re.split("[?&]", url)) for key, url in (("sent", link), ("found", page.url))}
+    page.wait_for_function("document.querySelectorAll('.mp-pinned > b').length === 2")
+    assert found["sent"] == found["found"], found
+    page.screenshot(path=folder / "light-10-shared.png")
+
+
+def main(folder: Path, address: str) -> None:
+    """Take the tour in light, dark and on a phone; prints the median and the 95th percentile of every step."""
+    from playwright.sync_api import sync_playwright
+
+    folder.mkdir(parents=True, exist_ok=True)
+    wrong: list[str] = []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        for tag, settings in SIZES.items():
+            page = browser.new_context(**settings).new_page()
+            page.set_default_timeout(180_000)
+            page.on("pageerror", lambda error, tag=tag: wrong.append(f"{tag}: {error}"))
+            tour = Tour(page, address, folder, tag)
+            link = tour.run()
+            shared(browser, link, folder) if tag == "light" else None
+            print(f"\n{tag}")
+            for step, seconds in tour.seconds.items():
+                high = sorted(seconds)[min(len(seconds) - 1, int(0.95 * len(seconds)))]
+                print(f"  {step}: median {statistics.median(seconds):.2f} s, 95th percentile {high:.2f} s, "
+                      f"{len(seconds)} times")  # fmt: skip
+        browser.close()
+    assert not wrong, wrong
+
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    main(Path(given[0] if given else "tour"), given[1] if len(given) > 1 else "http://127.0.0.1:7860/")
