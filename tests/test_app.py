@@ -535,6 +535,10 @@ def test_no_serious_accessibility_finding(visit, scheme):
         page.get_by_role("tab", name=tab, exact=True).click()
         if tab == "Inputs":
             _choose(page, 2)
+            page.get_by_role("button", name="Try an input of your own").click()
+            page.wait_for_function("document.querySelector('[data-task]').options.length === 5")
+            _draw(page, (6, 6), (26, 26))
+            page.wait_for_selector("#mp-replies .ms-panel")
         page.wait_for_timeout(300)
         found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
         serious = [v for v in found if v["impact"] in ("serious", "critical")]
