@@ -88,14 +88,14 @@ def figure(data: FeatureMap, *, view: str = "pca", chosen: int | None = None,
         ])  # fmt: skip
     if chosen is not None and 0 <= chosen < len(data):
         result.add_trace(_ring(points[chosen]))
-    starred = data.yours is not None and where == "pca"
-    if starred:
-        result.add_trace(_star(data.yours))
+    yours = data.yours if where == "pca" else None
+    if yours is not None:
+        result.add_trace(_star(yours))
     words = _axes(data, where)
     result.update_layout(
         xaxis=theme.axis(words[0], nticks=6, zeroline=False), newselection={"line": {"color": theme.INK, "width": 1}},
         yaxis=theme.axis(words[1], nticks=6, automargin=True, scaleanchor="x"),
-        annotations=[*_names(data, shown, colors), _legend(data), *([_word(data.yours)] if starred else [])],
+        annotations=[*_names(data, shown, colors), _legend(data), *([] if yours is None else [_word(yours)])],
         meta={
             "about": f"{ABOUT} {LINEAR if where == 'pca' else NEIGHBOURS}",
             "title": f"{TITLE}, {'by expert sent to' if by_route else 'by task'}", "uirevision": where,
