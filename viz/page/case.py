@@ -156,10 +156,10 @@ def way(case: Asked, merged: Merged | None, route: np.ndarray | None, guess: str
         return RouterView(title, kind, values, case.picked, guess, near)
     if route is None:
         return None
-    if np.ptp(route, axis=0).max(initial=0) < 1e-6:
-        route = route[0]
-    shares = route.ndim == 1 and route.min() >= 0 and abs(float(route.sum()) - 1) < 1e-3
-    return RouterView(title, "softmax" if shares else "weights", route, case.picked, guess)
+    alike = np.ptp(route, axis=0).max(initial=0) < 1e-6
+    weights: np.ndarray = route[0] if alike else route
+    shares = weights.ndim == 1 and weights.min() >= 0 and abs(float(weights.sum()) - 1) < 1e-3
+    return RouterView(title, "softmax" if shares else "weights", weights, case.picked, guess)
 
 
 def _other_head(case: Case, merged: Merged | None) -> str:

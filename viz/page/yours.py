@@ -60,8 +60,9 @@ def yours_steps(bench: Workbench, session: Session, shown: str, going: Going) ->
     merged = bench.merged(run.recipe) if run else None
     answer = YoursAnswer(case.picture, None, absent=STORED if run else UNMERGED)
     if run is not None and merged is not None:
-        case = dataclasses.replace(case, reply=_asked(bench, case, run.recipe, merged))
-        answer = dataclasses.replace(answer, merge=line_of(case.suite, run.recipe, case.reply), absent="")
+        said = _asked(bench, case, run.recipe, merged)
+        case = dataclasses.replace(case, reply=said)
+        answer = dataclasses.replace(answer, merge=line_of(case.suite, run.recipe, said), absent="")
     yield {"replies": write(yours_answer, answer, colors=colors)}
     for found in _explained(bench, session, shown, case, merged, going):
         if isinstance(found, InputView):

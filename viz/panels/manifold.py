@@ -88,22 +88,18 @@ def figure(data: FeatureMap, *, view: str = "pca", chosen: int | None = None,
         ])  # fmt: skip
     if chosen is not None and 0 <= chosen < len(data):
         result.add_trace(_ring(points[chosen]))
-    starred = data.yours is not None and where == "pca"
-    if starred:
-        result.add_trace(_star(data.yours))
     words = _axes(data, where)
     result.update_layout(
         xaxis=theme.axis(words[0], nticks=6, zeroline=False), newselection={"line": {"color": theme.INK, "width": 1}},
         yaxis=theme.axis(words[1], nticks=6, automargin=True, scaleanchor="x"),
-        annotations=[*_names(data, shown, colors), _legend(data), *([_word(data.yours)] if starred else [])],
+        annotations=[*_names(data, shown, colors), _legend(data)],
         meta={
             "about": f"{ABOUT} {LINEAR if where == 'pca' else NEIGHBOURS}",
             "title": f"{TITLE}, {'by expert sent to' if by_route else 'by task'}", "uirevision": where,
-            **({"note": UNPLACED} if data.yours is not None and where == "umap" else {}),
             "narrow": {"layout.xaxis.nticks": 4, **_narrow_names(data, shown, colors)},
         },
     )  # fmt: skip
-    return result
+    return result if data.yours is None else _with_yours(result, data.yours, where)
 
 
 def rows(data: FeatureMap, *, view: str = "pca") -> tuple[list[str], list[list]]:
@@ -154,16 +150,17 @@ def _ring(point: np.ndarray) -> go.Scatter:
     )  # fmt: skip
 
 
-def _star(point: np.ndarray) -> go.Scatter:
-    return go.Scatter(
+def _with_yours(result: go.Figure, point: np.ndarray, where: str) -> go.Figure:
+    """Mark the visitor's own picture, or say why it is not on this map."""
+    if where == "umap":
+        result.layout.meta = {**theme.drawn(result).meta, "note": UNPLACED}
+        return result
+    x, y = point.tolist()
+    result.add_annotation(theme.label("yours", x, y, size=13, yshift=20, bgcolor=theme.SURFACE, borderpad=1))
+    return result.add_trace(go.Scatter(
         x=point[:1], y=point[1:], mode="markers", cliponaxis=False, hovertemplate="<b>your picture</b><extra></extra>",
         marker={"symbol": "star", "size": 18, "color": "var(--ms-mark)", "line": {"width": 1, "color": theme.SURFACE}},
-    )  # fmt: skip
-
-
-def _word(point: np.ndarray) -> dict:
-    x, y = point.tolist()
-    return theme.label("yours", x, y, size=13, yshift=20, bgcolor=theme.SURFACE, borderpad=1)
+    ))  # fmt: skip
 
 
 def _axes(data: FeatureMap, where: str) -> tuple[str, str]:

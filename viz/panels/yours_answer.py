@@ -131,7 +131,7 @@ def _heads(merge: MergeLine | None, colors: Mapping[str, str]) -> str:
     head = _header(("task", "answer", "", "probability", "uncertainty"))
     return (
         f'<div class="ms-router"><h4>{escape(merge.merge)}</h4><p class="ms-why">{escape(words)}</p>'
-        f'<div class="ms-wide"><table>{head}<tbody>{rows}</tbody></table></div></div>'
+        f"{_scrolling(head, rows, merge.merge)}</div>"
     )
 
 
@@ -148,8 +148,15 @@ def _others(others: Sequence[MergeLine], colors: Mapping[str, str]) -> str:
     head = _header(("merge", "task", "why this task", "answer", "probability"))
     return (
         '<div class="ms-router ms-others"><h4>Other merges still in memory</h4>'
-        f'<div class="ms-wide"><table>{head}<tbody>{rows}</tbody></table></div></div>'
+        f"{_scrolling(head, rows, 'Other merges')}</div>"
     )
+
+
+def _scrolling(head: str, rows: str, about: str) -> str:
+    """Return a table that may be wider than the screen and can be scrolled by keyboard."""
+    named = escape(about, quote=True)
+    inner = f"<table>{head}<tbody>{rows}</tbody></table>"
+    return f'<div class="ms-wide" tabindex="0" role="region" aria-label="{named}">{inner}</div>'
 
 
 def _header(words: Sequence[str]) -> str:
