@@ -51,6 +51,13 @@ def wanted(bench: Workbench, session: Session, shown: str) -> str:
     return f"{shown} {mark(session)}" if ready else ""
 
 
+def known(bench: Workbench, runs: Knocked, session: Session, shown: str) -> bool:
+    """Return whether the merge without what is knocked out was scored to the end."""
+    base = base_of(bench, session, shown)
+    run = runs.get(base, session.knocked) if base else None
+    return run is not None and not run.partial
+
+
 def base_of(bench: Workbench, session: Session, shown: str) -> Run | None:
     """Return the run on the page where it is the session's own and single inputs of it are known."""
     run = sight.run_of(bench, shown)
