@@ -40,6 +40,12 @@ def ask(session: Session) -> Ask:
     return Ask(session.suite, session.experts, "joint_overlap", session.block, session.kind)
 
 
+def measured_of(bench: Workbench, session: Session) -> JointOverlap | None:
+    """Return that measurement where it was taken before."""
+    found = bench.measures.widest(ask(session)) if session.experts else None
+    return found if isinstance(found, JointOverlap) else None
+
+
 def mark(session: Session) -> str:
     """Return a word that differs whenever something else is knocked out."""
     return ",".join(session.knocked)
@@ -49,6 +55,13 @@ def wanted(bench: Workbench, session: Session, shown: str) -> str:
     """Return a word for the run to be made without something, which begins with the digest of its recipe."""
     ready = session.knocked and base_of(bench, session, shown)
     return f"{shown} {mark(session)}" if ready else ""
+
+
+def known(bench: Workbench, runs: Knocked, session: Session, shown: str) -> bool:
+    """Return whether the merge without what is knocked out was scored to the end."""
+    base = base_of(bench, session, shown)
+    run = runs.get(base, session.knocked) if base else None
+    return run is not None and not run.partial
 
 
 def base_of(bench: Workbench, session: Session, shown: str) -> Run | None:
@@ -66,15 +79,15 @@ def drill_steps(
     bench: Workbench, runs: Knocked, session: Session, shown: str, going: Callable[[], bool]
 ) -> Generator[Parts, None, None]:
     """Yield the section as far as it is known, then the map once it is measured."""
-    measured = bench.measures.widest(ask(session)) if session.experts else None
+    measured = measured_of(bench, session)
     flipped = flips_html(bench, runs, session, shown)
     yield {**map_parts(session, measured), "flips": flipped, "without": wanted(bench, session, shown)}
     if measured is not None or len(session.experts) < 2:
         return
     try:
-        found = drive(bench.measures.steps(ask(session), going=going))
-        if found is not None:
-            yield map_parts(session, found)
+        drive(bench.measures.steps(ask(session), going=going))
+        if going() and (measured := measured_of(bench, session)):
+            yield map_parts(session, measured)
     except MergeError as error:
         yield {"collisions": Drawing({"": empty(str(error))}, {}, "")}
 
@@ -85,8 +98,8 @@ def map_parts(session: Session, measured: JointOverlap | None) -> Parts:
         waiting = Drawing({"": empty("Measuring …")}, {}, "")
         return {"collisions": waiting if len(session.experts) > 1 else draw(collisions, None), "knock": chips(session)}
     place = {"block": session.block, "kind": session.kind}
-    names = {"chosen": [_axis_name(one) for one in knock.chosen(session)], "gone": _gone(session, measured)}
-    drawing = draw(collisions, measured, **place, **names, selected=place)
+    chosen, gone = [_axis_name(one) for one in knock.chosen(session)], _gone(session, measured)
+    drawing = draw(collisions, measured, **place, chosen=chosen, gone=gone, selected=place)
     return {"collisions": drawing, "knock": controls(session, measured)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -30,7 +31,7 @@ class Drills:
 
     def __init__(self, page: Page, bench: Workbench, tickets: Tickets, visitor: Callable[[Any], str]) -> None:
         self.page, self.bench, self.tickets, self.visitor = page, bench, tickets, visitor
-        self.runs = Knocked(bench)
+        self.runs, self.count = Knocked(bench), itertools.count(1)
 
     def wire(self, act: Kind, look: Kind, compute: Kind) -> Any:
         """Attach the listeners on the queues of acts, looks and heavy work; returns the event after a scoring."""
@@ -40,9 +41,9 @@ class Drills:
         page.collisions.select(self.select, told, chosen, **act)
         page.flips.act(self.open, told, page.some("session", "sight", "eye", "tabs"), **act)
         for word in page.some("focus", "drill"):
-            word.turn(self.show, told, page.some("collisions", "knock", "knocking", "flips", "without"), **look)
-        scored, queued = page.some("flips", "knocking", "cancel"), {**compute, "trigger_mode": "multiple"}
-        return page.without.turn(self.score, page.some("session", "without"), scored, **queued)
+            word.turn(self.show, told, page.some("collisions", "knock", "flips", "without"), **look)
+        scored, queued = page.some("flips", "knocking", "cancel", "without", "drill"), {"trigger_mode": "multiple"}
+        return page.without.turn(self.score, page.some("session", "without"), scored, **compute, **queued)
 
     def act(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Choose a pair, knock something out or put it back."""
@@ -91,12 +92,16 @@ class Drills:
             yield self.page.fill({"knocking": view.complaint(str(error))})
         if self.tickets.held(who) is ticket:
             yield self.page.fill({"cancel": OFF})
+        else:  # a merge was wanted first: ask again, in the queue behind it
+            yield self.page.fill({"without": "", "drill": f"{drill.mark(session)} {next(self.count)}"})
 
     def _give_way(self, session: Session, shown: str, request: gr.Request) -> None:
-        """End a scoring that is not what the page shows any more."""
-        who = self.visitor(request)
+        """End a scoring that is not what the page shows any more, and what can wait where a new one is to begin."""
+        who, word = self.visitor(request), drill.wanted(self.bench, session, shown)
         if self.tickets.held(who).what.startswith(SCORING):
-            self.tickets.want(who, SCORING + drill.wanted(self.bench, session, shown))
+            self.tickets.want(who, SCORING + word)
+        if word and not drill.known(self.bench, self.runs, session, shown):
+            self.tickets.want("prepare", "")
 
     def _done(self, session: Session, shown: str, words: dict[str, Any], request: gr.Request) -> dict[Any, Any]:
         """Return what an act changed; another knock-out ends the scoring of the one before."""
@@ -105,8 +110,7 @@ class Drills:
         except MergeError as error:
             after = acts.refused(session, words, str(error))
         if after.knocked != session.knocked:
-            self.tickets.want("prepare", "")
             self._give_way(after, shown, request)
-        parts = drill.map_parts(after, self.bench.measures.widest(drill.ask(after)))
+        parts = drill.map_parts(after, drill.measured_of(self.bench, after))
         told = {"session": after, "fault": view.complaint(state.fault(after)), "link": view.link(after)}
         return self.page.fill({**told, **parts, "drill": drill.mark(after)})

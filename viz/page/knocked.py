@@ -113,8 +113,9 @@ def _examples(
     classes, pictures = suite.task(found.task).classes, suite.pictures(found.task, "score")
     shown = []
     for row in getattr(found, kind)[:EXAMPLES].tolist():
-        index, words = int(before.index[row]), [_answer(said, row, classes, experts) for said in (before, after)]
-        shown.append(Flip(found.task, index, pictures[index], classes[before.label[row]], *words, kind))
+        index, label = int(before.index[row]), classes[before.label[row]]
+        was, now = (_answer(said, row, classes, experts) for said in (before, after))
+        shown.append(Flip(found.task, index, pictures[index], label, was, now, kind))
     return shown
 
 
