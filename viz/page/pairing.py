@@ -82,8 +82,8 @@ def differences(found: Pairing) -> list[TaskDifference]:
     if len(found.own) < 2:
         return lines
     counts = found.counts
-    middle = [100 * value for value in mean_difference([pair.counts for pair in found.own])]
-    first = TaskDifference("", *middle, counts.first, counts.second, counts.n, counts.p, counts.p)
+    middle, low, high = (100 * value for value in mean_difference([pair.counts for pair in found.own]))
+    first = TaskDifference("", middle, low, high, counts.first, counts.second, counts.n, counts.p, counts.p)
     return [first, *lines]
 
 
@@ -134,11 +134,11 @@ def _by_task(lines: Sequence[TaskDifference]) -> str:
 
 def _pair(suite: Suite, task: str, a: tuple[Run, Predicted], b: tuple[Run, Predicted], seen: bool) -> TaskPair:
     rows = in_common(a[1], b[1])
-    sides = [
+    first, second = (
         Side(run, said, chosen, right(said, _head(suite, run, task))[chosen])
         for (run, said), chosen in zip((a, b), rows, strict=True)
-    ]
-    return TaskPair(task, *sides, paired(sides[0].right, sides[1].right), seen)
+    )
+    return TaskPair(task, first, second, paired(first.right, second.right), seen)
 
 
 def _head(suite: Suite, run: Run, task: str) -> int | None:
