@@ -260,11 +260,12 @@ class TestPairing:
 
     def test_a_stored_run_is_not_tested_but_said_what_to_do_with(self, bench, runs, suite):
         known = without_inputs(dataclasses.replace(runs["average"], stored=True))
-        said = pairing.untested(suite, known, runs["sim"])
+        said = pairing.untested(known, runs["sim"])
         assert said.startswith("A is a stored result")
         assert "press Merge" in said
-        assert pairing.untested(suite, runs["sim"], None).startswith("B is not measured yet")
-        assert pairing.untested(suite, runs["sim"], runs["average"]) == ""
+        assert pairing.untested(runs["sim"], None).startswith("B is not measured yet")
+        assert pairing.untested(runs["sim"], runs["average"]) == ""
+        assert "load each of them and press Merge" in pairing.untested(known, None)
         assert not pairing.pairing(suite, known, runs["sim"]).tasks
 
     def test_unmeasured_pins_of_a_link_offer_to_load(self, bench, runs, suite):
