@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import re
 from html import unescape
+from types import SimpleNamespace
 
 import pytest
 
@@ -259,11 +260,12 @@ class TestPairing:
 
     def test_a_stored_run_is_not_tested_but_said_what_to_do_with(self, bench, runs, suite):
         known = without_inputs(dataclasses.replace(runs["average"], stored=True))
-        said = pairing.untested(suite, known, runs["sim"])
+        said = pairing.untested(known, runs["sim"])
         assert said.startswith("A is a stored result")
         assert "press Merge" in said
-        assert pairing.untested(suite, runs["sim"], None).startswith("B is not measured yet")
-        assert pairing.untested(suite, runs["sim"], runs["average"]) == ""
+        assert pairing.untested(runs["sim"], None).startswith("B is not measured yet")
+        assert pairing.untested(runs["sim"], runs["average"]) == ""
+        assert "load each of them and press Merge" in pairing.untested(known, None)
         assert not pairing.pairing(suite, known, runs["sim"]).tasks
 
     def test_unmeasured_pins_of_a_link_offer_to_load(self, bench, runs, suite):
@@ -361,3 +363,84 @@ class TestReference:
         assert visit.seen_part(dataclasses.replace(run, phase="scoring")) == {}
         assert visit.seen_part(dataclasses.replace(run, scores={})) == {}
         assert visit.seen_part(run)["seen"].startswith(run.recipe.to_link())
+
+
+@pytest.fixture(scope="module")
+def tab(bench):
+    """The listeners of the tab, and what names the parts of their answers."""
+    import gradio as gr
+
+    from viz.page.compares import Compares
+    from viz.page.layout import build_page
+    from viz.page.listeners import Listeners
+
+    with gr.Blocks(analytics_enabled=False):
+        page = build_page()
+    made = Compares(page, bench, Listeners(page, bench).compose)
+    names = {component: name for name, component in vars(page).items()}
+    return made, lambda answer: {names[component]: value for component, value in answer.items()}
+
+
+class TestListeners:
+    """What the tab answers, by the name of its parts."""
+
+    def test_a_result_that_appears_is_remembered_and_drawn_once_the_tab_was_opened(self, tab, bench, runs):
+        listeners, named = tab
+        seen = visit.seen_part(runs["sim"])["seen"]
+        parts = named(listeners.remember(visited(), seen, ""))
+        assert parts["session"].comparison.seen == (runs["sim"].recipe.to_link(),)
+        assert parts["compared"] == ""
+        first = named(listeners.opened(parts["session"], ""))["compared"]
+        assert first
+        again = named(listeners.remember(parts["session"], visit.seen_part(runs["average"])["seen"], first))
+        assert again["compared"] not in ("", first)
+        assert {"runs", "costs", "verdict", "differences"} <= set(named(listeners.show(again["session"], "")))
+        assert parts["session"] not in listeners.remember(visited(), "1nonsense 3", "").values()
+
+    def test_merging_a_stored_pin_again_draws_the_tab_again(self, bench, runs):
+        session = pinned(runs["average"], runs["sim"])
+        before = compare.mark(bench, session)
+        digest = runs["average"].recipe.digest
+        bench.record._runs[digest] = without_inputs(runs["average"])
+        try:
+            assert compare.mark(bench, session) != before
+        finally:
+            bench.record._runs[digest] = runs["average"]
+
+    def test_pins_move_every_part_and_sorting_the_table_alone(self, tab, runs):
+        listeners, named = tab
+        session, link = visited(runs["average"], runs["sim"]), runs["sim"].recipe.to_link()
+        parts = named(listeners.act(session, "", event(act="pin", name="a", recipe=link)))
+        assert parts["session"].comparison.a == link
+        assert {"link", "accuracy", "runs", "costs", "verdict", "differences", "differing"} <= set(parts)
+        parts = named(listeners.act(session, "", event(act="sort", value="average")))
+        assert set(parts) == {"session", "runs"}
+        loaded = named(listeners.act(session, "", event(act="load", recipe=link)))
+        assert loaded["session"].method == "sim"
+
+    def test_a_dot_loads_its_run(self, tab, runs):
+        listeners, named = tab
+        session = visited(runs["average"], runs["sim"])
+        parts = named(listeners.dot(session, "", event(method=runs["average"].recipe.digest)))
+        assert parts["session"].method == "average"
+
+    def test_a_line_narrows_the_inputs_and_the_average_widens_them(self, tab, runs):
+        listeners, named = tab
+        session = pinned(runs["average"], runs["sim"])
+        parts = named(listeners.task(session, "", event(expert="blob")))
+        assert parts["session"].comparison.task == "blob"
+        assert named(listeners.task(parts["session"], "", event(x=1.0)))["session"].comparison.task == ""
+
+    @pytest.mark.parametrize(("shown", "method"), [("average", "task_arithmetic"), ("mass", "sim")])
+    def test_an_input_opens_for_a_pinned_run(self, tab, runs, shown, method):
+        listeners, named = tab
+        session = pinned(runs["average"], runs["sim"])
+        parts = named(listeners.differing(session, runs[shown].recipe.digest, event(act="input", value="blob:3")))
+        assert parts["session"].inputs.chosen == "blob:3"
+        assert parts["session"].method == method, "another recipe is loaded only where neither pin is shown"
+        assert parts["eye"].endswith("blob:3")
+        assert parts["tabs"].selected == "inputs"
+
+
+def event(**data):
+    return SimpleNamespace(_data=data)

@@ -101,7 +101,7 @@ def _sentences(pins: tuple[str, str], suite: Suite, a: Run | None, b: Run | None
         return [f"Pin another run as {'B' if pins[0] else 'A'} to compare the two."]
     if found and found.tasks:
         return [pairing.verdict(found), " ".join(found.notes)]
-    why = pairing.untested(suite, a, b) or "A and B have no task in common, so there is nothing to compare."
+    why = pairing.untested(a, b) or "A and B have no task in common, so there is nothing to compare."
     return [_averages(suite, a, b), why]
 
 

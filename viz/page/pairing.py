@@ -18,7 +18,6 @@ from .inputs import answers, evenly, knows
 from .record import Run
 
 EACH = 48  # inputs shown of each kind
-NEEDS = "load it and press Merge to test input by input"
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +81,8 @@ def differences(found: Pairing) -> list[TaskDifference]:
     if len(found.own) < 2:
         return lines
     counts = found.counts
-    middle = [100 * value for value in mean_difference([pair.counts for pair in found.own])]
-    first = TaskDifference("", *middle, counts.first, counts.second, counts.n, counts.p, counts.p)
+    middle, low, high = (100 * value for value in mean_difference([pair.counts for pair in found.own]))
+    first = TaskDifference("", middle, low, high, counts.first, counts.second, counts.n, counts.p, counts.p)
     return [first, *lines]
 
 
@@ -95,15 +94,17 @@ def differing(suite: Suite, found: Pairing, task: str) -> Differing:
     return Differing(tuple(_inputs(suite, only_a, "b")), tuple(_inputs(suite, only_b, "a")), of_a, of_b)
 
 
-def untested(suite: Suite, a: Run | None, b: Run | None) -> str:
+def untested(a: Run | None, b: Run | None) -> str:
     """Return why two pinned runs cannot be tested and what to do; empty when they can."""
+    why = []
     for name, run in (("A", a), ("B", b)):
         if run is None:
-            return f"{name} is not measured yet: {NEEDS}."
-        if not knows(run):
-            why = "is a stored result" if run.stored else "was measured many runs ago"
-            return f"{name} {why}, of which nothing is kept about single inputs: {NEEDS}."
-    return ""
+            why.append(f"{name} is not measured yet")
+        elif not knows(run):
+            kept = "a stored result" if run.stored else "measured many runs ago"
+            why.append(f"{name} is {kept}, of which nothing is known about single inputs")
+    which = "each of them" if len(why) > 1 else "it"
+    return f"{'; '.join(why)}. To test input by input, load {which} and press Merge." if why else ""
 
 
 def verdict(found: Pairing) -> str:
@@ -134,11 +135,11 @@ def _by_task(lines: Sequence[TaskDifference]) -> str:
 
 def _pair(suite: Suite, task: str, a: tuple[Run, Predicted], b: tuple[Run, Predicted], seen: bool) -> TaskPair:
     rows = in_common(a[1], b[1])
-    sides = [
+    first, second = (
         Side(run, said, chosen, right(said, _head(suite, run, task))[chosen])
         for (run, said), chosen in zip((a, b), rows, strict=True)
-    ]
-    return TaskPair(task, *sides, paired(sides[0].right, sides[1].right), seen)
+    )
+    return TaskPair(task, first, second, paired(first.right, second.right), seen)
 
 
 def _head(suite: Suite, run: Run, task: str) -> int | None:

@@ -115,8 +115,8 @@ def points(found: Sequence[Seen], comparison: Comparison) -> list[MethodPoint]:
     """Return the dots of the scatter; the pinned runs stand out and carry their letters."""
     dots = []
     for one in found:
-        average, stored, seconds = (one.value(column) for column in ("average", "parameters", "merge"))
-        if not all(isinstance(value, float) for value in (average, stored, seconds)):
+        average, stored, seconds = (_number(one, column) for column in ("average", "parameters", "merge"))
+        if average is None or stored is None or seconds is None:
             continue
         pin, cls = letters(comparison, one.link), method_class(one.recipe.method)
         short = one.title if one.changes == "published default" else f"{one.title}, {one.changes}"

@@ -156,16 +156,15 @@ def _sentence(one: TaskDifference) -> str:
 
 def demo() -> list[TaskDifference]:
     """Return an example with clear and unclear differences and a task without an expert."""
-    lines = (
-        ("", 2.2, 1.4, 3.0, 118, 199, 2500, 6e-6, 6e-6),
-        ("digits", 4.6, 2.6, 6.7, 6, 29, 500, 1e-4, 5e-4),
-        ("fashion", 0.6, -1.9, 3.1, 18, 21, 500, 0.75, 0.75),
-        ("animals", 7.4, 4.7, 10.2, 9, 46, 500, 5e-7, 3e-6),
-        ("letters", -3.2, -5.8, -0.7, 29, 13, 500, 0.02, 0.06),
-        ("emoji", 1.6, -1.6, 4.8, 29, 37, 500, 0.39, 0.75),
-        ("scripts", -1.0, -4.1, 2.1, 34, 29, 500, 0.61, 0.75, False),
-    )
-    return [TaskDifference(*line) for line in lines]
+    return [
+        TaskDifference("", 2.2, 1.4, 3.0, 118, 199, 2500, 6e-6, 6e-6),
+        TaskDifference("digits", 4.6, 2.6, 6.7, 6, 29, 500, 1e-4, 5e-4),
+        TaskDifference("fashion", 0.6, -1.9, 3.1, 18, 21, 500, 0.75, 0.75),
+        TaskDifference("animals", 7.4, 4.7, 10.2, 9, 46, 500, 5e-7, 3e-6),
+        TaskDifference("letters", -3.2, -5.8, -0.7, 29, 13, 500, 0.02, 0.06),
+        TaskDifference("emoji", 1.6, -1.6, 4.8, 29, 37, 500, 0.39, 0.75),
+        TaskDifference("scripts", -1.0, -4.1, 2.1, 34, 29, 500, 0.61, 0.75, False),
+    ]
 
 
 if __name__ == "__main__":
