@@ -149,7 +149,8 @@ class Stored:
         entry = self.known.get(sweep.at(values).digest)
         if entry is None:
             return None
-        scores = {task: Score(task, *counts, math.nan, math.nan) for task, counts in entry["scores"].items()}
+        counts = entry["scores"].items()
+        scores = {task: Score(task, right, n, total, math.nan, math.nan) for task, (right, n, total) in counts}
         return Point(values, scores, entry["alone"], entry["seconds"])
 
     def keep(self, recipe: Recipe, point: Point) -> None:
