@@ -221,7 +221,7 @@ class _Work:
         for values, kind in zip(visits, kinds(self._directions(visits)), strict=True):
             if values in stored:
                 self.pace.know(kind, stored[values].seconds)
-        yield self._moment("")
+        yield self._moment("" if self.points else "preparing the pictures")
         if todo:
             warm(suite, own_tasks(suite, self.sweep.recipe), self.sweep.split)
             self.alone = yield from self._alone()
