@@ -597,7 +597,7 @@ def test_no_serious_accessibility_finding(visit, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
     page = visit(color_scheme=scheme)
     _merge(page)
-    for tab in ("Merge", "Inputs", "Compare", "All methods", "About"):
+    for tab in ("Merge", "Sweep", "Inputs", "Compare", "Landscape", "All methods", "About"):
         page.get_by_role("tab", name=tab, exact=True).click()
         if tab == "Inputs":
             _choose(page, 2)

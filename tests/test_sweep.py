@@ -332,14 +332,19 @@ class TestPanels:
         for demo, panel in ((swept.demo(), sweep_curve), (swept.demo(("a", "b")), sweep_plane)):
             look = dataclasses.replace(demo, chooses=False)
             assert look.best is None
-            assert "best so far" not in draw(panel, look).to_json().replace(panel.ABOUT, "")
+            text = draw(panel, look).to_json()
+            assert "best so far" not in text
+            assert "nothing is chosen by them" in text
 
     @pytest.mark.parametrize("names", [("scaling",), ("scaling", "rank")])
     def test_before_the_first_point_the_marks_stand(self, names):
         data = swept.demo(names)
         blank = {n: np.full_like(getattr(data, n), np.nan) for n in ("accuracy", "low", "high", "normalised")}
         drawing = draw(sweep_curve if len(names) == 1 else sweep_plane, dataclasses.replace(data, **blank))
-        assert all(figure.layout.annotations for figure in drawing.figures.values())
+        for figure in drawing.figures.values():
+            said = " ".join(label.text for label in figure.layout.annotations)
+            assert "press Start" in said
+            assert "default" in said or "◇" in said
 
     def test_the_plane_runs_up_and_to_the_right_and_has_a_view_per_task(self):
         data = swept.demo(("scaling", "rank"))

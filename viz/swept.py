@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,19 @@ class Swept:
     def where(self) -> str:
         """What the accuracies are shares of, in words."""
         return f"{self.pictures or 'all'} {'validation' if self.chooses else 'test'} pictures per task"
+
+    def about(self, words: str, click: str) -> str:
+        """Return how to read a panel, with what a click does; where nothing may be chosen, that stands instead."""
+        look = "Test pictures are to look at only: nothing is chosen by them."
+        return f"{words} {click}" if self.chooses else f"{words} {look}"
+
+    @property
+    def waiting(self) -> list[dict[str, Any]]:
+        """Words in the middle while nothing is scored."""
+        if np.isfinite(self.average).any():
+            return []
+        return [theme.label("nothing scored yet: press Start", 0.5, 0.5, xref="paper", yref="paper", color=theme.MUTED,
+                            size=theme.TEXT)]  # fmt: skip
 
     @property
     def title(self) -> str:

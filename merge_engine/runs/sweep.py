@@ -149,7 +149,8 @@ class Stored:
         entry = self.known.get(sweep.at(values).digest)
         if entry is None:
             return None
-        scores = {task: Score(task, *counts, math.nan, math.nan) for task, counts in entry["scores"].items()}
+        counts = entry["scores"].items()
+        scores = {task: Score(task, right, n, total, math.nan, math.nan) for task, (right, n, total) in counts}
         return Point(values, scores, entry["alone"], entry["seconds"])
 
     def keep(self, recipe: Recipe, point: Point) -> None:
@@ -220,7 +221,7 @@ class _Work:
         for values, kind in zip(visits, kinds(self._directions(visits)), strict=True):
             if values in stored:
                 self.pace.know(kind, stored[values].seconds)
-        yield self._moment("")
+        yield self._moment("" if self.points else "preparing the pictures")
         if todo:
             warm(suite, own_tasks(suite, self.sweep.recipe), self.sweep.split)
             self.alone = yield from self._alone()

@@ -78,10 +78,9 @@ def tab_parts(bench: Workbench, session: Session) -> Parts:
 def panel_parts(session: Session, sweep: Sweep, points: Sequence[Point]) -> Parts:
     """Return both panels, the one that does not fit the sweep empty."""
     suite = load_suite(session.suite)
-    data, options = data_of(suite, sweep, points), {"colors": task_colors(suite)}
-    curve = len(sweep.axes) == 1
+    data, curve = data_of(suite, sweep, points), len(sweep.axes) == 1
     return {
-        "sweep_curve": draw(sweep_curve, data if curve else None, **options),
+        "sweep_curve": draw(sweep_curve, data if curve else None, colors=task_colors(suite)),
         "sweep_plane": draw(sweep_plane, None if curve else data),
     }
 

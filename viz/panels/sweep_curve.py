@@ -12,10 +12,12 @@ from viz import swept, theme
 from viz.swept import MARKS, Swept
 
 TITLE = "Accuracy along one number"
-ABOUT = (
+READ = (
     "Thin lines are tasks, the thick one their average with its 95 % interval. All points are scored on the same "
-    "pictures, so their order is surer than the band. Click a point to take its value into the recipe."
+    "pictures, so their order is surer than the band."
 )
+CLICK = "Click a point to take its value into the recipe."
+ABOUT = f"{READ} {CLICK}"
 EMPTY = "Nothing is swept yet. Choose a number of the recipe, then press Start."
 VIEWS = {"accuracy": "Accuracy", "normalised": "Of the experts"}
 PLOT, TOP, BOTTOM = 380, 64, 44  # pixels
@@ -41,8 +43,9 @@ def figure(data: Swept, *, view: str = "accuracy", colors: Mapping[str, str] | N
         yaxis=theme.axis(unit, range=[low, high], automargin=True, fixedrange=True),
         shapes=[_rule(value, names[0]) for value, names in marks],
         annotations=[*_names(data, curves, average, colors, (low, high)), *_mark_words(marks, wide),
-                     *_best_words(data, average, wide)],
-        meta={"title": f"Accuracy along {data.title}", "uirevision": view, "narrow": {"layout.margin.r": 92}},
+                     *_best_words(data, average, wide), *data.waiting],
+        meta={"title": f"Accuracy along {data.title}", "about": data.about(READ, CLICK), "uirevision": view,
+              "narrow": {"layout.margin.r": 92}},
     )  # fmt: skip
     return result
 
@@ -91,7 +94,7 @@ def _line(data: Swept, x: np.ndarray, y: np.ndarray, task: str, color: str) -> g
         x=x[known], y=y[known].astype(np.float32), mode="lines+markers", customdata=known,
         line={"color": color, "width": 1.2 if task else 3}, cliponaxis=False, meta={"expert": task} if task else None,
         marker={"size": 5 if task else 9, "color": color, "line": {"color": theme.SURFACE, "width": not task and 1.5}},
-        hoverinfo="text", hovertext=[_sentence(data, place, task) for place in known],
+        hoverinfo="text", hovertext=[_sentence(data, int(place), task) for place in known],
     )  # fmt: skip
 
 

@@ -9,10 +9,12 @@ from viz import heat, swept, theme
 from viz.swept import MARKS, Swept
 
 TITLE = "Accuracy over two numbers"
-ABOUT = (
-    "Each cell is a merge at its column's and its row's value. ◆ best so far, ● this recipe, ▲ chosen for the table, "
-    "◇ published default. Click a cell to take its values into the recipe."
+READ = (
+    "Each cell is a merge at its column's and its row's value. ● this recipe, ▲ chosen for the table, "
+    "◇ published default."
 )
+CLICK = "◆ best so far. Click a cell to take its values into the recipe."
+ABOUT = f"{READ} {CLICK}"
 EMPTY = "Nothing is swept yet. Choose two numbers of the recipe, then press Start."
 MANY = 12  # values of an axis beyond which no number is written into the cells
 
@@ -25,7 +27,7 @@ def VIEWS(data: Swept) -> dict[str, str]:
 def figure(data: Swept, *, view: str = "average") -> go.Figure:
     """Return the plane (B, A): the first axis from left to right, the second upwards."""
     z, unit = _cells(data, view)
-    scale = heat.Scale.of(z, unit)
+    scale = heat.Scale.of(z, unit) if np.isfinite(z).any() else heat.Scale(unit, 0, 100)
     columns, lines = ([swept.label(value) for value in values] for values in data.values)
     across, up = (swept.words(name) for name in data.names)
     text = max(z.shape) <= MANY
@@ -39,11 +41,11 @@ def figure(data: Swept, *, view: str = "average") -> go.Figure:
         yaxis={"type": "category", "title": heat.top_title(up), "range": [-0.5, len(lines) - 0.5],
                "categoryarray": lines},
         meta={
-            "title": f"{_name(view)} over {data.title}", "about": f"{ABOUT} Scored on {data.where}.",
+            "title": f"{_name(view)} over {data.title}", "about": f"{data.about(READ, CLICK)} Scored on {data.where}.",
             "narrow": {"data.0.textfont.size": 9},
         },
     )  # fmt: skip
-    for label in _marks(data, row if text else 0):
+    for label in (*_marks(data, row if text else 0), *data.waiting):
         result.add_annotation(label)
     return result
 
