@@ -55,7 +55,8 @@ class DisentanglementSurvey:
     ) -> None:
         if PRETRAINED in experts:
             raise RecipeError("Weight disentanglement is between two experts; the pretrained model has no task vector.")
-        self.suite, self.experts = suite, check_models(suite, experts, 2)
+        first, second = check_models(suite, experts, 2)
+        self.suite, self.experts = suite, (first, second)
         self.own = [suite.task_of[name] for name in self.experts]
         self.probe = Probe(suite, tuple(dict.fromkeys(self.own)), pictures, dtype)
         self.stored = Stored("disentanglement", suite, (PRETRAINED, *self.experts), self.probe)

@@ -69,7 +69,8 @@ class PathSurvey:
         tasks: Sequence[str] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.suite, self.models = suite, check_models(suite, models, 2)
+        first, second = check_models(suite, models, 2)
+        self.suite, self.models = suite, (first, second)
         self.probe = Probe(suite, tuple(tasks or tasks_of(suite, self.models)), pictures, dtype)
         self.stored = Stored("path", suite, self.models, self.probe)
 

@@ -158,8 +158,8 @@ class PlaneSurvey:
                     yield f"{side} × {side} points"
 
     def _marker(self, name: str, key: str, place: Sequence[float], merge: bool = False) -> Marker:
-        own = np.array(self.stored[key], float)
-        return Marker(name, *map(float, place), own[:, 0], own[:, 1], merge, key if merge else "")
+        own, (x, y, off) = np.array(self.stored[key], float), map(float, place)
+        return Marker(name, x, y, off, own[:, 0], own[:, 1], merge, key if merge else "")
 
 
 def frame(plane: Plane) -> tuple[np.ndarray, np.ndarray]:
@@ -174,7 +174,7 @@ def project(span: Span, plane: Plane, merged: StaticMerged) -> list[float]:
     """Return where a merge is projected to, along both axes, and how far it lies off the plane."""
     weights = merged.weights()
     x, y = plane.place(span.dots(weights))
-    return [float(x), float(y), span.residual(weights, plane.coefficients((x, y)))]
+    return [float(x), float(y), span.residual(weights, plane.coefficients((x, y)).tolist())]
 
 
 def only_static(merges: Mapping[str, Merged]) -> dict[str, StaticMerged]:
