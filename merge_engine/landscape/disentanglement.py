@@ -26,7 +26,6 @@ from .stored import Stored
 
 REACH = 2.0  # largest scaling of a task vector, either way
 ZERO = lattice.FINE // 2  # place of the scaling 0 on the lattice
-SEARCHED = (0.0, 1.0)  # scalings among which the paper, as Task Arithmetic, searches the best
 
 
 @dataclass(frozen=True, eq=False)

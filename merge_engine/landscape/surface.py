@@ -68,14 +68,8 @@ class Surface:
 class PlaneSurvey:
     """The plane through three models of a suite, measured on `pictures` validation pictures of every task."""
 
-    def __init__(
-        self,
-        suite: Suite,
-        models: Sequence[str],
-        pictures: int = 16,
-        tasks: Sequence[str] | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, suite: Suite, models: Sequence[str], pictures: int = 16, tasks: Sequence[str] | None = None,
+                 dtype: torch.dtype = torch.float32) -> None:  # fmt: skip
         self.suite, self.models = suite, check_models(suite, models, 3)
         self.probe = Probe(suite, tuple(tasks or tasks_of(suite, self.models)), pictures, dtype)
         self.stored = Stored("plane", suite, self.models, self.probe)
