@@ -559,6 +559,26 @@ def _choose(page, number: int) -> None:
     page.wait_for_function("!document.querySelector('#mp-why').textContent.includes('…')")
 
 
+@pytest.mark.browser
+def test_landscapes_are_measured_once_and_kept(visit):
+    page = visit("?suite=toy&ground=pretrained,stripes,blob~blob,stripes~8~5")
+    page.get_by_role("tab", name="Landscape").click()
+    page.wait_for_selector("#mp-ground .mp-cost")
+    assert "models to build" in page.inner_text("#mp-ground .mp-cost")
+    page.dblclick("#mp-survey")
+    page.wait_for_function("document.querySelector('#mp-surveying').textContent.includes('Done in')")
+    for name in ("plane", "line", "map"):
+        page.wait_for_selector(f"#panel-land-{name} .main-svg")
+    assert "is measured" in page.inner_text("#mp-ground .mp-cost")
+    assert page.is_enabled("#mp-survey")
+    page.select_option("[data-emit='ground.plane.2']", "grain")
+    page.wait_for_function("location.search.includes('grain')")
+    page.wait_for_function("document.querySelector('#mp-surveying').textContent.includes('choice changed')")
+    page.select_option("[data-emit='ground.plane.2']", "blob")
+    page.wait_for_function("document.querySelector('#mp-ground .mp-cost').textContent.includes('is measured')")
+    assert page.locator("#panel-land-plane .main-svg").first.is_visible()
+
+
 def _click_cell(page, right: float, down: float) -> None:
     """Click a place of the route confusion, in shares of its width and height."""
     plot = page.locator("#panel-route-confusion .nsewdrag").first

@@ -175,7 +175,9 @@ class TestButtons:
         running = tab.run(session, "", request_)
         next(running), next(running)
         tab.stop(request_)
-        assert "Stopped" in list(running)[-1]["surveying"]
+        last = list(running)[-1]
+        assert "Stopped" in last["surveying"]
+        assert "62 models" in last["ground"]
 
     def test_a_merge_of_the_same_visitor_goes_first(self, tab, session, request_):
         tab.start(request_)

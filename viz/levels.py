@@ -22,8 +22,9 @@ def traces(x: np.ndarray, y: np.ndarray, z: np.ndarray, scale: Scale, hover: str
     for step, whole in list(_steps(z)) or [(STRIDES[0], False)]:
         part = slice(None, None, step)
         values, beside = z[part, part], np.round(more[part, part], 4).astype(np.float32)
-        trace = heat.cells(np.round(x[part], 6), np.round(y[part], 6), values, scale, hover=hover, gap=0)
-        found.append(trace.update(customdata=beside, **({"zsmooth": "best"} if whole else {})))
+        across, up = (np.round(axis[part], 6).tolist() for axis in (x, y))
+        trace = heat.cells(across, up, values, scale, hover=hover, gap=0)
+        found.append(trace.update(customdata=beside, zsmooth="best" if whole else False))
     return found
 
 

@@ -155,8 +155,8 @@ def _show_path(found: Path) -> None:
 
 
 def _show_disentanglement(found: Disentanglement) -> None:
-    known = np.isfinite(found.error).any(0)
-    rows = [(f"{b:g}", *found.error[r, known]) for r, b in enumerate(found.scalings) if known[r]]
+    known = np.flatnonzero(np.isfinite(found.error).any(axis=0))
+    rows = [(f"{found.scalings[r]:g}", *found.error[r, known]) for r in known]
     columns = (f"{found.experts[1]} \\ {found.experts[0]}", *(f"{a:g}" for a in found.scalings[known]))
     print_table(columns, [(b, *map(float, xi)) for b, *xi in rows], "ξ, 0 to 2, by the scalings of the task vectors")
 

@@ -26,7 +26,6 @@ from .stored import Stored
 
 REACH = 2.0  # largest scaling of a task vector, either way
 ZERO = lattice.FINE // 2  # place of the scaling 0 on the lattice
-SEARCHED = (0.0, 1.0)  # scalings among which the paper, as Task Arithmetic, searches the best
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +54,8 @@ class DisentanglementSurvey:
     ) -> None:
         if PRETRAINED in experts:
             raise RecipeError("Weight disentanglement is between two experts; the pretrained model has no task vector.")
-        self.suite, self.experts = suite, check_models(suite, experts, 2)
+        first, second = check_models(suite, experts, 2)
+        self.suite, self.experts = suite, (first, second)
         self.own = [suite.task_of[name] for name in self.experts]
         self.probe = Probe(suite, tuple(dict.fromkeys(self.own)), pictures, dtype)
         self.stored = Stored("disentanglement", suite, (PRETRAINED, *self.experts), self.probe)

@@ -61,15 +61,10 @@ class Path:
 class PathSurvey:
     """The line through two models of a suite, measured on `pictures` validation pictures of every task."""
 
-    def __init__(
-        self,
-        suite: Suite,
-        models: Sequence[str],
-        pictures: int = 16,
-        tasks: Sequence[str] | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        self.suite, self.models = suite, check_models(suite, models, 2)
+    def __init__(self, suite: Suite, models: Sequence[str], pictures: int = 16, tasks: Sequence[str] | None = None,
+                 dtype: torch.dtype = torch.float32) -> None:  # fmt: skip
+        first, second = check_models(suite, models, 2)
+        self.suite, self.models = suite, (first, second)
         self.probe = Probe(suite, tuple(tasks or tasks_of(suite, self.models)), pictures, dtype)
         self.stored = Stored("path", suite, self.models, self.probe)
 

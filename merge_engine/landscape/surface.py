@@ -68,14 +68,8 @@ class Surface:
 class PlaneSurvey:
     """The plane through three models of a suite, measured on `pictures` validation pictures of every task."""
 
-    def __init__(
-        self,
-        suite: Suite,
-        models: Sequence[str],
-        pictures: int = 16,
-        tasks: Sequence[str] | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, suite: Suite, models: Sequence[str], pictures: int = 16, tasks: Sequence[str] | None = None,
+                 dtype: torch.dtype = torch.float32) -> None:  # fmt: skip
         self.suite, self.models = suite, check_models(suite, models, 3)
         self.probe = Probe(suite, tuple(tasks or tasks_of(suite, self.models)), pictures, dtype)
         self.stored = Stored("plane", suite, self.models, self.probe)
@@ -158,8 +152,8 @@ class PlaneSurvey:
                     yield f"{side} × {side} points"
 
     def _marker(self, name: str, key: str, place: Sequence[float], merge: bool = False) -> Marker:
-        own = np.array(self.stored[key], float)
-        return Marker(name, *map(float, place), own[:, 0], own[:, 1], merge, key if merge else "")
+        own, (x, y, off) = np.array(self.stored[key], float), map(float, place)
+        return Marker(name, x, y, off, own[:, 0], own[:, 1], merge, key if merge else "")
 
 
 def frame(plane: Plane) -> tuple[np.ndarray, np.ndarray]:
@@ -174,7 +168,7 @@ def project(span: Span, plane: Plane, merged: StaticMerged) -> list[float]:
     """Return where a merge is projected to, along both axes, and how far it lies off the plane."""
     weights = merged.weights()
     x, y = plane.place(span.dots(weights))
-    return [float(x), float(y), span.residual(weights, plane.coefficients((x, y)))]
+    return [float(x), float(y), span.residual(weights, plane.coefficients((x, y)).tolist())]
 
 
 def only_static(merges: Mapping[str, Merged]) -> dict[str, StaticMerged]:

@@ -100,13 +100,14 @@ class Landscape:
     def at_hand(self, session: Session, shown: str) -> Parts:
         """Return the whole tab as far as it is measured, computing nothing."""
         views = self.views(session)
-        if views is None:
-            return {"ground": f'<p class="mp-notice">{NONE}</p>', **{name: draw(PANELS[name], None) for name in PANELS}}
-        return {"ground": self.bar(views, load_suite(session.suite)),
-                **{name: drawing(views, name, shown) for name in PANELS}}  # fmt: skip
+        drawn = {name: draw(PANELS[name], None) if views is None else drawing(views, name, shown) for name in PANELS}
+        return {"ground": self.menus(session, views), **drawn}
 
-    def bar(self, views: Views, suite: Suite) -> str:
+    def menus(self, session: Session, views: Views | None = None) -> str:
         """Return the menus that say what is measured, and what it costs."""
+        suite, views = load_suite(session.suite), views or self.views(session)
+        if views is None:
+            return f'<p class="mp-notice">{NONE}</p>'
         chosen, known = views.ground, known_models(suite)
         plane = [_menu(f"plane.{i}", f"Model {i + 1} of the plane", known, name) for i, name in enumerate(chosen.plane)]
         pair = [_menu(f"pair.{i}", f"Expert {i + 1} of the line", known[1:], n) for i, n in enumerate(chosen.pair)]
@@ -160,7 +161,7 @@ class Landscape:
             self._paces |= {} if progress.pace is None else {suite.name: progress.pace}
             give_back()
         words = f"Done in {duration(progress.seconds)}." if progress.total else "Everything was measured already."
-        yield {"surveying": status(words), "ground": self.bar(views, suite)}
+        yield {"surveying": status(words), "ground": self.menus(session, views)}
         return True
 
     def _pace(self, suite: Suite) -> float | None:

@@ -95,18 +95,19 @@ class Landscapes:
         if not ticket.what or BEGUN in ticket.done or not session.suite:
             return
         ticket.done.add(BEGUN)
-        words = ""
+        last: dict[str, Any] = {}
         try:
             whole = yield from self._streamed(session, shown, ticket, request)
-            words = "" if whole else self._ended(ticket)
+            last = {} if whole else self._ended(ticket, session)
         except MergeError as error:
-            words = view.complaint(str(error))
+            last = {"surveying": view.complaint(str(error))}
         except Exception as error:
             LOG.exception("a landscape failed")
-            words = view.complaint(f"Measuring failed: {type(error).__name__}: {error}. The log has the details.")
+            words = f"Measuring failed: {type(error).__name__}: {error}. The log has the details."
+            last = {"surveying": view.complaint(words)}
         finally:
             ticket.ended = True
-        yield self._fill(IDLE | ({"surveying": words} if words else {}))
+        yield self._fill(IDLE | last)
 
     def stop(self, request: gr.Request) -> Any:
         """Stop what this visitor is measuring at its next step."""
@@ -126,13 +127,13 @@ class Landscapes:
             if ticket.going():
                 yield self._fill(parts)
 
-    def _ended(self, ticket: Ticket) -> str:
-        """Return the last words of a measuring that was ended early; a changed choice has said so itself."""
-        if ticket.cancelled:
-            return view.status("Stopped; what was measured is kept. Press Start to go on.", tone="stale")
-        if ticket.going():
-            return view.status("Stopped to let the merge go first. Press Start to go on.", tone="stale")
-        return ""
+    def _ended(self, ticket: Ticket, session: Session) -> dict[str, Any]:
+        """Return what is left of a measuring that was ended early; a changed choice has said so itself."""
+        if not (ticket.cancelled or ticket.going()):
+            return {}
+        why = "Stopped; what was measured is kept." if ticket.cancelled else "Stopped to let the merge go first."
+        words = view.status(f"{why} Press Start to go on.", tone="stale")
+        return {"surveying": words, "ground": self.landscape.menus(session)}
 
     def _merging(self, request: gr.Request) -> bool:
         held = self.tickets.held(self.visitor(request))
