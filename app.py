@@ -23,6 +23,7 @@ from viz.page.workbench import Workbench
 
 HERE = Path(__file__).resolve().parent
 TEXT = [LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "-apple-system", "Segoe UI", "sans-serif"]
+STYLES = ("tokens", "page", "collide", "compare", "sweep", "yours", "landscape")
 CODE = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 
 
@@ -40,7 +41,7 @@ def launch_settings() -> dict[str, Any]:
     """Return how the page is served: nothing external, nothing recorded, little kept."""
     return {
         "theme": gr.themes.Base(font=TEXT, font_mono=CODE),
-        "css_paths": [HERE / "assets/css/tokens.css", HERE / "assets/css/page.css"],
+        "css_paths": [HERE / f"assets/css/{name}.css" for name in STYLES],
         "favicon_path": HERE / "assets/icon.svg",
         "ssr_mode": False,
         "run_history": False,
