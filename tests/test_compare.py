@@ -14,9 +14,10 @@ from merge_engine.errors import MergeError
 from merge_engine.maths.svd import SvdStore
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
-from viz.page import acts, compare, comparison, pairing, visit
+from viz.page import acts
 from viz.page import session as state
-from viz.page.comparison import Comparison
+from viz.page.compare import compare, comparison, pairing, visit
+from viz.page.compare.comparison import Comparison
 from viz.page.record import Run, without_inputs
 from viz.page.session import Session, choose_suite
 from viz.page.workbench import Workbench, paced
@@ -370,7 +371,7 @@ def tab(bench):
     """The listeners of the tab, and what names the parts of their answers."""
     import gradio as gr
 
-    from viz.page.compares import Compares
+    from viz.page.compare.compares import Compares
     from viz.page.layout import build_page
     from viz.page.listeners import Listeners
 

@@ -13,9 +13,10 @@ from merge_engine.maths.svd import SvdStore
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from viz.drill_examples import joint_overlap
-from viz.page import acts, drill, knock
+from viz.page import acts
 from viz.page import session as state
-from viz.page.knocked import EXAMPLES, KEPT, Knocked, flip_view
+from viz.page.drill import drill, knock
+from viz.page.drill.knocked import EXAMPLES, KEPT, Knocked, flip_view
 from viz.page.record import Run
 from viz.page.session import Session
 from viz.page.workbench import Workbench, paced
@@ -207,7 +208,7 @@ class TestScoring:
         runs, base = Knocked(bench), bases["task_arithmetic"]
         first = finished(runs.run(base, ("blob:1.fc1:0",)))
         assert list(paced(runs.run(base, ("blob:1.fc1:0",)), pause=0)) == [first]
-        monkeypatch.setattr("viz.page.knocked.KEPT", 1)
+        monkeypatch.setattr("viz.page.drill.knocked.KEPT", 1)
         finished(runs.run(base, ("blob:1.fc1:1",)))
         assert runs.get(base, ("blob:1.fc1:0",)) is None
         assert KEPT > 1

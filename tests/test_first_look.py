@@ -11,8 +11,9 @@ from merge_engine.contract import drive
 from merge_engine.metrics import measure
 from merge_engine.places import matrices
 from merge_engine.runs import first_look
-from viz.page import acts, lenses
-from viz.page.measure import Measures
+from viz.page import acts
+from viz.page.weights import lenses
+from viz.page.weights.measure import Measures
 
 KEY = "content"
 

@@ -15,14 +15,16 @@ from merge_engine.errors import MergeError
 from merge_engine.maths.svd import SvdStore
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
-from viz.page import acts, choice, inputs, moving, sight
-from viz.page.case import case_of
-from viz.page.choice import Choice
-from viz.page.manifold_data import feature_map, points, unit, within
-from viz.page.neighbourhoods import Neighbourhoods
+from viz.page import acts
+from viz.page.adapting import moving
+from viz.page.inputs import choice, inputs, sight
+from viz.page.inputs.case import case_of
+from viz.page.inputs.choice import Choice
+from viz.page.inputs.manifold_data import feature_map, points, unit, within
+from viz.page.inputs.neighbourhoods import Neighbourhoods
+from viz.page.inputs.why import why_steps
 from viz.page.record import INPUTS, Record, Run, without_inputs
 from viz.page.session import Session, choose_suite
-from viz.page.why import why_steps
 from viz.page.workbench import Workbench, paced
 from viz.panels import route_gallery
 
@@ -164,7 +166,8 @@ class TestWhy:
         first, second = (int(i) for i in run.scores["colour"].said.index[70:72])
         here = [("colour", "score", second)]
         last(why_steps(bench.insight, case_of(suite, run, "colour", first), None, here))
-        monkeypatch.setattr("viz.page.insight.in_memory", lambda weights: pytest.fail("an expert was opened again"))
+        opened = "viz.page.inputs.insight.in_memory"
+        monkeypatch.setattr(opened, lambda weights: pytest.fail("an expert was opened again"))
         found, _ = view(bench, run, "colour", second)
         assert all(found.says)
 

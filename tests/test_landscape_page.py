@@ -15,12 +15,13 @@ from merge_engine.maths.svd import SvdStore
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from viz import landscape_examples, levels
-from viz.page import acts, ground
+from viz.page import acts
 from viz.page import session as state
 from viz.page.events import COMPUTE
-from viz.page.ground import Ground
-from viz.page.landscape import PANELS, Landscape, Progress, merges_of, names_of
-from viz.page.landscapes import BEGUN, Landscapes
+from viz.page.landscape import ground
+from viz.page.landscape.ground import Ground
+from viz.page.landscape.landscape import PANELS, Landscape, Progress, merges_of, names_of
+from viz.page.landscape.landscapes import BEGUN, Landscapes
 from viz.page.listeners import WAITING, visitor
 from viz.page.shelf import Tickets
 from viz.page.workbench import Workbench, paced

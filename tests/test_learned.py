@@ -21,7 +21,8 @@ from merge_engine.runs.table import CPU, Entry, reference_steps
 from merge_engine.suite import load_suite
 from viz import entropy_lesson
 from viz.entropy_lesson import lesson
-from viz.page import acts, learned, view
+from viz.page import acts, view
+from viz.page.adapting import learned
 from viz.page.record import Run
 from viz.page.workbench import Workbench, paced
 from viz.panels import live_accuracy

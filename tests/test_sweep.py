@@ -30,12 +30,13 @@ from merge_engine.runs.sweep import Point, Stored, Sweep, best, mean_interval, s
 from merge_engine.runs.tuning import Merges
 from merge_engine.suite import load_suite
 from viz import swept
-from viz.page import acts, sweep_cost, sweeping, wish
+from viz.page import acts
 from viz.page import session as state
 from viz.page.plotly_panel import Selection
 from viz.page.session import Session
-from viz.page.sweep_acts import sweep_of
-from viz.page.wish import Wish
+from viz.page.sweep import sweep_cost, sweeping, wish
+from viz.page.sweep.sweep_acts import sweep_of
+from viz.page.sweep.wish import Wish
 from viz.page.workbench import Workbench
 from viz.panel import draw
 from viz.panels import sweep_curve, sweep_plane

@@ -12,12 +12,13 @@ from merge_engine.maths.svd import SvdStore
 from merge_engine.places import depth
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
-from viz.page import acts, lenses, view
+from viz.page import acts, view
 from viz.page import session as state
-from viz.page.measure import Ask, metrics
 from viz.page.record import Run, average_of
 from viz.page.session import Session
 from viz.page.shelf import Shelf, Tickets
+from viz.page.weights import lenses
+from viz.page.weights.measure import Ask, metrics
 from viz.page.workbench import Workbench, can_rescale, direction_key, paced
 
 pytestmark = pytest.mark.usefixtures("toy_by_name")

@@ -26,10 +26,12 @@ from merge_engine.routers import build
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from merge_engine.suites.outside import LARGEST, picture_of, side_of
-from viz.page import looks, pad, session, sight, yours, yours_pictures
-from viz.page.case import nearness
+from viz.page import session
+from viz.page.inputs import sight
+from viz.page.inputs.case import nearness
+from viz.page.own import looks, pad, yours, yours_pictures
+from viz.page.own.usual import farther, usual
 from viz.page.session import Session, choose_suite
-from viz.page.usual import farther, usual
 from viz.page.workbench import Workbench, paced
 from viz.panel import draw, write
 from viz.panels import manifold, route_input, yours_answer

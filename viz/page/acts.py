@@ -15,9 +15,14 @@ from merge_engine.runs.first_look import first_place
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite, suite_folders
 
-from . import choice, compare_acts, ground, knock, presets, sweep_acts
+from . import presets
 from . import session as state
+from .compare import compare_acts
+from .drill import knock
+from .inputs import choice
+from .landscape import ground
 from .session import Session
+from .sweep import sweep_acts
 
 Said = Mapping[str, Any]
 REDRAW = ("suite", "load", "open", "method", "post", "reset", "preset")  # acts after which every box is filled anew

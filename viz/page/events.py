@@ -10,16 +10,17 @@ from typing import Any
 
 import gradio as gr
 
-from . import learned, lenses, moving
-from .compares import Compares
-from .drills import Drills
-from .landscapes import Landscapes
+from .adapting import learned, moving
+from .compare.compares import Compares
+from .drill.drills import Drills
+from .inputs.sights import Sights
+from .landscape.landscapes import Landscapes
 from .layout import Page
 from .listeners import WAITING, Listeners, visitor
-from .sights import Sights
-from .sweeps import Sweeps
+from .own.yours_desk import YoursDesk
+from .sweep.sweeps import Sweeps
+from .weights import lenses
 from .workbench import Workbench
-from .yours_desk import YoursDesk
 
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
 RESULT = ("headline", "accuracy", "learned", "seen", *moving.PANELS)

@@ -25,9 +25,10 @@ from viz.panels import (
     sweep_plane,
 )
 
-from . import landscapes, learned
-from .moving import PANELS
-from .pad import Pad, yours_parts
+from .adapting import learned
+from .adapting.moving import PANELS
+from .landscape import landscapes
+from .own.pad import Pad, yours_parts
 from .plotly_panel import PlotlyPanel
 from .session import Session
 from .widget import Link, Signal, Status, Widget

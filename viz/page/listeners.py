@@ -19,10 +19,12 @@ from merge_engine.suite import load_suite, suite_folders
 from viz.panel import draw
 from viz.panels import method_table
 
-from . import acts, learned, lenses, sight, view
+from . import acts, view
 from . import session as state
 from .about import about
+from .adapting import learned
 from .headline import answer
+from .inputs import sight
 from .layout import Page
 from .plotly_panel import Selection
 from .record import Run, average_of
@@ -30,6 +32,7 @@ from .session import Session
 from .shelf import Ticket, Tickets
 from .spoiled import spoiled
 from .table import lines, link_of, methods_table, points
+from .weights import lenses
 from .widget import said
 from .workbench import Workbench, paced
 

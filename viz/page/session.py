@@ -17,12 +17,12 @@ from merge_engine.methods import method_class
 from merge_engine.runs.first_look import KIND
 from merge_engine.runs.recipe import Recipe
 
-from . import comparison as comparing
-from .choice import Choice
-from .comparison import Comparison
-from .ground import Ground, to_word
-from .knock import standing
-from .wish import Wish, from_query, to_query
+from .compare import comparison as comparing
+from .compare.comparison import Comparison
+from .drill.knock import standing
+from .inputs.choice import Choice
+from .landscape.ground import Ground, to_word
+from .sweep.wish import Wish, from_query, to_query
 
 FIRST_METHOD = "task_arithmetic"
 QUICK = "cpu"

@@ -16,12 +16,12 @@ from viz.panel import Drawing, draw
 from viz.panels import accuracy
 
 from . import cards, controls, presets, strip
+from .adapting.learned import word_of
+from .adapting.moving import moving_parts
+from .compare.visit import reference, seen_part
 from .headline import answer, duration, headline, size
-from .learned import word_of
-from .moving import moving_parts
 from .record import Pairs, Run, model_size
 from .session import Session, parameters, query, recipe
-from .visit import reference, seen_part
 from .workbench import Workbench, can_rescale
 
 Parts = dict[str, Any]

@@ -27,14 +27,14 @@ from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.run import history_of, own_tasks, problem_of
 from merge_engine.suite import load_suite
 
-from .insight import Insight
-from .measure import Measures
+from .inputs.insight import Insight
+from .inputs.neighbourhoods import Neighbourhoods
 from .memory import give_back
-from .neighbourhoods import Neighbourhoods
+from .own.replies import Replies
+from .own.usual import Usual
 from .record import Record, Run
-from .replies import Replies
 from .shelf import Shelf
-from .usual import Usual
+from .weights.measure import Measures
 
 MEMORY = 1 << 30
 ENERGIES = 16

@@ -1,0 +1,1 @@
+"""What merges that adapt or route show beside their accuracy."""

@@ -1,0 +1,1 @@
+"""The runs of a visit, two of them pinned and compared."""

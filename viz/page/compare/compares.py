@@ -1,0 +1,110 @@
+"""The listeners of the tab of comparisons, and their wiring."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from merge_engine.errors import MergeError
+
+from .. import acts, view
+from ..inputs import sight
+from ..layout import Page
+from ..plotly_panel import Selection
+from ..session import Session
+from ..widget import said
+from ..workbench import Workbench
+from . import compare, comparison
+
+Kind = Mapping[str, Any]
+Composed = Callable[[Session, str], dict[Any, Any]]
+TABLE, PAIR, MARKS = ("runs", "costs"), ("verdict", "differences", "differing"), ("sight", "eye")
+
+
+class Compares:
+    """What visitors do with the runs of their visit; `compose` loads the recipe of a link on the whole page."""
+
+    def __init__(self, page: Page, bench: Workbench, compose: Composed) -> None:
+        self.page, self.bench, self.compose = page, bench, compose
+
+    def wire(self, act: Kind, look: Kind, everything: Sequence[Any]) -> None:
+        """Attach the listeners to the queues of acts and of what takes time; loading a recipe changes `everything`."""
+        page, told = self.page, self.page.some("session", "shown")
+        page.compare.select(self.opened, told, page.some("compared"), **act)
+        page.seen.turn(self.remember, page.some("session", "seen", "compared"), page.some("session", "compared"), **act)
+        page.compared.turn(self.show, told, page.some(*TABLE, *PAIR), **look)
+        for widget in page.some("runs", "verdict"):
+            widget.act(self.act, told, [*everything, *page.some(*TABLE, *PAIR)], **act)
+        page.costs.select(self.dot, told, everything, **act)
+        page.differences.select(self.task, told, page.some("session", "differing"), **act)
+        page.differing.act(self.differing, told, [*everything, *page.some("differing", *MARKS)], **act)
+
+    def opened(self, session: Session, shown: str) -> dict[Any, Any]:
+        """Draw the tab unless it shows all this; not here, since its panels are only being put on the page now."""
+        return self.page.fill({"compared": compare.mark(self.bench, session)}) if session.suite else gr.skip()
+
+    def remember(self, session: Session, seen: str, compared: str) -> dict[Any, Any]:
+        """Add the result that came onto the page to the visit, and draw the tab if it was opened before."""
+        try:
+            link = comparison.recipe_at(seen.partition(" ")[0]).to_link()
+        except MergeError:
+            return gr.skip()
+        after = dataclasses.replace(session, comparison=comparison.remembered(session.comparison, link))
+        return self.page.fill({"session": after, "compared": compare.mark(self.bench, after) if compared else ""})
+
+    def show(self, session: Session, shown: str) -> dict[Any, Any]:
+        """Draw the whole tab."""
+        return self.page.fill(self._parts(session)) if session.suite else gr.skip()
+
+    def act(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
+        """Sort, pin, exchange or load."""
+        words = said(event)
+        try:
+            if words.get("act") == "load":
+                return self.compose(session, str(words.get("recipe", "")))
+            after = acts.perform(session, words)
+        except MergeError:
+            return gr.skip()
+        if words["act"] == "sort":
+            return self.page.fill({"session": after, "runs": compare.table_parts(self.bench, after)["runs"]})
+        run = self.bench.record.shown(shown) if shown else None
+        moved = {"link": view.link(after), "accuracy": view.accuracy_panel(self.bench, after, run)}
+        return self.page.fill({"session": after, **self._parts(after), **moved})
+
+    def dot(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
+        """Compose the recipe behind a dot of the scatter."""
+        digest, links = Selection.of(event).method, session.comparison.seen
+        link = next((link for link in links if comparison.recipe_at(link).digest == digest), "")
+        return self.compose(session, link) if link else gr.skip()
+
+    def task(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
+        """Show the differing inputs of the task of a line."""
+        where = Selection.of(event)
+        return self._narrowed(session, {"act": "differ", "value": where.expert or where.task})
+
+    def differing(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
+        """Narrow the differing inputs, or open one in the tab of inputs, where B is explained if neither pin is."""
+        words, links = said(event), session.comparison.pins
+        if words.get("act") != "input":
+            return self._narrowed(session, words)
+        digests = [comparison.recipe_at(link).digest for link in links if link]
+        try:
+            loaded = {} if shown in digests else self.compose(session, links[1])
+            after = acts.perform(loaded.get(self.page.session, session), words)
+        except MergeError:
+            return gr.skip()
+        marks = sight.marks(self.bench, after, shown if shown in digests else digests[-1])
+        return loaded | self.page.fill({"session": after, **marks, "tabs": gr.Tabs(selected="inputs")})
+
+    def _narrowed(self, session: Session, words: dict[str, Any]) -> dict[Any, Any]:
+        try:
+            after = acts.perform(session, words)
+        except MergeError:
+            return gr.skip()
+        return self.page.fill({"session": after, **compare.differing_part(self.bench, after)})
+
+    def _parts(self, session: Session) -> dict[str, Any]:
+        return {**compare.table_parts(self.bench, session), **compare.pair_parts(self.bench, session)}

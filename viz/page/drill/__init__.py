@@ -1,0 +1,1 @@
+"""From a cell of the maps to what collides there, knocked out and scored."""

@@ -1,0 +1,247 @@
+"""What the section of collisions shows: the map, what can be knocked out, and what a knock-out changes.
+
+Knows no Gradio. Everything long is a generator of parts that ends when its `going()` turns false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from html import escape
+
+from merge_engine.contract import drive
+from merge_engine.errors import MergeError
+from merge_engine.knock_out import KnockOut
+from merge_engine.metrics.joint_overlap import JointOverlap
+from merge_engine.suite import load_suite
+from viz import heat, markup, places, theme
+from viz.panel import Drawing, draw, empty, write
+from viz.panels import collisions, flips
+from viz.panels.collisions import Pair
+
+from .. import session as state
+from ..inputs import sight
+from ..record import Run
+from ..session import Session
+from ..view import Parts, status
+from ..weights.measure import Ask
+from ..workbench import Workbench, paced
+from . import knock
+from .knocked import Knocked, flip_view
+
+PAIRS = 4  # strongest pairs offered of each sign
+HINT = (
+    "The numbers are parts of the cosine of two experts. Choose a pair or a cell, then knock a component out of the "
+    "merge and see which inputs flip."
+)
+FIRST = "Press Merge. The same merge without {} is then scored beside it, and the inputs that flip are shown here."
+
+
+def ask(session: Session) -> Ask:
+    """Return the measurement that the map shows: the experts alone, in the chosen matrix."""
+    return Ask(session.suite, session.experts, "joint_overlap", session.block, session.kind)
+
+
+def measured_of(bench: Workbench, session: Session) -> JointOverlap | None:
+    """Return that measurement where it was taken before."""
+    found = bench.measures.widest(ask(session)) if session.experts else None
+    return found if isinstance(found, JointOverlap) else None
+
+
+def mark(session: Session) -> str:
+    """Return a word that differs whenever something else is knocked out."""
+    return ",".join(session.knocked)
+
+
+def wanted(bench: Workbench, session: Session, shown: str) -> str:
+    """Return a word for the run to be made without something, which begins with the digest of its recipe."""
+    ready = session.knocked and base_of(bench, session, shown)
+    return f"{shown} {mark(session)}" if ready else ""
+
+
+def known(bench: Workbench, runs: Knocked, session: Session, shown: str) -> bool:
+    """Return whether the merge without what is knocked out was scored to the end."""
+    base = base_of(bench, session, shown)
+    run = runs.get(base, session.knocked) if base else None
+    return run is not None and not run.partial
+
+
+def base_of(bench: Workbench, session: Session, shown: str) -> Run | None:
+    """Return the run on the page where it is the session's own and single inputs of it are known."""
+    run = sight.run_of(bench, shown)
+    try:
+        own = run is not None and state.recipe(session).digest == shown
+    except MergeError:
+        own = False
+    known = run is not None and any(score.answers for score in run.scores.values())
+    return run if own and known else None
+
+
+def drill_steps(
+    bench: Workbench, runs: Knocked, session: Session, shown: str, going: Callable[[], bool]
+) -> Generator[Parts, None, None]:
+    """Yield the section as far as it is known, then the map once it is measured."""
+    measured = measured_of(bench, session)
+    flipped = flips_html(bench, runs, session, shown)
+    yield {**map_parts(session, measured), "flips": flipped, "without": wanted(bench, session, shown)}
+    if measured is not None or len(session.experts) < 2:
+        return
+    try:
+        drive(bench.measures.steps(ask(session), going=going))
+        if going() and (measured := measured_of(bench, session)):
+            yield map_parts(session, measured)
+    except MergeError as error:
+        yield {"collisions": Drawing({"": empty(str(error))}, {}, "")}
+
+
+def map_parts(session: Session, measured: JointOverlap | None) -> Parts:
+    """Return the map of collisions and the controls below it; words where nothing is measured."""
+    if measured is None or len(session.experts) < 2:
+        waiting = Drawing({"": empty("Measuring …")}, {}, "")
+        return {"collisions": waiting if len(session.experts) > 1 else draw(collisions, None), "knock": chips(session)}
+    place = {"block": session.block, "kind": session.kind}
+    chosen, gone = [_axis_name(one) for one in knock.chosen(session)], _gone(session, measured)
+    drawing = draw(collisions, measured, **place, chosen=chosen, gone=gone, selected=place)
+    return {"collisions": drawing, "knock": controls(session, measured)}
+
+
+def controls(session: Session, measured: JointOverlap) -> str:
+    """Return the strongest pairs, the chosen one with buttons to knock it out, and what is knocked out."""
+    row = places.row(measured, session.block, session.kind)
+    signs = {"Aligned: they add up (+)": 1, "Cancelling: they undo each other (−)": -1}
+    lists = "".join(
+        f"<div><h4>{escape(head)}</h4>{_pairs(session, collisions.strongest(measured, row, PAIRS, sign))}</div>"
+        for head, sign in signs.items()
+    )
+    below = f"{_picked(session, measured, row)}{chips(session)}"
+    return f'<div class="mp-drill"><div class="mp-pairs">{lists}</div>{below}</div>'
+
+
+def chips(session: Session) -> str:
+    """Return what is knocked out, each with a button that puts it back."""
+    if not session.knocked:
+        return ""
+    each = "".join(
+        f'<button type="button" class="mp-chip" data-emit="restore" value="{escape(one.word, quote=True)}" '
+        f'aria-label="Put {escape(one.said, quote=True)} back">{escape(one.said)} '
+        '<span aria-hidden="true">×</span></button>'
+        for one in knock.parsed(session.knocked)
+    )
+    every = '<button type="button" class="mp-put" data-emit="restore" value="">put all back</button>'
+    every = every if len(session.knocked) > 1 else ""
+    return f'<div class="mp-gone" role="group" aria-label="Knocked out"><span>Knocked out</span>{each}{every}</div>'
+
+
+def flips_html(bench: Workbench, runs: Knocked, session: Session, shown: str) -> str:
+    """Return what the knock-out changed as far as it is scored, what to do first, or nothing."""
+    if not session.knocked:
+        return ""
+    base = base_of(bench, session, shown)
+    if base is None:
+        gone = knock.said(session.knocked)
+        return markup.frame("flips", f"Without {gone}", FIRST.format(gone), "")
+    return result_html(base, runs.get(base, session.knocked), session.knocked)
+
+
+def result_html(base: Run, run: Run | None, words: tuple[str, ...]) -> str:
+    """Return what a run without something changed, or that it is on its way."""
+    found = flip_view(base, run, words) if run else None
+    if found is None:
+        moment = {"scoring": "scoring …", "stopped": "not scored"}.get(run.phase if run else "", "merging …")
+        return markup.frame("flips", f"Without {knock.said(words)}: {moment}", flips.ABOUT, "")
+    suite = load_suite(base.recipe.suite)
+    colors = theme.colors(suite.task_of)
+    return write(flips, found, colors={suite.task_of[expert]: color for expert, color in colors.items()})
+
+
+def score_steps(
+    runs: Knocked, base: Run, words: tuple[str, ...], going: Callable[[], bool]
+) -> Generator[Parts, None, None]:
+    """Yield the result without something while it is merged and scored."""
+    for run in paced(runs.run(base, words, going)):
+        yield {"flips": result_html(base, run, words), "knocking": run_status(run, words)}
+
+
+def run_status(run: Run, words: tuple[str, ...]) -> str:
+    """Return the status line of a run without something."""
+    gone = knock.said(words)
+    if run.phase == "merging":
+        return status(f"Merging without {gone}", done=run.step.done, total=max(run.step.total, 1), tone="busy")
+    done, total = (sum(getattr(score, name) for score in run.scores.values()) for name in ("n", "total"))
+    if run.phase == "scoring":
+        return status(f"Scoring without {gone}: {done} of {total} inputs", done=done, total=max(total, 1), tone="busy")
+    if run.phase == "stopped":
+        return status(f"Stopped after {done} inputs." if done else "Stopped.", tone="stale")
+    return status("")
+
+
+def _pairs(session: Session, found: list[Pair]) -> str:
+    """Return pairs as a list of buttons that choose them."""
+    if not found:
+        return "<p>none</p>"
+    now = tuple(f"{one.expert}:{one.index}" for one in knock.chosen(session))
+    return f"<ol>{''.join(f'<li>{_pair_button(one, now)}</li>' for one in found)}</ol>"
+
+
+def _pair_button(one: Pair, now: tuple[str, ...]) -> str:
+    words = (f"{one.expert}:{one.index}", f"{one.other}:{one.across}")
+    names = " · ".join(escape(collisions.name(*at)) for at in ((one.expert, one.index), (one.other, one.across)))
+    return (
+        f'<button type="button" data-emit="pick" value="{escape("|".join(words), quote=True)}" '
+        f'aria-pressed="{str(words == now).lower()}"><span>{names}</span><b>{_signed(one.part)}</b></button>'
+    )
+
+
+def _picked(session: Session, measured: JointOverlap, row: int) -> str:
+    """Return what is known of the chosen pair, and the buttons that knock out its components and what they are in."""
+    pair = knock.chosen(session)
+    if len(pair) != 2:
+        return f'<p class="mp-help">{HINT}</p>'
+    buttons = "".join(_out_buttons(session, one) for one in pair)
+    return f'<p class="mp-help">{escape(sentence(measured, row, *pair))}</p><div class="mp-outs">{buttons}</div>'
+
+
+def sentence(measured: JointOverlap, row: int, first: KnockOut, second: KnockOut) -> str:
+    """Return what two components add to the cosine of their experts, beside all of it."""
+    names, kept = f"{_axis_name(first)} and {_axis_name(second)}", measured.terms.shape[-1]
+    one, other = (measured.models.index(each.expert) for each in (first, second))
+    whole, leading = (_signed(values[row, one, other]) for values in (measured.cosine, measured.cosine_total))
+    if (first.index or 0) >= kept or (second.index or 0) >= kept:
+        return f"{names} are not among the leading {kept} components; the cosine of these two experts is {whole}."
+    found = collisions.pair(measured, row, one, first.index or 0, other, second.index or 0)
+    word = "add up" if found.term > 0 else "cancel"
+    return (
+        f"{names} {word}: they make {_signed(found.part)} of the cosine of these two experts here, which is {whole}; "
+        f"all pairs of their {kept} leading components make {leading}."
+    )
+
+
+def _out_buttons(session: Session, one: KnockOut) -> str:
+    """Return the buttons that knock out a component, its matrix or its expert, those that are out already disabled."""
+    gone = knock.parsed(session.knocked)
+    wider = (one, KnockOut(one.expert, one.block, one.kind), KnockOut(one.expert))
+    names = (f"#{one.index}", f"all of {one.block}.{one.kind}", "whole expert")
+    buttons = "".join(
+        f'<button type="button" data-emit="knock" value="{escape(out.word, quote=True)}" '
+        f'aria-label="Knock out {escape(out.said, quote=True)}"'
+        f"{' disabled' if any(other.covers(out) for other in gone) else ''}>{escape(name)}</button>"
+        for out, name in zip(wider, names, strict=True)
+    )
+    label = f"Knock out of {escape(one.expert)}"
+    return f'<div role="group" aria-label="{escape(label, quote=True)}"><span>{label}</span>{buttons}</div>'
+
+
+def _gone(session: Session, measured: JointOverlap) -> list[str]:
+    """Return the components of the map that are knocked out."""
+    outs = knock.parsed(session.knocked)
+    every = (KnockOut(e, session.block, session.kind, i) for e in measured.models for i in range(collisions.EACH))
+    return [_axis_name(one) for one in every if any(out.covers(one) for out in outs)]
+
+
+def _axis_name(one: KnockOut) -> str:
+    return collisions.name(one.expert, one.index or 0)
+
+
+def _signed(value: float) -> str:
+    """Return a share of a cosine with its sign."""
+    text = heat.number(value, 3)
+    return text if text.startswith("−") else f"+{text}"

@@ -1,0 +1,1 @@
+"""The tab of single inputs: the gallery, one input explained, the map."""

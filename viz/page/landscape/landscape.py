@@ -1,0 +1,266 @@
+"""What the tab of landscapes shows, drawn while it is measured, coarse to fine. Knows no Gradio.
+
+Everything long is a generator of parts that ends when its `going()` turns false; what was measured is kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from types import ModuleType
+from typing import Any
+
+from merge_engine.contract import Step
+from merge_engine.landscape.disentanglement import DisentanglementSurvey
+from merge_engine.landscape.lattice import SIDES, sides_to
+from merge_engine.landscape.path import PathSurvey
+from merge_engine.landscape.span import known_models
+from merge_engine.landscape.surface import PlaneSurvey
+from merge_engine.merged import StaticMerged
+from merge_engine.methods import method_class
+from merge_engine.precision import live_dtype
+from merge_engine.suite import Suite, load_suite
+from viz import theme
+from viz.panel import Drawing, draw
+from viz.panels import disentanglement, loss_path, loss_plane
+
+from ..headline import duration
+from ..memory import give_back
+from ..record import Run
+from ..session import Session
+from ..view import Parts, menu, status, task_colors
+from ..workbench import Workbench
+from . import ground as grounds
+from .ground import Ground
+
+PANELS: dict[str, ModuleType] = {"plane": loss_plane, "line": loss_path, "map": disentanglement}
+WORDS = {"plane": "The plane", "line": "The line", "map": "Weight disentanglement"}
+PAUSE = 0.8  # seconds between two drawings
+MERGES = 8  # merges on the plane
+NONE = "A landscape lies between experts; this suite has fewer than two."
+
+
+@dataclass(frozen=True)
+class Views:
+    """The surveys of a session's choice, and the merges to place: models and names by the digest of their recipe."""
+
+    ground: Ground
+    plane: PlaneSurvey
+    line: PathSurvey
+    map: DisentanglementSurvey
+    merges: Mapping[str, StaticMerged]
+    names: Mapping[str, str]
+
+    def missing(self, name: str, detail: int) -> int:
+        """Return how many models a view still has to read for a detail."""
+        return self.plane.missing(detail, self.merges) if name == "plane" else getattr(self, name).missing(detail)
+
+    def steps(self, name: str, detail: int) -> Generator[Step, None, Any]:
+        """Read what a view misses."""
+        return self.plane.steps(detail, self.merges) if name == "plane" else getattr(self, name).steps(detail)
+
+    def size(self, name: str) -> int:
+        """Return the pictures that every model of a view is shown."""
+        return getattr(self, name).probe.size
+
+    @property
+    def left(self) -> dict[str, int]:
+        """Models still to be read by view."""
+        return {name: self.missing(name, self.ground.detail) for name in PANELS}
+
+    @property
+    def pictures(self) -> int:
+        """Forward passes of one picture still to be made."""
+        return sum(count * self.size(name) for name, count in self.left.items())
+
+
+class Landscape:
+    """The landscapes of one process: what is measured, and how fast."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self._paces: dict[str, float] = {}
+
+    def views(self, session: Session) -> Views | None:
+        """Return the surveys of a session; None where the suite has fewer than two experts."""
+        suite = load_suite(session.suite)
+        ground = grounds.settled(session.ground, suite, session.experts)
+        if ground is None:
+            return None
+        found = merges_of(self.bench, session.suite)
+        more: dict[str, Any] = {"pictures": ground.pictures, "dtype": live_dtype()}
+        return Views(
+            ground, PlaneSurvey(suite, ground.plane, **more), PathSurvey(suite, ground.pair, **more),
+            DisentanglementSurvey(suite, ground.pair, **more),
+            {digest: merged for digest, (merged, _) in found.items()}, {d: name for d, (_, name) in found.items()},
+        )  # fmt: skip
+
+    def at_hand(self, session: Session, shown: str) -> Parts:
+        """Return the whole tab as far as it is measured, computing nothing."""
+        views = self.views(session)
+        drawn = {name: draw(PANELS[name], None) if views is None else drawing(views, name, shown) for name in PANELS}
+        return {"ground": self.menus(session, views), **drawn}
+
+    def menus(self, session: Session, views: Views | None = None) -> str:
+        """Return the menus that say what is measured, and what it costs."""
+        suite, views = load_suite(session.suite), views or self.views(session)
+        if views is None:
+            return f'<p class="mp-notice">{NONE}</p>'
+        chosen, known = views.ground, known_models(suite)
+        plane = [_menu(f"plane.{i}", f"Model {i + 1} of the plane", known, name) for i, name in enumerate(chosen.plane)]
+        pair = [_menu(f"pair.{i}", f"Expert {i + 1} of the line", known[1:], n) for i, n in enumerate(chosen.pair)]
+        pictures = _menu("pictures", "Pictures per task", grounds.PICTURES, chosen.pictures)
+        lattices = {str(side): f"{side} × {side}" for side in SIDES}
+        detail = menu(f"{grounds.PREFIX}detail", "Points", lattices, str(chosen.detail), chosen.detail)
+        return (
+            f'<div class="mp-ground"><span>Plane through {"".join(plane)}</span>'
+            f"<span>Line and map between {''.join(pair)}</span><span>Pictures per task {pictures}</span>"
+            f"<span>Points {detail}</span></div>{self.cost(views, suite)}"
+        )
+
+    def cost(self, views: Views, suite: Suite) -> str:
+        """Return what Start will do and how long that takes, from what was measured here."""
+        left, pictures = sum(views.left.values()), views.pictures
+        if not left:
+            return '<p class="mp-cost"><span>Everything chosen here is measured.</span></p>'
+        pace = self._pace(suite)
+        takes = "not timed yet" if pace is None else f"about {duration(pace * pictures)}"
+        of = "validation pictures; nothing is tuned on them"
+        return (
+            f'<p class="mp-cost"><span>{left:,} model{"s" if left > 1 else ""} to build and score on {escape(of)}: '
+            f"{pictures:,} forward passes, {takes}</span></p>"
+        )
+
+    def stale(self, session: Session) -> str:
+        """Return the status line after the choice changed."""
+        views = self.views(session)
+        if views is None or not any(views.left.values()):
+            return status("")
+        return status("The choice changed: press Start to measure what is missing.", tone="stale")
+
+    def steps(self, session: Session, shown: str, going: Callable[[], bool]) -> Generator[Parts, None, bool]:
+        """Measure what is missing, the coarse lattices of all views first; yields what is to be drawn.
+
+        Returns whether everything was measured. Raises RecipeError where three models make no plane.
+        """
+        suite, views = load_suite(session.suite), self.views(session)
+        if views is None:
+            yield {"surveying": status(NONE, tone="bad")}
+            return False
+        progress = Progress(views.pictures)
+        yield {"surveying": status("Reading the models", total=max(progress.total, 1), tone="busy")}
+        try:
+            for detail in sides_to(views.ground.detail):
+                for name in PANELS:
+                    yield from _measured(views, name, detail, shown, going, progress)
+                    if not going():
+                        return False
+        finally:
+            self._paces |= {} if progress.pace is None else {suite.name: progress.pace}
+            give_back()
+        words = f"Done in {duration(progress.seconds)}." if progress.total else "Everything was measured already."
+        yield {"surveying": status(words), "ground": self.menus(session, views)}
+        return True
+
+    def _pace(self, suite: Suite) -> float | None:
+        """Return seconds per picture: of the last landscape, else of the last scoring of a merge measured here."""
+        if suite.name in self._paces:
+            return self._paces[suite.name]
+        timed = [run for run in self.bench.record.recent(suite.name) if run.score_seconds and not run.stored]
+        pictures = sum(score.n for score in timed[-1].scores.values()) if timed else 0
+        return timed[-1].score_seconds / pictures if pictures else None
+
+
+class Progress:
+    """How far a measuring is, in forward passes of one picture; its first model is not timed, since it opens files."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self._started = self._since = time.perf_counter()
+        self._untimed = 0
+
+    def add(self, pictures: int) -> None:
+        """Count the pictures of one more model."""
+        if not self.done:
+            self._since, self._untimed = time.perf_counter(), pictures
+        self.done += pictures
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._started
+
+    @property
+    def pace(self) -> float | None:
+        """Seconds per picture; None before two models."""
+        timed = self.done - self._untimed
+        return (time.perf_counter() - self._since) / timed if timed else None
+
+    def said(self, name: str) -> str:
+        """Return the status line while a view is measured."""
+        pace = self.pace
+        left = "" if pace is None else f": about {duration(pace * (self.total - self.done))} left"
+        return status(f"{WORDS[name]}{left}", done=self.done, total=max(self.total, 1), tone="busy")
+
+
+def _measured(
+    views: Views, name: str, detail: int, shown: str, going: Callable[[], bool], progress: Progress
+) -> Generator[Parts, None, None]:
+    """Measure one view to a detail, yielding drawings at most every so often."""
+    steps, last, changed = views.steps(name, detail), time.perf_counter(), False
+    try:
+        while going():
+            next(steps)
+            progress.add(views.size(name))
+            changed = True
+            if time.perf_counter() - last >= PAUSE:
+                last = time.perf_counter()
+                yield {name: drawing(views, name, shown), "surveying": progress.said(name)}
+    except StopIteration:
+        if changed:
+            yield {name: drawing(views, name, shown), "surveying": progress.said(name)}
+    finally:
+        steps.close()
+
+
+def drawing(views: Views, name: str, shown: str) -> Drawing:
+    """Return the panel of a view as far as it is measured."""
+    suite = views.plane.suite
+    if name == "plane":
+        found = views.plane.surface(views.names)
+        return draw(loss_plane, found, shown=shown, colors=theme.colors(suite.task_of))
+    if name == "line":
+        return draw(loss_path, views.line.path(), colors=task_colors(suite))
+    return draw(disentanglement, views.map.map())
+
+
+def merges_of(bench: Workbench, suite: str) -> dict[str, tuple[StaticMerged, str]]:
+    """Return the latest merges that are kept in memory and are one model, with names that differ, by digest."""
+    found = ((run, bench.merged(run.recipe)) for run in bench.record.recent(suite))
+    kept = [(run, merged) for run, merged in found if isinstance(merged, StaticMerged)][-MERGES:]
+    names = names_of([run for run, _ in kept])
+    return {run.recipe.digest: (merged, name) for (run, merged), name in zip(kept, names, strict=True)}
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """Return names of merges that differ: the method, with its scaling and number of experts where needed."""
+    longer = [_words(run) for run in runs]
+    found = [""] * len(runs)
+    for i, words in enumerate(longer):
+        ways = (", ".join(words[:count]) for count in range(1, len(words) + 1))
+        unique = (way for count, way in enumerate(ways, 1) if [w[:count] for w in longer].count(words[:count]) == 1)
+        found[i] = next(unique, f"{words[0]}, {runs[i].recipe.digest[:6]}")
+    return found
+
+
+def _words(run: Run) -> list[str]:
+    recipe = run.recipe
+    title = " + ".join(method_class(key).title for key in (recipe.method, *(post for post, _ in recipe.post)))
+    scaling = dict(recipe.parameters).get("scaling")
+    return [title, *([f"scaling {scaling:g}"] if scaling is not None else []), f"{len(recipe.experts)} experts"]
+
+
+def _menu(slot: str, label: str, values: Any, chosen: Any) -> str:
+    return menu(f"{grounds.PREFIX}{slot}", label, {str(v): str(v) for v in values}, str(chosen), chosen)

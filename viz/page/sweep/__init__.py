@@ -1,0 +1,1 @@
+"""Accuracy along one or two numbers of a recipe."""

@@ -1,0 +1,167 @@
+"""The listeners of the tab of sweeps, and their wiring.
+
+A sweep computes for some seconds at a time and then queues up again, so that others who wait get their turn.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any
+
+import gradio as gr
+
+from merge_engine.errors import MergeError
+
+from .. import acts, view
+from ..layout import Page
+from ..listeners import IDLE, OFF, ON, Listeners, visitor
+from ..plotly_panel import Selection
+from ..session import Session
+from ..shelf import Ticket
+from ..widget import said
+from . import sweeping
+from .sweep_acts import sweep_of
+
+Kind = Mapping[str, Any]
+LOG = logging.getLogger("mergescope")
+BEGUN = "begun"
+READY = {"sweep_start": IDLE["merge"], "sweep_stop": IDLE["cancel"]}
+PARTS = ("sweep_bar", "sweep_cost", "sweeping", *sweeping.PANELS)
+BUTTONS = ("sweep_start", "sweep_stop")
+
+
+class Sweeps:
+    """What visitors do on the tab of sweeps."""
+
+    def __init__(self, page: Page, on: Listeners) -> None:
+        self.page, self.on, self.bench, self.tickets = page, on, on.bench, on.tickets
+        self.count = itertools.count(1)
+
+    def wire(self, everything: list[Any], act: Kind, compute: Kind, light: Kind) -> None:
+        """Attach the listeners; `everything` is what taking a point's values into the recipe may change."""
+        page, session = self.page, self.page.some("session")
+        streamed = page.some(*PARTS[1:], *BUTTONS, "sweep_next")
+        page.sweeps.select(self.opened, session, page.some(*PARTS), **act)
+        page.sweep_bar.act(self.act, session, page.some("session", "link", *PARTS), **act)
+        started = page.sweep_start.click(self.start, session, page.some("sweeping", *BUTTONS), **light)
+        started.then(self.sweep, session, streamed, **compute)
+        page.sweep_next.turn(self.sweep, session, streamed, trigger_mode="multiple", **compute)
+        page.sweep_stop.click(self.stop, None, page.some("sweeping", "sweep_stop"), **light)
+        told, panels = page.some("session", "shown"), page.some(*sweeping.PANELS)
+        for panel in panels:
+            panel.select(self.take, told, [*everything, *page.some(*PARTS)], **act)
+
+    def opened(self, session: Session, request: gr.Request) -> dict[Any, Any]:
+        """Fill the tab for the recipe as it is now."""
+        return self.page.fill(self._parts(session, request)) if session.suite else gr.skip()
+
+    def act(self, session: Session, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
+        """Sweep something else, elsewhere, or on other pictures."""
+        try:
+            after = acts.perform(session, said(event))
+        except MergeError as error:
+            return self.page.fill({"sweeping": view.complaint(str(error))})
+        return self.page.fill({"session": after, "link": view.link(after), **self._parts(after, request)})
+
+    def take(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
+        """Take the values of the clicked point into the recipe."""
+        try:
+            values = sweeping.clicked(sweep_of(session), Selection.of(event))
+            if values is None:
+                return gr.skip()
+            words = {"act": "take", "values": list(values)}
+            after = acts.perform(session, words)
+        except MergeError as error:
+            return self.page.fill({"sweeping": view.complaint(str(error))})
+        parts = self._parts(after, request) | {"sweeping": sweeping.taken(sweep_of(after), values)}
+        return self.on.act(session, shown, gr.EventData(None, words), request) | self.page.fill(parts)
+
+    def start(self, session: Session, request: gr.Request) -> Any:
+        """Answer the button at once; the sweep follows in the queue. A second press while it runs changes nothing."""
+        held = self._held(request)
+        if held.going() and BEGUN in held.done:
+            return gr.skip()
+        try:
+            self.tickets.take(self._name(request), sweep_of(session).key)
+        except MergeError as error:
+            return view.complaint(str(error)), ON, OFF
+        self.tickets.want("prepare", "")
+        return view.status("Waiting for a free place …", tone="busy"), OFF, ON
+
+    def sweep(self, session: Session, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """Sweep for a while, streaming, unless that was stopped meanwhile; then queue up again."""
+        yield gr.skip()
+        ticket = self._held(request)
+        if ticket.what and not ticket.ended:
+            yield from self._stream(session, ticket)
+        elif ticket.cancelled:
+            words = view.status("Stopped before it went on; what was scored is kept.", tone="stale")
+            yield self.page.fill({**READY, "sweeping": words})
+
+    def stop(self, request: gr.Request) -> Any:
+        """Stop this visitor's sweep at its next step; what was scored is kept."""
+        if not self._held(request).going():
+            return gr.skip()
+        self.tickets.cancel(self._name(request))
+        return view.status("Stopping …", tone="busy"), OFF
+
+    def _stream(self, session: Session, ticket: Ticket) -> Generator[dict[Any, Any], None, None]:
+        ticket.done.add(BEGUN)
+        more = False
+        try:
+            sweep = sweep_of(session)
+            if sweep.key != ticket.what:
+                yield self.page.fill({**READY, "sweeping": view.status("Stopped: the recipe changed.", tone="stale")})
+                return
+            steps = sweeping.sweep_parts(self.bench, session, sweep, ticket.going)
+            more = yield from self._filled(steps, ticket)
+            if more:
+                yield self.page.fill({"sweep_next": str(next(self.count))})
+            elif ticket.ended and not ticket.cancelled:
+                yield self.page.fill(READY)
+            else:
+                yield self.page.fill(READY | {"sweep_cost": sweeping.tab_parts(self.bench, session)["sweep_cost"]})
+        except MergeError as error:
+            yield self.page.fill({**READY, "sweeping": view.complaint(str(error))})
+        except Exception as error:
+            LOG.exception("a sweep failed")
+            words = f"The sweep failed: {type(error).__name__}: {error}. The log has the details."
+            yield self.page.fill({**READY, "sweeping": view.complaint(words)})
+        finally:
+            ticket.ended = ticket.ended or not more
+
+    def _filled(
+        self, steps: Generator[dict[str, Any], None, bool], ticket: Ticket
+    ) -> Generator[dict[Any, Any], None, bool]:
+        """Pass parts on to the page while they are of the sweep that it shows; returns whether points are left."""
+        try:
+            while True:
+                try:
+                    parts = next(steps)
+                except StopIteration as end:
+                    return end.value
+                if not ticket.ended or ticket.cancelled:
+                    yield self.page.fill(parts | {"sweep_start": OFF, "sweep_stop": OFF if ticket.ended else ON})
+        finally:
+            steps.close()
+
+    def _parts(self, session: Session, request: gr.Request) -> dict[str, Any]:
+        """Return the tab for a session; a sweep that it does not describe any more ends."""
+        parts, ticket = sweeping.tab_parts(self.bench, session), self._held(request)
+        try:
+            key = sweep_of(session).key
+        except MergeError:
+            key = ""
+        running = bool(ticket.what) and ticket.going()
+        self.tickets.want(self._name(request), key)
+        if running and ticket.going():
+            parts.pop("sweeping")
+        return parts
+
+    def _held(self, request: gr.Request) -> Ticket:
+        return self.tickets.held(self._name(request))
+
+    def _name(self, request: gr.Request) -> str:
+        return f"sweep {visitor(request)}"

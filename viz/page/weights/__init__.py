@@ -1,0 +1,1 @@
+"""The panels that look into the weights."""

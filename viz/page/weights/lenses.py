@@ -1,0 +1,197 @@
+"""The panels that look into the weights, drawn as they are measured: spectrum, overlap and interference."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Generator
+from types import ModuleType
+from typing import Any
+
+from merge_engine.contract import Step
+from merge_engine.errors import MergeError
+from merge_engine.merged import StaticMerged
+from merge_engine.metrics import Measured, registry
+from merge_engine.runs.recipe import Recipe
+from merge_engine.suite import load_suite
+from viz import theme
+from viz.panel import Drawing, draw, empty
+from viz.panels import histogram, interference, overlap, overlap_depth, spectrum
+
+from ..session import Session
+from ..view import Parts, menu, status
+from ..workbench import Workbench
+from .measure import FIRST_METRIC, Ask, metrics, uses_merge
+
+NEAR = ("spectrum", "interference", "overlap", "histogram")
+COUNTED = ("sign_conflict", "mask_counts")  # measurements that the histogram can show
+PATIENCE = 0.1  # seconds between two looks whether a merge still runs
+LENSES = {
+    "spectrum": spectrum, "overlap": overlap, "depths": overlap_depth, "interference": interference,
+    "histogram": histogram,
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Focus:
+    """Everything the lenses depend on; `recipe` is the merge shown beside the experts, if it is kept."""
+
+    suite: str = ""
+    experts: tuple[str, ...] = ()
+    metric: str = ""
+    block: int = 0
+    kind: str = "fc1"
+    recipe: Recipe | None = None
+
+    @property
+    def about(self) -> str:
+        """A word for what is compared, wherever one looks."""
+        return "|".join((self.suite, *self.experts))
+
+    @property
+    def key(self) -> str:
+        """A word that differs whenever something else would be drawn."""
+        digest = self.recipe.digest if self.recipe else ""
+        return "||".join((self.about, self.metric, str(self.block), self.kind, digest))
+
+
+def focus_of(session: Session, recipe: Recipe | None) -> Focus:
+    """Return what the lenses should look at."""
+    beside = recipe if recipe and recipe.suite == session.suite and recipe.experts == session.experts else None
+    metric = session.metric or FIRST_METRIC
+    return Focus(session.suite, session.experts, metric, session.block, session.kind, beside)
+
+
+def at_hand(bench: Workbench, focus: Focus) -> Parts:
+    """Return the panels of a place that can be drawn without measuring."""
+    found = ((name, bench.measures.widest(ask(bench, focus, name))) for name in NEAR)
+    return {name: DRAWN[name](focus, measured) for name, measured in found if measured is not None}
+
+
+def lens_steps(
+    bench: Workbench, focus: Focus, going: Callable[[], bool], done: set[str]
+) -> Generator[Parts, None, None]:
+    """Yield parts as they are measured: the chosen place first, then what runs through the whole network.
+
+    `done` names what the page shows already, and as "seen" what it shows of these experts at some place; what is
+    yielded is added to it.
+    """
+    yield from _first(bench, focus, done)
+    for name in NEAR if focus.experts else ():
+        if name not in done:
+            measured = bench.measures.widest(ask(bench, focus, name))
+            yield from _drawn(bench, focus, name, ask(bench, focus, name), measured, going)
+            done.update((name, f"seen {name}") if going() else ())
+    for name in ("interference", "depths") if len(focus.experts) > 1 else ():
+        far = dataclasses.replace(ask(bench, focus, name), block=None, kind=None)
+        if going() and (bench.measures.get(far) is None or name not in done):
+            yield from _drawn(bench, focus, name, far, None, going)
+            done.update((name, f"seen {name}") if going() else ())
+
+
+def ask(bench: Workbench, focus: Focus, name: str) -> Ask:
+    """Return what a panel wants measured at the place in focus; the merged model beside it where it says something."""
+    counted = focus.metric if focus.metric in COUNTED else COUNTED[0]
+    chosen = {"spectrum": "spectrum", "interference": focus.metric, "histogram": counted}
+    metric = chosen.get(name, "subspace")
+    kind = None if name == "interference" else focus.kind
+    beside = ""
+    if focus.recipe and (metric == "spectrum" or uses_merge(metric)):
+        beside = focus.recipe.digest if isinstance(bench.merged(focus.recipe), StaticMerged) else ""
+    return Ask(focus.suite, focus.experts, metric, focus.block, kind, beside)
+
+
+def metric_menu(focus: Focus, words: dict[str, str]) -> str:
+    """Return the menu of measurements for the interference panel."""
+    drawn = " ".join((focus.metric, *words))
+    return f'<span class="mp-metric">Interference {menu("metric", "Measurement", words, focus.metric, drawn)}</span>'
+
+
+def _first(bench: Workbench, focus: Focus, done: set[str]) -> Generator[Parts, None, None]:
+    """Empty panels that show something else, and offer the measurements that there are."""
+    merged = bench.merged(focus.recipe) if focus.recipe else None
+    words = {key: cls.title for key, cls in sorted(metrics(merged).items(), key=lambda item: item[1].title)}
+    parts: Parts = {"measuring": status("")}
+    if (offered := f"menu {' '.join((focus.metric, *words))}") not in done:
+        done.difference_update([mark for mark in done if mark.startswith("menu ")])
+        done.add(offered)
+        parts["metrics"] = metric_menu(focus, words)
+    unseen = [name for name in LENSES if not {name, f"seen {name}"} & done]
+    yield parts | {name: _waiting(LENSES[name], focus) for name in unseen}
+
+
+def _drawn(
+    bench: Workbench, focus: Focus, name: str, wanted: Ask, measured: Measured | None, going: Callable[[], bool]
+) -> Generator[Parts, None, None]:
+    """Measure unless that was done, telling now and then how far it is, and draw."""
+    try:
+        if measured is None:
+            measured = yield from _measured(bench, focus, wanted, going)
+        if measured is not None:
+            yield {name: DRAWN[name](focus, measured), "measuring": status("")}
+    except MergeError as error:
+        yield {name: _sentence(str(error)), "measuring": status("")}
+
+
+def _measured(
+    bench: Workbench, focus: Focus, wanted: Ask, going: Callable[[], bool]
+) -> Generator[Parts, None, Measured | None]:
+    """Measure; what runs through the whole network gives way to merges."""
+    merged = bench.merged(focus.recipe) if wanted.merged and focus.recipe else None
+    steps, title = bench.measures.steps(wanted, merged, going), registry()[wanted.metric].title.lower()
+    try:
+        while True:
+            while wanted.block is None and bench.busy and going():
+                time.sleep(PATIENCE)
+            step: Step = next(steps)
+            if step.total > 8 and step.done % 6 == 0:
+                words = f"measuring {title}"
+                yield {"measuring": status(words, done=step.done, total=step.total, tone="busy")}
+    except StopIteration as end:
+        return end.value
+
+
+def _spectrum(focus: Focus, measured: Measured) -> Drawing:
+    return draw(spectrum, measured, block=focus.block, kind=focus.kind, colors=_colors(focus), selected=_place(focus))
+
+
+def draw_interference(focus: Focus, measured: Measured) -> Drawing:
+    """Return the interference panel of the chosen metric, all of its quantities as views."""
+    data = interference.Interference(measured, registry()[focus.metric])
+    return draw(interference, data, block=focus.block, kind=focus.kind, selected=_place(focus))
+
+
+def _overlap(focus: Focus, measured: Measured) -> Drawing:
+    return draw(overlap, measured, block=focus.block, kind=focus.kind, selected=_place(focus))
+
+
+def _histogram(focus: Focus, measured: Measured) -> Drawing:
+    data = measured if len(focus.experts) > 1 else None
+    return draw(histogram, data, block=focus.block, kind=focus.kind, selected=_place(focus))
+
+
+def _depths(focus: Focus, measured: Measured) -> Drawing:
+    return draw(overlap_depth, measured, selected=_place(focus))
+
+
+DRAWN: dict[str, Callable[[Focus, Measured], Drawing]] = {
+    "spectrum": _spectrum, "interference": draw_interference, "overlap": _overlap, "depths": _depths,
+    "histogram": _histogram,
+}  # fmt: skip
+
+
+def _place(focus: Focus) -> dict[str, Any]:
+    return {"block": focus.block, "kind": focus.kind}
+
+
+def _colors(focus: Focus) -> dict[str, str]:
+    return theme.colors(load_suite(focus.suite).task_of)
+
+
+def _waiting(module: ModuleType, focus: Focus) -> Drawing:
+    """Return an empty panel that says whether something is coming."""
+    return draw(module, None) if len(focus.experts) < 2 else _sentence("Measuring …")
+
+
+def _sentence(text: str) -> Drawing:
+    return Drawing({"": empty(text)}, {}, "")
