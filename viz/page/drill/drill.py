@@ -52,6 +52,11 @@ def mark(session: Session) -> str:
     return ",".join(session.knocked)
 
 
+def turned(session: Session) -> str:
+    """Return a word that differs with every choice, so that a drawing begun before it is drawn again."""
+    return "|".join((mark(session), *session.pair))
+
+
 def wanted(bench: Workbench, session: Session, shown: str) -> str:
     """Return a word for the run to be made without something, which begins with the digest of its recipe."""
     ready = session.knocked and base_of(bench, session, shown)

@@ -115,4 +115,4 @@ class Drills:
             self._give_way(after, shown, request)
         parts = drill.map_parts(after, drill.measured_of(self.bench, after))
         told = {"session": after, "fault": view.complaint(state.fault(after)), "link": view.link(after)}
-        return self.page.fill({**told, **parts, "drill": drill.mark(after)})
+        return self.page.fill({**told, **parts, "drill": drill.turned(after)})
