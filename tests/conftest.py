@@ -14,7 +14,7 @@ import torch
 
 from merge_engine.contract import Context, Place, Problem
 from merge_engine.maths.svd import SvdStore
-from merge_engine.suite import Suite
+from merge_engine.suite import Suite, load_suite
 from merge_engine.suites.toy import build_toy
 
 torch.set_num_threads(1)
@@ -127,6 +127,16 @@ def toy_by_name(toy_folder, tmp_path, monkeypatch) -> None:
     """The toy suite by its name, and a cache of the test's own."""
     monkeypatch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
     monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def toy_suite(toy_folder, tmp_path_factory):
+    """The toy suite by its name for a whole module, and a cache of the module's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
+        patch.setenv("MERGESCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        load_suite.cache_clear()
+        yield load_suite("toy")
 
 
 @pytest.fixture(scope="module")

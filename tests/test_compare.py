@@ -17,9 +17,13 @@ from merge_engine.suite import load_suite
 from viz.page import acts
 from viz.page import session as state
 from viz.page.compare import compare, comparison, pairing, visit
+from viz.page.compare.compares import Compares
 from viz.page.compare.comparison import Comparison
+from viz.page.layout import Page
+from viz.page.listeners import Listeners
 from viz.page.record import Run, without_inputs
 from viz.page.session import Session, choose_suite
+from viz.page.view import accuracy_panel
 from viz.page.workbench import Workbench, paced
 from viz.panels.differences import TaskDifference
 
@@ -30,15 +34,11 @@ METHODS = {
 
 
 @pytest.fixture(scope="module")
-def bench(toy_folder, tmp_path_factory):
+def bench(toy_suite):
     """A workbench that knows the toy suite and its baselines."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
-        patch.setenv("MERGESCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        load_suite.cache_clear()
-        made = Workbench(svd=SvdStore(folder=None))
-        list(made.record.baseline_steps("toy", None, lambda: True))
-        yield made
+    made = Workbench(svd=SvdStore(folder=None))
+    list(made.record.baseline_steps("toy", None, lambda: True))
+    return made
 
 
 def recipe(method: str, experts=None, **parameters) -> Recipe:
@@ -346,8 +346,6 @@ class TestReference:
         assert visit.reference(bench.record, Comparison(), runs["sim"]) is None
 
     def test_the_accuracy_panel_marks_it(self, bench, runs):
-        from viz.page.view import accuracy_panel
-
         session = pinned(runs["average"], runs["sim"])
         drawing = accuracy_panel(bench, session, runs["sim"])
         (figure,) = drawing.figures.values()
@@ -367,36 +365,26 @@ class TestReference:
 
 
 @pytest.fixture(scope="module")
-def tab(bench):
-    """The listeners of the tab, and what names the parts of their answers."""
-    import gradio as gr
-
-    from viz.page.compare.compares import Compares
-    from viz.page.layout import build_page
-    from viz.page.listeners import Listeners
-
-    with gr.Blocks(analytics_enabled=False):
-        page = build_page()
-    made = Compares(page, bench, Listeners(page, bench).compose)
-    names = {component: name for name, component in vars(page).items()}
-    return made, lambda answer: {names[component]: value for component, value in answer.items()}
+def tab(bench) -> Compares:
+    """The listeners of the tab, on a page whose components are their own names."""
+    page = Page(**{field.name: field.name for field in dataclasses.fields(Page)})
+    return Compares(page, bench, Listeners(page, bench).compose)
 
 
 class TestListeners:
     """What the tab answers, by the name of its parts."""
 
     def test_a_result_that_appears_is_remembered_and_drawn_once_the_tab_was_opened(self, tab, bench, runs):
-        listeners, named = tab
         seen = visit.seen_part(runs["sim"])["seen"]
-        parts = named(listeners.remember(visited(), seen, ""))
+        parts = tab.remember(visited(), seen, "")
         assert parts["session"].comparison.seen == (runs["sim"].recipe.to_link(),)
         assert parts["compared"] == ""
-        first = named(listeners.opened(parts["session"], ""))["compared"]
+        first = tab.opened(parts["session"], "")["compared"]
         assert first
-        again = named(listeners.remember(parts["session"], visit.seen_part(runs["average"])["seen"], first))
+        again = tab.remember(parts["session"], visit.seen_part(runs["average"])["seen"], first)
         assert again["compared"] not in ("", first)
-        assert {"runs", "costs", "verdict", "differences"} <= set(named(listeners.show(again["session"], "")))
-        assert parts["session"] not in listeners.remember(visited(), "1nonsense 3", "").values()
+        assert {"runs", "costs", "verdict", "differences"} <= set(tab.show(again["session"], ""))
+        assert parts["session"] not in tab.remember(visited(), "1nonsense 3", "").values()
 
     def test_merging_a_stored_pin_again_draws_the_tab_again(self, bench, runs):
         session = pinned(runs["average"], runs["sim"])
@@ -409,34 +397,30 @@ class TestListeners:
             bench.record._runs[digest] = runs["average"]
 
     def test_pins_move_every_part_and_sorting_the_table_alone(self, tab, runs):
-        listeners, named = tab
         session, link = visited(runs["average"], runs["sim"]), runs["sim"].recipe.to_link()
-        parts = named(listeners.act(session, "", event(act="pin", name="a", recipe=link)))
+        parts = tab.act(session, "", event(act="pin", name="a", recipe=link))
         assert parts["session"].comparison.a == link
         assert {"link", "accuracy", "runs", "costs", "verdict", "differences", "differing"} <= set(parts)
-        parts = named(listeners.act(session, "", event(act="sort", value="average")))
+        parts = tab.act(session, "", event(act="sort", value="average"))
         assert set(parts) == {"session", "runs"}
-        loaded = named(listeners.act(session, "", event(act="load", recipe=link)))
+        loaded = tab.act(session, "", event(act="load", recipe=link))
         assert loaded["session"].method == "sim"
 
     def test_a_dot_loads_its_run(self, tab, runs):
-        listeners, named = tab
         session = visited(runs["average"], runs["sim"])
-        parts = named(listeners.dot(session, "", event(method=runs["average"].recipe.digest)))
+        parts = tab.dot(session, "", event(method=runs["average"].recipe.digest))
         assert parts["session"].method == "average"
 
     def test_a_line_narrows_the_inputs_and_the_average_widens_them(self, tab, runs):
-        listeners, named = tab
         session = pinned(runs["average"], runs["sim"])
-        parts = named(listeners.task(session, "", event(expert="blob")))
+        parts = tab.task(session, "", event(expert="blob"))
         assert parts["session"].comparison.task == "blob"
-        assert named(listeners.task(parts["session"], "", event(x=1.0)))["session"].comparison.task == ""
+        assert tab.task(parts["session"], "", event(x=1.0))["session"].comparison.task == ""
 
     @pytest.mark.parametrize(("shown", "method"), [("average", "task_arithmetic"), ("mass", "sim")])
     def test_an_input_opens_for_a_pinned_run(self, tab, runs, shown, method):
-        listeners, named = tab
         session = pinned(runs["average"], runs["sim"])
-        parts = named(listeners.differing(session, runs[shown].recipe.digest, event(act="input", value="blob:3")))
+        parts = tab.differing(session, runs[shown].recipe.digest, event(act="input", value="blob:3"))
         assert parts["session"].inputs.chosen == "blob:3"
         assert parts["session"].method == method, "another recipe is loaded only where neither pin is shown"
         assert parts["eye"].endswith("blob:3")

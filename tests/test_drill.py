@@ -27,12 +27,8 @@ METHODS = {"task_arithmetic": {}, "ties": {}, "sim": {"examples": 8, "rank": 4},
 
 
 @pytest.fixture(scope="module")
-def bench(toy_folder, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
-        patch.setenv("MERGESCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        load_suite.cache_clear()
-        yield Workbench(svd=SvdStore(folder=None))
+def bench(toy_suite):
+    return Workbench(svd=SvdStore(folder=None))
 
 
 @pytest.fixture(scope="module")

@@ -35,15 +35,11 @@ METHODS = {
 
 
 @pytest.fixture(scope="module")
-def bench(toy_folder, tmp_path_factory):
+def bench(toy_suite):
     """A workbench that knows the toy suite, and whose second map comes at once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
-        patch.setenv("MERGESCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        load_suite.cache_clear()
-        made = Workbench(svd=SvdStore(folder=None))
-        made.near.embed = lambda features: pca(features).coordinates
-        yield made
+    made = Workbench(svd=SvdStore(folder=None))
+    made.near.embed = lambda features: pca(features).coordinates
+    return made
 
 
 @pytest.fixture(scope="module")

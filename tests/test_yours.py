@@ -257,15 +257,11 @@ class TestPanel:
 
 
 @pytest.fixture(scope="module")
-def bench(toy_folder, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
-        patch.setenv("MERGESCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        load_suite.cache_clear()
-        looks.looks.cache_clear()
-        made = Workbench(svd=SvdStore(folder=None))
-        made.near.embed = lambda features: pca(features).coordinates
-        yield made
+def bench(toy_suite):
+    looks.looks.cache_clear()
+    made = Workbench(svd=SvdStore(folder=None))
+    made.near.embed = lambda features: pca(features).coordinates
+    return made
 
 
 @pytest.fixture(scope="module")
