@@ -116,6 +116,12 @@ def test_a_preset_is_legal_and_names_only_what_it_changes(cls, name):
 
 
 @every
+def test_a_failure_says_what_to_notice(key, cls):
+    assert ("failure" in cls.presets) == bool(cls.lesson)
+    assert not cls.lesson or cls.lesson.endswith(".")
+
+
+@every
 def test_every_field_is_a_declared_hyper_parameter(key, cls):
     assert [f.name for f in dataclasses.fields(cls)] == list(declared(cls))
     annotated = {name: kind for name, kind in cls.__annotations__.items() if "ClassVar" not in str(kind)}

@@ -69,7 +69,7 @@
       if (!target) return;
       pair(target);
       const form = target.closest("[data-edited]");
-      if (form) form.dataset.edited = "true";
+      if (form) leavePreset(form);
       if (target.type === "range" && !timer) timer = setTimeout(() => report(target), PAUSE);
     });
     element.addEventListener("change", (event) => {
@@ -87,6 +87,13 @@
       const copy = event.target.closest("button[data-copy]");
       if (copy) copyLink(copy);
     });
+  };
+
+  // A number that was touched is at no preset any more.
+  const leavePreset = (form) => {
+    form.dataset.edited = "true";
+    for (const button of form.querySelectorAll("[data-emit=preset]")) button.setAttribute("aria-pressed", "false");
+    form.querySelector(".mp-lesson")?.remove();
   };
 
   const checkAll = (button, report) => {

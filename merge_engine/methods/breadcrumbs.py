@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -38,6 +39,10 @@ class Breadcrumbs(TensorMerge):
     idea: ClassVar[str] = "Drop both the outliers and the small changes of every expert, then add up."
     formula: ClassVar[str] = "θ = θ₀ + λ Σₜ τ̂ₜ, τ̂ₜ = middle band of |τₜ|"
     paper: ClassVar[str] = "Davari, Belilovsky, Model Breadcrumbs, ECCV 2024, arXiv:2312.06795"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"gamma": 0.5}}
+    lesson: ClassVar[str] = (
+        "Half of the entries are dropped as outliers, and with the largest changes goes what the experts learned."
+    )
 
     density: float = hp(0.15, "Share of entries kept.", low=0.001, high=1, soft=(0.01, 1), step=0.01, symbol="d")
     gamma: float = hp(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,6 +35,11 @@ class Cart(TensorMerge):
     idea: ClassVar[str] = "Start from the weight average and add what sets every expert apart, at low rank."
     formula: ClassVar[str] = "θ = θ_avg + λ Σₜ SVDₖ(θₜ − θ_avg)"
     paper: ClassVar[str] = "Choi et al., Revisiting Weight Averaging for Model Merging, arXiv:2412.12153"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"rank": 1.0}}
+    lesson: ClassVar[str] = (
+        "With every singular component kept, the differences to the average add up to zero: whatever the scaling, "
+        "this is the plain average."
+    )
 
     scaling: float = hp(
         2.0, "Scaling coefficient of the low-rank parts.", low=-10, high=10, soft=(0, 4), step=0.05, symbol="λ",

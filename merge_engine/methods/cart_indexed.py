@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -53,6 +54,10 @@ class CartIndexed(StoreMerge):
     idea: ClassVar[str] = "Store the average and, per task, a low-rank way from it to the expert."
     formula: ClassVar[str] = "W(t) = W_avg + λ SVDₖ(θₜ − θ_avg)"
     paper: ClassVar[str] = "Choi et al., Revisiting Weight Averaging for Model Merging, arXiv:2412.12153"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"rank": 0.005}}
+    lesson: ClassVar[str] = (
+        "Two singular components per matrix cannot hold what an expert knows; the task is known and still half lost."
+    )
 
     coefficient: float = hp(
         1.0,

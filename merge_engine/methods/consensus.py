@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -39,6 +39,11 @@ class Consensus(TensorMerge):
     idea: ClassVar[str] = "Forget the changes that only one expert, or none, makes use of."
     formula: ClassVar[str] = "θ = θ₀ + α · 1[Σₜ mₜ ≥ k] Σₜ τₜ, mₜ = 1[|τₜ| > λ |τ_M − τₜ|]"
     paper: ClassVar[str] = "Wang et al., Localizing Task Information, ICML 2024, arXiv:2405.07813"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"k": 8}}
+    lesson: ClassVar[str] = (
+        "Only entries that eight experts agree on are kept. There are hardly any, so this is close to the "
+        "pretrained model."
+    )
 
     k: int = hp(2, "Number of experts that must use an entry.", low=0, soft=(0, 8), step=1, symbol="k")
     threshold: float = hp(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -38,6 +39,10 @@ class Della(TensorMerge):
     idea: ClassVar[str] = "Drop changes at random, but the small ones more often than the large ones."
     formula: ClassVar[str] = "p(keep) = d − ε + 2ε (rank − 1)/(n − 1), then Ties or a sum"
     paper: ClassVar[str] = "Deep, Bhardwaj, Poria, DELLA-Merging, 2024, arXiv:2406.11617"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"scaling": 4.0}}
+    lesson: ClassVar[str] = (
+        "Every kept entry counts four times: the step is so long that no task survives."
+    )
 
     density: float = hp(0.5, "Mean share of entries kept.", low=0.001, high=1, soft=(0.05, 1), step=0.05, symbol="d")
     epsilon: float = hp(

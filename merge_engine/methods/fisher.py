@@ -64,7 +64,12 @@ class Fisher(TensorMerge):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "cpu": {"examples": 64, "tolerance": 0.3},
         "fusionbench": {"estimator": "batch-summed"},
+        "failure": {"examples": 2},
     }
+    lesson: ClassVar[str] = (
+        "Two pictures per task decide which weights matter; the estimate is noise, and the merge falls below "
+        "the plain average."
+    )
 
     examples: int = hp(256, "Unlabelled inputs of every task.", low=1, high=4096, soft=(32, 512), step=32)
     estimator: str = hp("per-example", "Squared gradients of single examples, or FusionBench's of batch sums.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -35,6 +36,11 @@ class IsoC(TensorMerge):
     idea: ClassVar[str] = "Add the task matrices and flatten the spectrum, so that no direction dominates."
     formula: ClassVar[str] = "Σₜ Dₜ = U diag(s) Vᵀ,  D = mean(s) U Vᵀ"
     paper: ClassVar[str] = "Marczak et al., No Task Left Behind, ICML 2025, arXiv:2502.04959"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"scaling": 6.0}}
+    lesson: ClassVar[str] = (
+        "A flat spectrum makes even the weakest directions as strong as the others; scaled up, they drown "
+        "the network."
+    )
 
     scaling: float = hp(
         1.0, "Scaling coefficient of the merged task vector; FusionBench's table uses 1.5.", low=-10, high=10,

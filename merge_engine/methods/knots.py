@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -42,6 +42,11 @@ class Knots(TensorMerge):
     formula: ClassVar[str] = "[D₁ … D_T] = U [Z₁ … Z_T],  D = U merge(Z₁ … Z_T)"
     paper: ClassVar[str] = (
         "Stoica et al., Model Merging with SVD to Tie the Knots, ICLR 2025, arXiv:2410.19735"
+    )
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"rule": "sum", "scaling": 1.0}}
+    lesson: ClassVar[str] = (
+        "In the shared basis the experts are simply added in full: the basis changes nothing, and the step "
+        "is too long."
     )
 
     scaling: float = hp(0.6, "Scaling coefficient of the merged task vector.", low=-10, high=10, soft=(0, 2), step=0.05,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,6 +35,10 @@ class MagMax(TensorMerge):
     idea: ClassVar[str] = "For every weight, follow the expert that changed it most."
     formula: ClassVar[str] = "θ = θ₀ + λ τₜ*, t* = argmaxₜ |τₜ|"
     paper: ClassVar[str] = "Marczak et al., MagMax, ECCV 2024, arXiv:2407.06322"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"scaling": 2.0}}
+    lesson: ClassVar[str] = (
+        "The largest change of every entry, doubled. Tasks with large changes hold out; the others pay for them."
+    )
 
     scaling: float = hp(
         0.5, "Scaling coefficient of the merged task vector.", low=-10, high=10, soft=(0, 2), step=0.05,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +44,10 @@ class Pcb(TensorMerge):
     idea: ClassVar[str] = "Keep the entries that are large in their expert and welcome to the others."
     formula: ClassVar[str] = "θ = θ₀ + λ Σₜ sₜ τₜ / Σₜ sₜ, sₜ from exp(T nₜ²) · tanh(τₜ S)"
     paper: ClassVar[str] = "Du et al., Parameter Competition Balancing, NeurIPS 2024, arXiv:2410.02396"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"ratio": 0.001}}
+    lesson: ClassVar[str] = (
+        "One entry in a thousand is kept, which leaves nearly the pretrained model: balance needs something to weigh."
+    )
 
     variant: str = hp("vision", "Which of the authors' two formulas.", choices=tuple(CLAMPED))
     ratio: float = hp(

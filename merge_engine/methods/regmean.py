@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -85,6 +85,11 @@ class RegMean(TensorMerge):
     idea: ClassVar[str] = "Match every expert's layer outputs in least squares, on a few inputs of its task."
     formula: ClassVar[str] = "W = (Σₜ Wₜ Gₜ)(Σₜ Gₜ)⁻¹,  Gₜ = Xₜᵀ Xₜ / N"
     paper: ClassVar[str] = "Jin et al., Dataless Knowledge Fusion, ICLR 2023, arXiv:2212.09849"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"off_diagonal": 0.0}}
+    lesson: ClassVar[str] = (
+        "Correlations between input features are forgotten, and with them nearly all of its gain over the "
+        "plain average."
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"support"})
 
     examples: int = hp(

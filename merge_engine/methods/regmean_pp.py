@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -40,6 +40,11 @@ class RegMeanPlusPlus(RegMean):
     idea: ClassVar[str] = "RegMean block by block, each on what the already merged blocks pass on."
     formula: ClassVar[str] = "W = (Σₜ Wₜ Gₜ)(Σₜ Gₜ)⁻¹,  Gₜ = Xₜᵀ Xₜ / N,  Xₜ after the merged blocks before"
     paper: ClassVar[str] = "Nguyen et al., RegMean++, TMLR 2026, arXiv:2508.03121"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"examples": 4}}
+    lesson: ClassVar[str] = (
+        "Four pictures per task say little about which input directions occur: most of its gain over the "
+        "average is gone."
+    )
 
     off_diagonal: float = hp(
         0.95, "Factor on the off-diagonal entries of the Gram matrices; not swept, a merge takes minutes.",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .. import routers
 from ..contract import Context, Kind, MergeMethod, Problem, Step
@@ -41,6 +41,11 @@ class SiM(MergeMethod):
     idea: ClassVar[str] = "Find the task of every input by the nearest manifold of features, then run that expert."
     formula: ClassVar[str] = "t(x) = argminₜ ‖c‖² − ‖Vₜₖᵀ c‖², c = z(x) − μₜ"
     paper: ClassVar[str] = "Son et al., Training-free Task Classification, arXiv:2606.22589"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"residual": "relative"}}
+    lesson: ClassVar[str] = (
+        "Dividing by the length of an input's feature changes which subspace looks nearest: look at the "
+        "confusion of routes."
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"support"})
 
     router: str = hp("subspace", "What chooses the expert.", choices=lambda: tuple(routers.registry()))

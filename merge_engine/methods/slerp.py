@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,6 +38,10 @@ class Slerp(TensorMerge):
     idea: ClassVar[str] = "Walk from one expert to the other on the sphere instead of straight."
     formula: ClassVar[str] = "θ = [sin((1−t)ω) θ₁ + sin(tω) θ₂] / sin ω"
     paper: ClassVar[str] = "Shoemake, Animating rotation with quaternion curves, SIGGRAPH 1985"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"t": 1.0}}
+    lesson: ClassVar[str] = (
+        "All the way to the second expert: its task is solved, and the first one's is lost."
+    )
     experts_allowed: ClassVar[tuple[int, int | None]] = (2, 2)
 
     t: float = hp(

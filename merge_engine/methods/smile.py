@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,11 @@ class Smile(MergeMethod):
     idea: ClassVar[str] = "Send every token of every layer to the small experts whose main directions it follows."
     formula: ClassVar[str] = "y = W₀x + Σₜ wₜ Uₜₖ diag(sₜₖ) Vₜₖᵀ x,  w = top softmaxₜ ‖Vₜᵀx‖"
     paper: ClassVar[str] = "Tang et al., SMILE: Zero-Shot Sparse Mixture of Low-Rank Experts, 2024, arXiv:2408.10174"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"rank": 2}}
+    lesson: ClassVar[str] = (
+        "Two directions per expert and layer: inputs are still sent somewhere, but there is little at the "
+        "place they reach."
+    )
 
     rank: int = hp(128, "Singular components of an expert in a layer.", low=1, high=65_536, soft=(1, 384), symbol="k")
     gate_rank: int = hp(1, "Directions of an expert that a token is compared with.", low=1, high=65_536, soft=(1, 64))

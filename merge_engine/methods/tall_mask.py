@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,6 +37,11 @@ class TallMask(StoreMerge):
     idea: ClassVar[str] = "Store one sum, and per task one bit per weight that says whether to use it."
     formula: ClassVar[str] = "θ⁽ᵗ⁾ = θ₀ + mₜ τ_M, mₜ = 1[|τₜ| > λₜ |τ_M − τₜ|]"
     paper: ClassVar[str] = "Wang et al., Localizing Task Information, ICML 2024, arXiv:2405.07813"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"threshold": 3.0}}
+    lesson: ClassVar[str] = (
+        "Masks this strict keep few entries of an expert; even with the task known, much of what it learned "
+        "is left out."
+    )
 
     threshold: float = hp(
         0.4, "How large an expert's own change must be beside the rest of the sum.", low=0, soft=(0, 1), step=0.05,

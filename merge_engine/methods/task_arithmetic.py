@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -32,6 +33,11 @@ class TaskArithmetic(TensorMerge):
     idea: ClassVar[str] = "Add up what every expert learned and scale the sum by one number."
     formula: ClassVar[str] = "θ = θ₀ + λ Σₜ τₜ"
     paper: ClassVar[str] = "Ilharco et al., Editing Models with Task Arithmetic, ICLR 2023, arXiv:2212.04089"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"scaling": 1.0}}
+    lesson: ClassVar[str] = (
+        "The task vectors are added in full: eight of them are too long a step, and most tasks fall below "
+        "the pretrained model."
+    )
 
     scaling: float = hp(
         0.3, "Scaling coefficient of the summed task vector.", low=-10, high=10, soft=(0, 2), step=0.05,

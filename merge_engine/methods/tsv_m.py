@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -41,6 +42,11 @@ class TsvM(TensorMerge):
     )
     formula: ClassVar[str] = "D = polar([U₁ₖ … U_Tₖ]) diag([s₁ₖ … s_Tₖ]) polar([V₁ₖ … V_Tₖ])ᵀ,  k = ⌊r/T⌋"
     paper: ClassVar[str] = "Gargiulo et al., Task Singular Vectors, CVPR 2025, arXiv:2412.00081"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"scaling": 4.0}}
+    lesson: ClassVar[str] = (
+        "Orthogonal directions do not cancel each other, so their sum grows with every task; four times as "
+        "long, it overshoots."
+    )
 
     scaling: float = hp(
         1.0, "Scaling coefficient of the merged task vector.", low=-10, high=10, soft=(0, 3), step=0.05,

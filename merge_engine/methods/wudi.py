@@ -48,7 +48,12 @@ class Wudi(TensorMerge):
         "quick": {"steps": 60, "learning_rate": 5e-5},
         "closed-form": {"solution": "closed-form"},
         "fusionbench": {"steps": 400, "others": "mean", "embeddings": "optimised"},
+        "failure": {"steps": 0},
     }
+    lesson: ClassVar[str] = (
+        "Without its optimisation this is the sum of all task vectors at full length: what the steps remove "
+        "is interference."
+    )
 
     scaling: float = hp(1.0, "Scaling coefficient of the merged task vector.", low=-10, high=10, soft=(0, 2),
                         step=0.05, symbol="λ", sweep=(0.6, 0.8, 1.0, 1.2))  # fmt: skip
