@@ -448,6 +448,19 @@ def test_single_inputs_are_explained_and_narrowed(visit):
 
 
 @pytest.mark.browser
+def test_changes_that_follow_at_once_keep_their_order(visit):
+    page = visit("?suite=toy&recipe=" + _link("average"))
+    choose = """methods => { const menu = document.querySelector("#mp-method");
+        for (const m of methods) { menu.value = m; menu.dispatchEvent(new Event("change", {bubbles: true})); } }"""
+    for last in ("magmax", "ties", "magmax", "ties"):
+        page.evaluate(choose, ["dare", "cart", last])
+        page.wait_for_function(f"location.search && document.querySelector('[data-owner={last}]')")
+        page.wait_for_timeout(700)
+        assert page.locator(f"#mp-form-box [data-owner={last}]").count()
+        assert page.input_value("#mp-method") == last
+
+
+@pytest.mark.browser
 def test_steps_can_be_undone_and_done_again(visit):
     page = visit("?suite=toy&recipe=" + _link("task_arithmetic"))
     undo, redo = page.get_by_label("Undo"), page.get_by_label("Redo")

@@ -92,9 +92,9 @@ class Tour:
     def slider(self) -> None:
         """Move the scaling: a first estimate, then all pictures."""
         slider = self.page.locator("#mp-form-box input[type=range]").first
-        number = "document.querySelector('.mp-main b').textContent"
+        number = "document.querySelector('#mp-headline').innerText"
         for _ in range(5):
-            before = self.page.inner_text(".mp-main b")
+            before = self.page.inner_text("#mp-headline")
             self.timed("scaling: first estimate", lambda: slider.press("ArrowRight"), f"b => {number} !== b", before)
             done = "document.querySelector('#mp-words .mp-said').textContent.startsWith('Done')"
             self.timed("scaling: all pictures after that", lambda: None, done)

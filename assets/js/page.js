@@ -4,7 +4,17 @@
   if (window.MergePage) return;
 
   const PAUSE = 90; // milliseconds between reports of a slider that is being dragged
+  const APART = 60; // milliseconds between two reports
   const SETTLED = 700; // changes that follow each other sooner are one step of the history
+
+  // Reports that leave in the same moment may overtake each other on their way, so they leave one after another.
+  let free = 0;
+  const inTurn = (send) => {
+    const wait = Math.max(0, free - Date.now());
+    free = Date.now() + wait + APART;
+    if (wait) setTimeout(send, wait);
+    else send();
+  };
 
   // What an element says: its act, the words in its data attributes, its value, and its group's values.
   const said = (target) => {
@@ -61,8 +71,10 @@
       const words = JSON.stringify(now);
       if (target.type !== "checkbox" && target.tagName !== "BUTTON" && words === last) return;
       last = words;
-      trigger("act", now);
-      if ("live" in now) trigger("live", now);
+      inTurn(() => {
+        trigger("act", now);
+        if ("live" in now) trigger("live", now);
+      });
     };
     element.addEventListener("input", (event) => {
       const target = event.target.closest("[data-emit]");
