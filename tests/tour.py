@@ -210,7 +210,7 @@ def main(folder: Path, address: str) -> None:
         browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
         for tag, settings in SIZES.items():
             page = browser.new_context(**settings).new_page()
-            page.set_default_timeout(180_000)
+            page.set_default_timeout(90_000)
             page.on("pageerror", lambda error, tag=tag: wrong.append(f"{tag}: {error}"))
             tour = Tour(page, address, folder, tag)
             link = tour.run()
