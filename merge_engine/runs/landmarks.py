@@ -7,10 +7,9 @@ from typing import Any
 
 from ..suite import Suite
 from .grid import Values
-from .publish import table_folder
-from .results import read_json
+from .publish import stored_lines
 from .sweep import Sweep
-from .table import CHOSEN, by_line
+from .table import CHOSEN
 
 PUBLISHED, CURRENT, TABLE = "published", "current", "table"
 
@@ -35,7 +34,6 @@ def landmarks(suite: Suite, sweep: Sweep) -> dict[str, Values]:
 def _chosen(suite: Suite, sweep: Sweep) -> Mapping[str, Any] | None:
     """Return the row of the results table whose setting was chosen on validation for this method and these experts."""
     recipe = sweep.recipe
-    rows = (read_json(table_folder(suite) / "table.json") or {}).get("rows", [])
     name = "+".join((recipe.method, *(key for key, _ in recipe.post)))
-    row = by_line(rows).get(name, {}).get(CHOSEN)
+    row = stored_lines(suite).get(name, {}).get(CHOSEN)
     return row if row is not None and tuple(row["experts"]) == recipe.experts else None

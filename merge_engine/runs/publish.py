@@ -52,6 +52,11 @@ def table_folder(suite: Suite) -> Path:
     return shipped_folder(suite.name) if bundled else cached_folder(suite.name)
 
 
+def stored_lines(suite: Suite) -> dict[str, dict[str, Row]]:
+    """Return the rows of a suite's stored table by line and setting; empty where there is none."""
+    return by_line((read_json(table_folder(suite) / "table.json") or {}).get("rows", []))
+
+
 def write_table(suite: Suite, rows: Sequence[Row], reference: dict[str, Any], folder: Path) -> None:
     """Write table.json, table.md, baselines.json and trajectories; rows of other methods that still hold are kept."""
     order = {line.name: place for place, line in enumerate(entries())}

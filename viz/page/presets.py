@@ -6,10 +6,9 @@ from typing import Any
 
 from merge_engine.errors import RecipeError, no_such
 from merge_engine.methods import method_class
-from merge_engine.runs.publish import table_folder
+from merge_engine.runs.publish import stored_lines
 from merge_engine.runs.recipe import Recipe
-from merge_engine.runs.results import read_json
-from merge_engine.runs.table import CHOSEN, by_line, shown_row
+from merge_engine.runs.table import CHOSEN, shown_row
 from merge_engine.suite import Suite
 
 PUBLISHED, FAILURE = "published", "failure"
@@ -23,7 +22,7 @@ def presets(suite: Suite, owner: str) -> dict[str, dict[str, Any]]:
     """Return all hyper-parameters of a method or post-step by the name of the setting."""
     cls = method_class(owner)
     found = {name: cls(**cls.preset(name)).parameters() for name in (PUBLISHED, *cls.presets)}
-    chosen = _table(suite).get(owner, {}).get(CHOSEN)
+    chosen = stored_lines(suite).get(owner, {}).get(CHOSEN)
     if chosen is not None:
         found[CHOSEN] = cls(**chosen["parameters"]).parameters()
     return {name: found[name] for name in sorted(found, key=_place)}
@@ -39,7 +38,7 @@ def preset(suite: Suite, owner: str, name: str) -> dict[str, Any]:
 
 def first_recipe(suite: Suite) -> Recipe | None:
     """Return what the page opens with: the most accurate stored merge into one model from the weights alone."""
-    rows = [shown_row(line) for line in _table(suite).values()]
+    rows = [shown_row(line) for line in stored_lines(suite).values()]
     single = [
         row for row in rows
         if row["kind"] == "static" and not row["needs"] and not row["post"] and tuple(row["experts"]) == suite.experts
@@ -48,10 +47,6 @@ def first_recipe(suite: Suite) -> Recipe | None:
     if best is None:
         return None
     return Recipe(suite.name, suite.experts, best["method"], best["parameters"], (), best["seed"])
-
-
-def _table(suite: Suite) -> dict[str, dict[str, dict[str, Any]]]:
-    return by_line((read_json(table_folder(suite) / "table.json") or {}).get("rows", []))
 
 
 def _place(name: str) -> int:

@@ -10,10 +10,10 @@ from typing import Any
 from merge_engine.errors import MergeError
 from merge_engine.hp import declared
 from merge_engine.methods import method_class
-from merge_engine.runs.publish import table_folder
+from merge_engine.runs.publish import stored_lines
 from merge_engine.runs.recipe import Recipe
-from merge_engine.runs.results import Result, read_json
-from merge_engine.runs.table import CPU, DEFAULT, by_line, shown_row
+from merge_engine.runs.results import Result
+from merge_engine.runs.table import CPU, DEFAULT, shown_row
 from merge_engine.suite import Suite
 from viz.panels.method_table import MethodPoint
 
@@ -36,9 +36,7 @@ class Line:
 
 def lines(suite: Suite) -> list[Line]:
     """Return the stored table of a suite, best first, methods that know the task last."""
-    table = read_json(table_folder(suite) / "table.json") or {}
-    pairs = by_line(table.get("rows", []))
-    found = [_line(pair) for pair in pairs.values() if {DEFAULT, CPU} & set(pair)]
+    found = [_line(pair) for pair in stored_lines(suite).values() if {DEFAULT, CPU} & set(pair)]
     return sorted(found, key=lambda line: (line.task_known, _fewer(line), -(line.best.average or 0)))
 
 
