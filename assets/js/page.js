@@ -4,16 +4,17 @@
   if (window.MergePage) return;
 
   const PAUSE = 90; // milliseconds between reports of a slider that is being dragged
-  const APART = 60; // milliseconds between two reports
   const SETTLED = 700; // changes that follow each other sooner are one step of the history
 
-  // Reports that leave in the same moment may overtake each other on their way, so they leave one after another.
-  let free = 0;
-  const inTurn = (send) => {
-    const wait = Math.max(0, free - Date.now());
-    free = Date.now() + wait + APART;
-    if (wait) setTimeout(send, wait);
-    else send();
+  // Requests that leave in the same moment may overtake each other on their way: what is for the queue leaves when the
+  // one before has arrived, so that acts are done in the order in which the visitor did them.
+  const send = window.fetch;
+  let arrived = Promise.resolve();
+  window.fetch = (address, ...rest) => {
+    if (!String(address?.url ?? address).includes("/queue/join")) return send(address, ...rest);
+    const answer = arrived.then(() => send(address, ...rest));
+    arrived = answer.catch(() => {});
+    return answer;
   };
 
   // What an element says: its act, the words in its data attributes, its value, and its group's values.
@@ -71,10 +72,8 @@
       const words = JSON.stringify(now);
       if (target.type !== "checkbox" && target.tagName !== "BUTTON" && words === last) return;
       last = words;
-      inTurn(() => {
-        trigger("act", now);
-        if ("live" in now) trigger("live", now);
-      });
+      trigger("act", now);
+      if ("live" in now) trigger("live", now);
     };
     element.addEventListener("input", (event) => {
       const target = event.target.closest("[data-emit]");

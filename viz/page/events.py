@@ -78,7 +78,7 @@ def _wire_merging(page: Page, on: Listeners, told: list[Any], prepared: list[Any
     streamed, session = page.some("shown", "status", *RESULT, *BUTTONS), page.some("session")
     settled, told = page.some("cost", "focus", "status", *MARKS), [*told, page.sight]
     started = page.merge.click(on.start, None, page.some("status", *BUTTONS), **LIGHT)
-    merged = started.then(on.merge, session, streamed, **COMPUTE)
+    merged = started.then(on.heard, None, None, **ACT).then(on.merge, session, streamed, **COMPUTE)
     merged.then(on.settle, told, settled, **ACT).then(on.prepare, told[:2], prepared, **COMPUTE)
     page.cancel.click(on.cancel, None, page.some("cancel"), **LIGHT)
     for form in page.some("form", "post_form"):

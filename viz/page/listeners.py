@@ -114,6 +114,9 @@ class Listeners:
         self.tickets.take(visitor(request), WAITING)
         return view.status("Waiting for a free place …", tone="busy"), OFF, ON
 
+    def heard(self) -> None:
+        """Wait in the queue of acts, so that what the visitor did before the button was pressed is done before."""
+
     def merge(self, session: Session, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Merge and score the session's recipe, streaming, unless it was cancelled while it waited."""
         yield gr.skip()

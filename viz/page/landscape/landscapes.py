@@ -58,7 +58,8 @@ class Landscapes:
         page.ground.act(self.turn, told, turned, **act)
         buttons = page.some("surveying", "survey", "halt")
         started = page.survey.click(self.start, None, buttons, **light)
-        measured = started.then(self.run, told, [*page.some("ground", *panels), *buttons], **compute)
+        heard = started.then(self.on.heard, None, None, **act)
+        measured = heard.then(self.run, told, [*page.some("ground", *panels), *buttons], **compute)
         measured.then(self.on.prepare, told, page.some("preparing", "news"), **compute)
         page.halt.click(self.stop, None, page.some("halt"), **light)
 
