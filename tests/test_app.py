@@ -30,6 +30,17 @@ FOCUS = """(() => {
   return {id: here.id, name: here.outerHTML.slice(0, 80), outline: box.outline, width: parseFloat(box.outlineWidth),
     wanted: [1, 3, 5].map(i => parseInt(wanted.slice(i, i + 2), 16)).join(", ")};
 })()"""
+# Whatever the stream of answers says arrives 200 ms late.
+LATE = """const send = window.fetch;
+  window.fetch = async (...request) => {
+    const answer = await send(...request);
+    if (!String(request[0]?.url ?? request[0]).includes("/queue/data")) return answer;
+    const wait = () => new Promise(done => setTimeout(done, 200));
+    const late = new TransformStream({
+      async transform(part, to) { await wait(); to.enqueue(part); }, async flush() { await wait(); }
+    });
+    return new Response(answer.body.pipeThrough(late), answer);
+  };"""
 RECIPE = {"suite": "toy", "experts": ["stripes", "blob"], "method": "task_arithmetic", "parameters": {"scaling": 0.4}}
 
 
@@ -79,10 +90,11 @@ def visit(browser, url, bench) -> Iterator[Callable]:
     wrong: list[str] = []
     contexts = []
 
-    def open_page(query: str = "?suite=toy", *, idle: bool = True, **settings):
+    def open_page(query: str = "?suite=toy", *, idle: bool = True, script: str = "", **settings):
         context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **settings})
         contexts.append(context)
         page = context.new_page()
+        page.add_init_script(script) if script else None
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
         page.on("request", lambda request: wrong.append(request.url) if _is_outside(request.url) else None)
@@ -459,6 +471,19 @@ def test_changes_that_follow_at_once_keep_their_order(visit):
         page.wait_for_timeout(700)
         assert page.locator(f"#mp-form-box [data-owner={last}]").count()
         assert page.input_value("#mp-method") == last
+
+
+@pytest.mark.browser
+def test_an_answer_survives_the_end_of_a_late_stream(visit):
+    page = visit("?suite=toy&recipe=" + _link("average"), script=LATE)
+    for method in ("magmax", "ties", "dare", "cart", "magmax", "ties"):
+        page.select_option("#mp-method", method)
+        page.wait_for_timeout(250)
+    page.wait_for_selector("#mp-form-box [data-owner=ties]", timeout=5000)
+    page.wait_for_timeout(600)
+    for method in ("magmax", "ties", "dare", "cart"):
+        page.select_option("#mp-method", method)
+        page.wait_for_selector(f"#mp-form-box [data-owner={method}]", timeout=5000)
 
 
 @pytest.mark.browser

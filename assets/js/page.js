@@ -6,17 +6,6 @@
   const PAUSE = 90; // milliseconds between reports of a slider that is being dragged
   const SETTLED = 700; // changes that follow each other sooner are one step of the history
 
-  // Requests that leave in the same moment may overtake each other on their way: what is for the queue leaves when the
-  // one before has arrived, so that acts are done in the order in which the visitor did them.
-  const send = window.fetch;
-  let arrived = Promise.resolve();
-  window.fetch = (address, ...rest) => {
-    if (!String(address?.url ?? address).includes("/queue/join")) return send(address, ...rest);
-    const answer = arrived.then(() => send(address, ...rest));
-    arrived = answer.catch(() => {});
-    return answer;
-  };
-
   // What an element says: its act, the words in its data attributes, its value, and its group's values.
   const said = (target) => {
     const { emit, ...words } = target.dataset;

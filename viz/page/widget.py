@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-HEAD = '<script src="gradio_api/file=assets/js/page.js"></script>'
+HEAD = "".join(f'<script src="gradio_api/file=assets/js/{name}.js"></script>' for name in ("queue", "page"))
 STATUS = (
     '<div class="mp-status"><span class="mp-said"></span>'
     '<progress class="mp-bar" aria-label="Progress" hidden></progress>'
