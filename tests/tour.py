@@ -25,6 +25,7 @@ SIZES = {
 }
 STORED = ("tsv_m", "cart", "ties", "iso_c", "wudi", "task_arithmetic", "magmax", "regmean", "knots", "dare")
 CELLS = [(x, y) for x in (0.12, 0.3, 0.5, 0.7, 0.9) for y in (0.2, 0.6, 0.9)]
+DONE = "/^(Done|Stored result)/.test(document.querySelector('#mp-words .mp-said').textContent)"
 SEVEN = ((9, 8), (23, 8), (15, 26))
 
 
@@ -84,8 +85,7 @@ class Tour:
                        [key, before])  # fmt: skip
         self.page.select_option("#mp-method", "task_arithmetic")
         self.page.wait_for_timeout(1000)
-        done = "document.querySelector('#mp-words .mp-said').textContent.startsWith('Done')"
-        self.timed("merge Task Arithmetic and score 4170 pictures", lambda: self.page.click("#mp-merge"), done)
+        self.timed("merge Task Arithmetic and score 4170 pictures", lambda: self.page.click("#mp-merge"), DONE)
         self.idle()
         self.picture("2-merged")
 
@@ -96,8 +96,7 @@ class Tour:
         for _ in range(5):
             before = self.page.inner_text("#mp-headline")
             self.timed("scaling: first estimate", lambda: slider.press("ArrowRight"), f"b => {number} !== b", before)
-            done = "document.querySelector('#mp-words .mp-said').textContent.startsWith('Done')"
-            self.timed("scaling: all pictures after that", lambda: None, done)
+            self.timed("scaling: all pictures after that", lambda: None, DONE)
             self.idle()
         self.picture("3-scaling")
 
@@ -174,7 +173,7 @@ class Tour:
             self.page.select_option("#mp-method", method)
             self.page.wait_for_timeout(1500)
             self.page.click("#mp-merge")
-            self.page.wait_for_function("document.querySelector('#mp-words .mp-said').textContent.startsWith('Done')")
+            self.page.wait_for_function(DONE)
             self.idle()
         self.tab("Compare")
         for method, letter in (("MagMax", "A"), ("Task Arithmetic", "B")):

@@ -9,6 +9,7 @@ STYLES = ("assets/css/tokens.css", "assets/css/panel.css", "assets/css/routes.cs
 SCRIPTS = (
     "assets/vendor/plotly-cartesian.min.js",
     "assets/js/theme.js",
+    "assets/js/turns.js",
     "assets/js/marks.js",
     "assets/js/tools.js",
     "assets/js/keys.js",

@@ -79,7 +79,7 @@
 
     paint() {
       const { plot } = this.panel;
-      if (!plot._fullLayout?.xaxis || plot.hidden) return;
+      if (!plot._fullLayout?.xaxis || plot.hidden || MergeScope.turns.waits(this.panel)) return;
       if (!this.layer.isConnected) plot.append(this.layer);
       this.layer.replaceChildren(
         ...this.boxes(MergeScope.bus.selected).map((box) => rectangle(box, "ms-chosen")),

@@ -31,6 +31,7 @@
       this.stopTheme = MergeScope.onTheme(() => this.schedule());
       this.resize = new ResizeObserver(() => Math.abs(this.plot.clientWidth - this.width) > 1 && this.schedule());
       this.resize.observe(this.plot);
+      MergeScope.turns.enter(this);
     }
 
     /* Read the component's value; keep the view that the visitor chose. */
@@ -64,14 +65,14 @@
       const given = this.source?.layout?.meta || {};
       this.meta = { ...given, title: this.film.title || given.title };
       this.tools.update();
-      this.draw();
+      MergeScope.turns.ask(this);
     }
 
     schedule() {
       if (this.pending) return;
       this.pending = requestAnimationFrame(() => {
         this.pending = null;
-        this.draw();
+        MergeScope.turns.ask(this);
       });
     }
 
@@ -162,6 +163,7 @@
       this.stopTheme();
       this.film.stop();
       this.resize.disconnect();
+      MergeScope.turns.leave(this);
       this.marks.stop();
       cancelAnimationFrame(this.pending);
       clearTimeout(this.hovering);

@@ -3,7 +3,7 @@
 // Gradio answers all queued requests over one stream, which the server ends once nothing is waiting. Requests that leave
 // in the same moment may overtake each other, and one that the server receives after it decided to end the stream, but
 // whose receipt arrives before that end, would wait for its answer until the next one: its receipt is held back until
-// the stream has spoken of it or has ended.
+// the stream has spoken of it or has ended. Receipts are handed on in order, as what Gradio shows follows theirs.
 (() => {
   "use strict";
   if (window.MergeQueue) return;
@@ -12,6 +12,7 @@
   const ID = /"event_id":\s*"(\w+)"/g;
   const send = window.fetch;
   let arrived = Promise.resolve();
+  let handed = Promise.resolve();
   let stream = null;
 
   class Heard {
@@ -79,9 +80,18 @@
   const join = async (...request) => {
     const leaving = arrived.then(() => send(...request));
     arrived = leaving.catch(() => {});
-    const answer = await leaving;
-    if (answer.ok && stream && !stream.ended) await stream.of((await answer.clone().json()).event_id);
-    return answer;
+    const before = handed;
+    let done;
+    handed = new Promise((resolve) => (done = resolve));
+    try {
+      const answer = await leaving;
+      const receipt = new Response(await answer.text(), answer);
+      if (answer.ok && stream && !stream.ended) await stream.of((await receipt.clone().json()).event_id);
+      await before;
+      return receipt;
+    } finally {
+      setTimeout(done);
+    }
   };
 
   window.fetch = (...request) => {
