@@ -34,7 +34,7 @@ class SafetensorsWeights(Mapping[str, Tensor]):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.files = _files(self.path)
+        self.files = checkpoint_files(self.path)
         self._where: dict[str, Path] = {}
         self._open: dict[Path, Any] = {}  # opening costs more than reading a tensor, so handles stay open
         for file in self.files:
@@ -219,10 +219,14 @@ def _some(names: tuple[str, ...]) -> str:
     return f"{len(names)} ({shown}{', …' if len(names) > 3 else ''})"
 
 
-def _files(path: Path) -> list[Path]:
+def checkpoint_files(path: Path) -> list[Path]:
+    """Return the safetensors files of a checkpoint: a file, an index of shards, or a folder that holds either.
+
+    Raises WeightsError for anything else.
+    """
     if path.is_dir():
         index = path / "model.safetensors.index.json"
-        return _files(index) if index.is_file() else _files(_single(path))
+        return checkpoint_files(index if index.is_file() else _single(path))
     if not path.is_file():
         raise WeightsError(f"There is no file {path}; give a .safetensors file or a folder that holds one.")
     if path.name.endswith(".index.json"):

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..suite import Suite
-from ..weights import SafetensorsWeights
+from ..weights import checkpoint_files
 
 
 def suite_digest(suite: Suite, experts: Iterable[str], split: str) -> str:
@@ -38,7 +38,7 @@ def task_digest(suite: Suite, task: str, split: str) -> str:
 
 def checkpoint_digest(paths: Iterable[str | Path]) -> str:
     """Return the hash of some checkpoints, each a safetensors file or a folder of shards, in order."""
-    return _hash(*(_file_digest(file) for path in paths for file in SafetensorsWeights(path).files))
+    return _hash(*(_file_digest(file) for path in paths for file in checkpoint_files(Path(path))))
 
 
 def _hash(*parts: str) -> str:

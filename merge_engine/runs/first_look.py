@@ -50,7 +50,8 @@ def look_steps(suite: Suite, folder: Path) -> Generator[Step, None, list[Path]]:
 
 def stored(suite: Suite, metric: str, block: int | None, kind: str | None) -> Measured | None:
     """Return a shipped measurement of all experts of a suite as it is now, or None."""
-    return read(shipped_folder(suite.name) / FOLDER / _file(metric, block, kind), _key(suite))
+    file = shipped_folder(suite.name) / FOLDER / _file(metric, block, kind)
+    return read(file, _key(suite)) if file.exists() else None
 
 
 def packed(measured: Measured, metric: str, key: str) -> bytes:
