@@ -13,16 +13,29 @@ from ..hp import hp
 from ..merged import Merged
 from .adapt import Adaptable, Settings, adapt_steps
 
+ORACLE = "oracle"
+"""The loss that needs labels."""
+
 
 @dataclass(frozen=True)
 class AdaptiveMerge(MergeMethod):
     """A method that minimises the entropy of its predictions on unlabelled inputs of every task.
 
-    Write `adaptable`, which returns what is adapted; it may be a generator of Steps that returns it.
+    Write `adaptable`, which returns what is adapted; it may be a generator of Steps that returns it. One that descends
+    the oracle's loss needs labels, and says so.
     """
 
     kind: ClassVar[Kind] = "adaptive"
     needs: ClassVar[frozenset[str]] = frozenset({"stream"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.settings().oracle:
+            object.__setattr__(self, "needs", type(self).needs | {"labels"})
+
+    def remarks(self, tasks: tuple[str, ...]) -> list[str]:
+        oracle = "It was given the true labels of the pictures it adapted to: an upper bound."
+        return [oracle] if self.settings().oracle else []
 
     @abc.abstractmethod
     def adaptable(self, problem: Problem, ctx: Context) -> Any:
@@ -72,3 +85,18 @@ def balanced() -> Any:
         False,
         "Divide the entropy of a task by ln C, its largest value, so that tasks with many classes do not dominate.",
     )
+
+
+def share() -> Any:
+    """Declare the share of the stream."""
+    return hp(
+        1.0, "Share of the unlabelled inputs that is used.", low=0.001, high=1, soft=(0.01, 1), step=0.01
+    )
+
+
+def loss() -> Any:
+    """Declare what is minimised."""
+    return hp(
+        "entropy", "What is minimised; the oracle sees the true labels of what it adapts to: an upper bound.",
+        choices=("entropy", ORACLE),
+    )  # fmt: skip

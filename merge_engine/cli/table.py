@@ -1,8 +1,8 @@
-"""`table`: every method at its published default and at the setting chosen on validation, and three studies."""
+"""`table`: every method at its published default and at the setting chosen on validation, and its studies."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 from ..contract import Step
 from ..errors import RecipeError, no_such
 from ..runs.draws import draw_steps
+from ..runs.entropy_study import entropy_steps
 from ..runs.first_look import FOLDER, look_steps
 from ..runs.publish import table_folder, write_study, write_table
 from ..runs.results import read_json
@@ -22,13 +23,13 @@ from ..suite import Suite, load_suite
 from . import options
 from .output import check_target, emit, followed, note, print_table
 
-PARTS = ("methods", "draws", "seeds", "weights", "robustness")
+PARTS = ("methods", "draws", "seeds", "weights", "robustness", "entropy")
 
 
 def table(
     suite: options.SuiteName = None,
     parts: Annotated[
-        str | None, typer.Option("--parts", help="Only these of methods,draws,seeds,weights,robustness. [all]")
+        str | None, typer.Option("--parts", help=f"Only these of {','.join(PARTS)}. [all]")
     ] = None,
     methods: Annotated[str | None, typer.Option("--methods", help="Only these: keys, or METHOD+POST. [all]")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Score at most so many pictures per task.")] = None,
@@ -65,18 +66,12 @@ def table(
         run.forget()
         if not emit(rows, json_to):
             _show(rows, reference)
-    if "draws" in wanted:
-        _study(chosen, "draws", draw_steps(chosen, limit=limit), target)
     stored = read_json(target / "table.json") if target is not None else None
-    known = (stored or {}).get("rows", rows)
-    if "seeds" in wanted:
-        _study(chosen, "seeds", seed_steps(chosen, known, limit=limit), target)
     if "weights" in wanted and target is not None:
         files = followed(look_steps(chosen, target), "weights")
         note(f"weights: {len(files)} measurements in {target / FOLDER}")
-    if "robustness" in wanted:
-        study = cases(chosen, known)
-        _study(chosen, "robustness", robustness_steps(chosen, study, degrees, limit or PICTURES), target)
+    for name in (part for part in wanted if part not in ("methods", "weights")):
+        _study(chosen, name, _steps_of(name, chosen, (stored or {}).get("rows", rows), degrees, limit), target)
 
 
 def _parts(given: str | None, methods: str | None) -> tuple[str, ...]:
@@ -93,6 +88,19 @@ def _severities(given: str) -> tuple[int, ...]:
     if not found or any(s not in ("1", "2", "3", "4", "5") for s in found):
         raise RecipeError(f"--severities takes whole numbers from 1 to 5, such as 1,3,5; got '{given[:80]}'.")
     return tuple(dict.fromkeys(int(s) for s in found))
+
+
+def _steps_of(
+    name: str, suite: Suite, known: list[dict[str, Any]], degrees: Sequence[int], limit: int | None
+) -> Generator[Step, None, Any]:
+    """Return the steps of a study, which may read what is known from the rows of a table."""
+    if name == "draws":
+        return draw_steps(suite, limit=limit)
+    if name == "seeds":
+        return seed_steps(suite, known, limit=limit)
+    if name == "robustness":
+        return robustness_steps(suite, cases(suite, known), degrees, limit or PICTURES)
+    return entropy_steps(suite, limit)
 
 
 def _study(suite: Suite, name: str, steps: Generator[Step, None, Any], target: Path | None) -> None:

@@ -48,10 +48,6 @@ class AdaMerging(adaptive.AdaptiveMerge):
     formula: ClassVar[str] = "θ = θ₀ + Σₜ λₜₙ τₜₙ,  λ minimises the entropy of predictions"
     paper: ClassVar[str] = "Yang et al., AdaMerging, ICLR 2024, arXiv:2310.02575"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "cpu": {"steps": 60, "batch": 8, "learning_rate": 5e-3, "schedule": "cosine"}
-    }
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "cpu": {"steps": 60, "batch": 8, "learning_rate": 5e-3}
     }
 
@@ -74,9 +70,12 @@ class AdaMerging(adaptive.AdaptiveMerge):
     learning_rate: float = adaptive.learning_rate(1e-3)
     schedule: str = adaptive.schedule()
     balanced: bool = adaptive.balanced()
+    share: float = adaptive.share()
+    loss: str = adaptive.loss()
 
     def settings(self) -> Settings:
-        return Settings(self.steps, self.batch, self.learning_rate, self.schedule, self.balanced)
+        rates = self.steps, self.batch, self.learning_rate, self.schedule
+        return Settings(*rates, self.balanced, self.share, self.loss == adaptive.ORACLE)
 
     def adaptable(self, problem: Problem, ctx: Context) -> Generator[Step, None, Coefficients]:
         groups, parts = problem.groups(device=ctx.device), []

@@ -88,23 +88,12 @@ class AdaRank(adaptive.AdaptiveMerge):
     mask_rate: float = hp(1e-3, "Learning rate of the masks.", low=0, high=1, soft=(1e-4, 1e-1), symbol="η_m")
     schedule: str = adaptive.schedule()
     balanced: bool = adaptive.balanced()
-    share: float = hp(
-        1.0, "Share of the unlabelled inputs that is used.", low=0.001, high=1, soft=(0.01, 1), step=0.01
-    )
-    loss: str = hp(
-        "entropy", "What is minimised; the oracle sees the true labels of what it adapts to: an upper bound.",
-        choices=("entropy", "oracle"),
-    )  # fmt: skip
+    share: float = adaptive.share()
+    loss: str = adaptive.loss()
     attention: str = spectral.attention()
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.loss == "oracle":
-            object.__setattr__(self, "needs", type(self).needs | {"labels"})
-
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
-        oracle = ["It was given the true labels of the pictures it adapted to: an upper bound."]
-        return [*self._starting(tasks), *(oracle if self.loss == "oracle" else [])]
+        return [*self._starting(tasks), *super().remarks(tasks)]
 
     def _starting(self, tasks: tuple[str, ...]) -> list[str]:
         if self.base != "cart" or len(tasks) > 2:
@@ -114,7 +103,7 @@ class AdaRank(adaptive.AdaptiveMerge):
 
     def settings(self) -> Settings:
         rates = self.steps, self.batch, self.learning_rate, self.schedule
-        return Settings(*rates, self.balanced, self.share, self.loss == "oracle")
+        return Settings(*rates, self.balanced, self.share, self.loss == adaptive.ORACLE)
 
     def adaptable(self, problem: Problem, ctx: Context) -> Generator[Step, None, Coefficients]:
         groups, parts = problem.groups(fuse=self.attention == "fused", device=ctx.device), []

@@ -93,10 +93,16 @@ def _write_trajectories(suite: Suite, rows: Sequence[Row], folder: Path) -> None
 
 
 def write_study(suite: Suite, name: str, rows: Sequence[Row], folder: Path) -> None:
-    """Write the rows of a study, `draws` or `robustness`, beside the table."""
+    """Write the rows of a study, such as `draws`, beside the table."""
     content = suite_digest(suite, suite.experts, "score")
     write_json(folder / f"{name}.json", {"suite": suite.name, "content": content, "rows": list(rows)})
     (folder / f"{name}.md").write_text(STUDIES[name](rows), encoding="utf-8")
+
+
+def stored_study(suite: Suite, name: str) -> list[Row]:
+    """Return the rows of a stored study; empty where there is none of what the suite holds now."""
+    found = read_json(table_folder(suite) / f"{name}.json")
+    return found["rows"] if found and found["content"] == suite_digest(suite, suite.experts, "score") else []
 
 
 def machine() -> dict[str, Any]:

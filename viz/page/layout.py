@@ -12,6 +12,7 @@ from viz.panels import (
     accuracy,
     collisions,
     differences,
+    entropy_study,
     histogram,
     interference,
     manifold,
@@ -134,6 +135,7 @@ class Page:
     sweep_plane: PlotlyPanel
     table: Widget
     spoiled: PlotlyPanel
+    surer: PlotlyPanel
     about: Widget
 
     def fill(self, parts: dict[str, Any]) -> dict[Any, Any]:
@@ -175,6 +177,7 @@ def build_page() -> Page:
             parts["scatter"] = _panel(method_table)
             parts["table"] = Widget(elem_id="mp-table")
             parts["spoiled"] = _panel(robustness, "mp-if-known")
+            parts["surer"] = _panel(entropy_study, "mp-if-known")
         with gr.Tab("About", id="about"):
             parts["about"] = Widget(elem_id="mp-about")
     return Page(**parts)

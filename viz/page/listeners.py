@@ -31,6 +31,7 @@ from .record import Run, average_of
 from .session import Session
 from .shelf import Ticket, Tickets
 from .spoiled import spoiled
+from .surer import surer
 from .table import lines, link_of, methods_table, points
 from .weights import lenses
 from .widget import said
@@ -255,6 +256,7 @@ class Listeners:
             "table": methods_table(suite, found := lines(suite)),
             "scatter": draw(method_table, points(found, session.method)),
             "spoiled": spoiled(suite),
+            "surer": surer(suite),
             "about": about(suite),
             "tabs": gr.Tabs(selected="inputs" if chosen else "merge"),
         }

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from merge_engine.runs.content import suite_digest
-from merge_engine.runs.publish import table_folder
-from merge_engine.runs.results import read_json
+from merge_engine.runs.publish import stored_study
 from merge_engine.runs.robustness import CLEAN, summary
 from merge_engine.suite import Suite
 from viz.panel import Drawing, draw
@@ -15,11 +13,11 @@ from viz.panels import robustness
 
 def spoiled(suite: Suite) -> Drawing | None:
     """Return the panel of a suite's study, None where none is stored for what the suite holds now."""
-    found = read_json(table_folder(suite) / "robustness.json")
-    if not found or found["content"] != suite_digest(suite, suite.experts, "score"):
+    rows = stored_study(suite, "robustness")
+    if not rows:
         return None
-    means = summary(found["rows"])
-    kinds = tuple(dict.fromkeys(row["kind"] for row in found["rows"] if row["kind"] != CLEAN))
+    means = summary(rows)
+    kinds = tuple(dict.fromkeys(row["kind"] for row in rows if row["kind"] != CLEAN))
     accuracy = np.array([[case.get(kind, np.nan) for kind in (CLEAN, *kinds)] for case in means.values()])
     cases = tuple(f"{title}, {seen}" if seen else title for title, seen in means)
     return draw(robustness, robustness.Robustness(cases, kinds, accuracy))
