@@ -7,6 +7,7 @@ reference and the tests of bad values are all read from it, so a range is writte
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -124,13 +125,18 @@ def like(cls: type, name: str) -> Any:
 
 def declared(cls: type) -> dict[str, HP]:
     """Return the hyper-parameters of a method class by name, in order of declaration."""
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     found = {}
     for field in dataclasses.fields(cls):
         if "hp" in field.metadata:
             given: dict[str, Any] = {k: v() if callable(v) else v for k, v in field.metadata["hp"].items()}
             found[field.name] = HP(field.name, _scalar(hints[field.name]), field.default, **given)
     return found
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _scalar(hint: Any) -> type:

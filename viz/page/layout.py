@@ -209,7 +209,7 @@ def _answer() -> dict[str, Any]:
         with gr.Column(elem_classes="mp-stack"):
             parts["accuracy"] = _panel(accuracy)
             parts |= {name: _panel(module, "mp-if-known") for name, module in PANELS.items()}
-            for name, module in (("spectrum", spectrum), ("depths", overlap_depth)):
+            for name, module in (("spectrum", spectrum), ("depths", overlap_depth), ("overlap", overlap)):
                 parts[name] = _panel(module)
         with gr.Column(elem_classes="mp-stack"):
             parts["learned"] = Signal(elem_id="mp-learned")
@@ -218,8 +218,7 @@ def _answer() -> dict[str, Any]:
                 parts["metrics"] = Widget(elem_id="mp-metrics")
                 parts["interference"] = _panel(interference)
             parts |= _drill()
-            for name, module in (("overlap", overlap), ("histogram", histogram)):
-                parts[name] = _panel(module)
+            parts["histogram"] = _panel(histogram)
     return parts
 
 
