@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from merge_engine.contract import Context, drive, merge
+from merge_engine.contract import Context
 from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
 from merge_engine.routing.twin_energy import energy_steps
+from merge_engine.running import drive, merge
 from merge_engine.runs import results
 from merge_engine.runs.publish import write_table
 from merge_engine.runs.recipe import Recipe

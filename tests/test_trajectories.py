@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from merge_engine.adapting.history import History
-from merge_engine.contract import drive
+from merge_engine.running import drive
 from merge_engine.runs import results, trajectories
 from merge_engine.runs.content import suite_digest
 from merge_engine.runs.publish import write_table

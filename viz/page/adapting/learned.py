@@ -14,10 +14,10 @@ from merge_engine.runs.run import own_tasks
 from merge_engine.runs.trajectories import STATES
 from merge_engine.suite import Suite, load_suite
 from viz import theme
+from viz.masks import MaskMap
 from viz.panel import Drawing, draw
 from viz.panels import coefficient_map, mask_map, twin_energy, twin_rank
 from viz.panels.coefficient_map import CoefficientMap
-from viz.panels.mask_map import MaskMap
 from viz.panels.twin_energy import TwinEnergy
 from viz.panels.twin_rank import RankCurve
 
