@@ -81,6 +81,16 @@ def test_masks_and_routes_are_there(toy):
     assert routed.over_time("routes").shape == (3, tasks, routed.states[0]["routes"].shape[1], tasks)
 
 
+def test_routes_of_another_shape_count_as_damaged(tmp_path):
+    found = History(("a", "b"), steps=[0], states=[{"routes": np.zeros((2, 3, 2), np.float32)}])
+    file = tmp_path / "one.safetensors"
+    file.write_bytes(trajectories.packed(found, "key"))
+    assert equal(trajectories.read(file, "key"), found)
+    found.states = [{"routes": np.zeros((2, 3, 4), np.float32)}]
+    file.write_bytes(trajectories.packed(found, "key"))
+    assert trajectories.read(file, "key") is None
+
+
 def test_long_and_large_histories_are_thinned():
     found = trajectories.packed(long_history(60), "key")
     assert len(found) < 20_000

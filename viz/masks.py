@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from viz.places import KINDS
-
-Place = tuple[int | None, str]
+from viz.places import KINDS, Place
 
 
 @dataclass(frozen=True, eq=False)
