@@ -8,31 +8,21 @@
 """
 
 from .checkpoints import open_checkpoints
-from .contract import (
-    Context,
-    MergeMethod,
-    PostStep,
-    Problem,
-    Slice,
-    Step,
-    StoreMerge,
-    TensorGroup,
-    TensorMerge,
-    drive,
-    merge,
-    merge_steps,
-)
+from .contract import Context, MergeMethod, Step
 from .errors import DataError, MergeError, MissingExtra, RecipeError, SuiteError, WeightsError
 from .evaluate import Score, score, score_steps
 from .maths.svd import SvdStore
 from .merged import Merged, PerTaskMerged, StaticMerged
 from .methods import build, registry
+from .problem import Problem, TensorGroup
+from .running import drive, merge, merge_steps
 from .runs.measuring import measure_steps
 from .runs.recipe import Recipe, load_recipe
 from .runs.results import Result, Results
 from .runs.run import Protocol, Run, recipe_for, run_steps
 from .save import save_steps
 from .suite import Suite, load_suite
+from .tensorwise import PostStep, Slice, StoreMerge, TensorMerge
 from .weights import compare, load_weights
 
 __all__ = [

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .backbones import BACKBONES, Backbone, get_backbone
-from .contract import MATRIX_KINDS, Problem
 from .errors import WeightsError
+from .problem import MATRIX_KINDS, Problem
 from .runs.recipe import check_name
 from .weights import Compatibility, SafetensorsWeights, Weights, compare, load_weights
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from . import metrics
-from .contract import MergeMethod, PostStep
+from .contract import MergeMethod
 from .hp import HP, declared
 from .methods import registry
 from .runs.recipe import NAME
+from .tensorwise import PostStep
 
 REFERENCE = Path(__file__).parent / "methods" / "README.md"
 JSON_TYPES = {float: "number", int: "integer", bool: "boolean", str: "string"}

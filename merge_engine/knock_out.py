@@ -12,10 +12,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .contract import MATRIX_KINDS, Context, MergeMethod, PostStep, Problem, Step, TensorMerge, merge_steps
+from .contract import Context, MergeMethod, Step
 from .errors import RecipeError, no_such
 from .maths.svd import Factors
 from .merged import Merged, StaticMerged
+from .problem import MATRIX_KINDS, Problem
+from .running import merge_steps
+from .tensorwise import PostStep, TensorMerge
 from .weights import Weights
 
 WORD = re.compile(r"([^:,|]{1,64})(?::(0|[1-9]\d{0,2})\.([a-z0-9]{1,8})(?::(0|[1-9]\d{0,4}))?)?")

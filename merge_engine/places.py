@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .contract import MATRIX_KINDS
+from .problem import MATRIX_KINDS
 from .suite import Suite
 
 

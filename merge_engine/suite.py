@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from .backbones import Backbone, get_backbone
-from .contract import Problem
 from .corruptions import corrupt
 from .errors import SuiteError, no_such
 from .inputs import SuiteInputs
+from .problem import Problem
 from .routing.prediction import Changes
 from .suites.sheets import read_sheet
 from .suites.splits import named_seed

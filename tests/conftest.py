@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from merge_engine.contract import Context, Place, Problem
+from merge_engine.contract import Context
 from merge_engine.maths.svd import SvdStore
+from merge_engine.problem import Place, Problem
 from merge_engine.suite import Suite, load_suite
 from merge_engine.suites.toy import build_toy
 

@@ -15,11 +15,12 @@ from small_net import SHAPES, SmallInputs, forward
 
 from merge_engine.adapting.coefficients import Coefficients, Masks
 from merge_engine.adapting.components import Components, unpacked
-from merge_engine.contract import Problem, drive, merge, merge_steps
 from merge_engine.errors import DataError
 from merge_engine.evaluate import Fixed, score
 from merge_engine.inputs import SuiteInputs
 from merge_engine.methods import build
+from merge_engine.problem import Problem
+from merge_engine.running import drive, merge, merge_steps
 from merge_engine.suite import Suite
 
 MATRICES = [

@@ -10,11 +10,11 @@ import pytest
 
 from merge_engine.adapting.live import Point
 from viz import examples, theme
+from viz.masks import MaskMap
 from viz.panel import draw
 from viz.panels import coefficient_map, live_accuracy, mask_map, twin_energy, twin_rank
 from viz.panels.coefficient_map import CoefficientMap
 from viz.panels.live_accuracy import LiveAccuracy
-from viz.panels.mask_map import MaskMap
 from viz.panels.twin_energy import TwinEnergy
 from viz.panels.twin_rank import RankCurve
 

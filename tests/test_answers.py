@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from merge_engine.answers import ANYWHERE, Answers, by_block
-from merge_engine.contract import Context, merge
+from merge_engine.contract import Context
 from merge_engine.evaluate import predictions, score, score_steps
 from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
 from merge_engine.routing.prediction import Prediction
+from merge_engine.running import merge
 
 TASKS = ["stripes", "shape"]
 

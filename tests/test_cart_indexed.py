@@ -7,9 +7,11 @@ import torch
 from conftest import SmallTransformer
 from reference.problems import changed, grid_problem
 
-from merge_engine.contract import Context, Problem, merge
+from merge_engine.contract import Context
 from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
+from merge_engine.problem import Problem
+from merge_engine.running import merge
 
 SHAPES = {
     "blocks.0.q.weight": (8, 8), "blocks.0.fc1.weight": (12, 6), "blocks.1.fc2.weight": (6, 13),

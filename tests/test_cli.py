@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import save_file
 
 from merge_engine.cli import train
-from merge_engine.contract import Step, drive, merge
+from merge_engine.contract import Step
 from merge_engine.evaluate import Fixed, score
 from merge_engine.methods import build, registry
 from merge_engine.metrics import registry as metrics
+from merge_engine.running import drive, merge
 from merge_engine.runs.recipe import Recipe
 from merge_engine.save import save_steps
 from merge_engine.weights import SafetensorsWeights

@@ -14,13 +14,16 @@ from conftest import SmallTransformer, small_problem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from merge_engine.contract import Context, MergeMethod, PostStep, Problem, Step, drive, merge_steps
+from merge_engine.contract import Context, MergeMethod, Step
 from merge_engine.errors import DataError, RecipeError
 from merge_engine.hp import HP, declared
 from merge_engine.maths.svd import SvdStore
 from merge_engine.merged import Merged, PerTaskMerged, StaticMerged
 from merge_engine.methods import build, key_of, method_class, registry
 from merge_engine.methods.task_arithmetic import TaskArithmetic
+from merge_engine.problem import Problem
+from merge_engine.running import drive, merge_steps
+from merge_engine.tensorwise import PostStep
 
 METHODS = list(registry().items())
 FAMILIES = {

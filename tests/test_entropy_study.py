@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from merge_engine.adapting.coefficients import HARD
-from merge_engine.contract import Context, Step, drive, merge
+from merge_engine.contract import Context, Step
 from merge_engine.evaluate import predictions, score
 from merge_engine.methods import build, method_class
+from merge_engine.running import drive, merge
 from merge_engine.runs import entropy_study
 from merge_engine.runs.content import suite_digest
 from merge_engine.runs.entropy_study import METHODS, START, entropy_steps, variations

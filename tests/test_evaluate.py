@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from merge_engine import evaluate, precision
-from merge_engine.contract import merge
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import Fixed, logits, score, score_steps
 from merge_engine.methods import build
+from merge_engine.running import merge
 from merge_engine.weights import in_memory
 
 

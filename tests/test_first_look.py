@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from merge_engine.contract import drive
 from merge_engine.metrics import measure
 from merge_engine.places import matrices
+from merge_engine.running import drive
 from merge_engine.runs import first_look
 from viz.page import acts
 from viz.page.weights import lenses

@@ -11,12 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference.problems import COARSE, SHAPES, changed, grid_problem
 
-from merge_engine.contract import Context, Problem, merge
+from merge_engine.contract import Context
 from merge_engine.errors import RecipeError, WeightsError
 from merge_engine.maths.ops import as_rows, kth_largest_magnitude, magnitude_ranks, task_masks, trim
 from merge_engine.maths.selection import order_statistics, trim_globally
 from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
+from merge_engine.problem import Problem
+from merge_engine.running import merge
 
 STATIC = {
     "average": [{}],

@@ -15,7 +15,7 @@ from reference.problems import changed, grid_problem
 from small_net import SHAPES as NET_SHAPES
 from small_net import SmallInputs
 
-from merge_engine.contract import Context, Problem, drive, merge, merge_steps
+from merge_engine.contract import Context
 from merge_engine.errors import DataError, RecipeError, WeightsError
 from merge_engine.maths import spectral
 from merge_engine.maths.svd import SvdStore, decompose, singular_values
@@ -23,6 +23,8 @@ from merge_engine.methods import build, method_class
 from merge_engine.methods.fisher import fisher_roots
 from merge_engine.methods.regmean import solve
 from merge_engine.methods.wudi import quadratic
+from merge_engine.problem import Problem
+from merge_engine.running import drive, merge, merge_steps
 
 Q, FC1, FC2 = "blocks.0.q.weight", "blocks.0.fc1.weight", "blocks.1.fc2.weight"
 SHAPES = {Q: (8, 8), FC1: (12, 6), FC2: (6, 13), "blocks.0.fc1.bias": (12,), "embed.weight": (7, 5)}

@@ -11,7 +11,6 @@ from conftest import fresh, small_problem
 from torch.testing import assert_close
 
 from merge_engine.answers import Predicted
-from merge_engine.contract import MATRIX_KINDS, TensorMerge, drive, merge
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import predictions
 from merge_engine.flips import flips, right
@@ -25,6 +24,9 @@ from merge_engine.knock_out import (
 )
 from merge_engine.merged import StaticMerged
 from merge_engine.methods import build, registry
+from merge_engine.problem import MATRIX_KINDS
+from merge_engine.running import drive, merge
+from merge_engine.tensorwise import TensorMerge
 
 FC1 = "blocks.1.fc1.weight"
 STATIC = [key for key, cls in registry().items() if issubclass(cls, TensorMerge) and not cls.needs]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from merge_engine.contract import drive, merge_steps
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import Fixed, score
 from merge_engine.landscape import lattice
@@ -19,6 +18,7 @@ from merge_engine.landscape.span import Plane, Span
 from merge_engine.landscape.surface import PlaneSurvey, frame, only_static
 from merge_engine.merged import StaticMerged
 from merge_engine.methods import build
+from merge_engine.running import drive, merge_steps
 from merge_engine.weights import AddedWeights
 
 MODELS = ("pretrained", "stripes", "blob")

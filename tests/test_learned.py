@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from merge_engine.contract import Context, drive, merge
+from merge_engine.adapting.history import History
+from merge_engine.contract import Context
 from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
 from merge_engine.routing.twin_energy import energy_steps
+from merge_engine.running import drive, merge
 from merge_engine.runs import results
 from merge_engine.runs.publish import write_table
 from merge_engine.runs.recipe import Recipe
@@ -131,6 +133,35 @@ def test_only_coefficients_where_there_are_no_masks(bench, session):
     parts = shown(bench, session, run)
     assert parts["masks"] is None
     assert moments(parts["coefficients"], "block") == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("method", ["we_moe", "e_we_moe", "rankone_moe"])
+def test_routes_by_step_live_kept_and_stored(bench, session, toy, method):
+    for _ in bench.record.baseline_steps("toy", None, lambda: True):
+        pass
+    small = {"components": 2} if method == "rankone_moe" else {}
+    wanted, live = recipe(method, steps=3, batch=2, **small), []
+    for run in bench.run(wanted):
+        if run.phase == "merging" and run.step.label.startswith("step 2"):
+            live.append(shown(bench, session, run))
+    assert moments(live[0]["route_steps"], "own") == ["0", "1", "2"]
+    kept = shown(bench, session, run)
+    assert kept["masks"] is kept["coefficients"] is None
+    assert moments(kept["route_steps"], "lead") == ["0", "1", "2", "3"]
+    history = bench.history(wanted)
+    data = learned.routes_of(toy, history)
+    assert data.blocks == tuple(range(toy.backbone.depth(toy.config)))
+    assert data.tasks == tuple(toy.task_of[expert] for expert in toy.experts)
+    assert np.array_equal(data.weights[-1], history.states[-1]["routes"])
+    fresh = Workbench(svd=SvdStore(folder=None))
+    again = shown(fresh, session, fresh.record.known(wanted))
+    assert again["route_steps"].to_json() == kept["route_steps"].to_json()
+
+
+def test_routes_that_do_not_belong_to_the_network_are_not_shown(toy):
+    states = [{"routes": np.zeros((2, 99, 2), np.float32)}]
+    assert learned.routes_of(toy, History(("a", "b"), steps=[0], states=states)) is None
+    assert learned.routes_of(toy, History(("a", "b"))) is None
 
 
 def test_the_energies_of_twin_are_measured_once(bench, session):

@@ -7,10 +7,11 @@ import dataclasses
 import pytest
 
 from merge_engine.adapting.live import Watch
-from merge_engine.contract import Context, drive, merge_steps
+from merge_engine.contract import Context
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import score
 from merge_engine.methods import build
+from merge_engine.running import drive, merge_steps
 from merge_engine.runs.run import Protocol, recipe_for, run_steps
 
 

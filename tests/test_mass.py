@@ -10,12 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merge_engine.contract import Context, merge
+from merge_engine.contract import Context
 from merge_engine.inputs import SuiteInputs
 from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
 from merge_engine.routing import subsets
 from merge_engine.routing.subsets import Selection, Subset, SubsetMerged
+from merge_engine.running import merge
 from merge_engine.weights import in_memory
 
 TASKS = 3

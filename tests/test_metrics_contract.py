@@ -13,13 +13,14 @@ import torch
 from conftest import SHAPES, fresh, small_problem
 
 from merge_engine import metrics
-from merge_engine.contract import Problem, merge, merge_steps
 from merge_engine.errors import DataError, RecipeError
 from merge_engine.hp import declared
 from merge_engine.merged import StaticMerged
 from merge_engine.methods import build as build_method
 from merge_engine.metrics import LEVELS, Measured, Row, WeightMetric, measure, table
 from merge_engine.metrics.cka import linear_cka
+from merge_engine.problem import Problem
+from merge_engine.running import merge, merge_steps
 
 METRICS = metrics.registry()
 ON_WEIGHTS = {key: cls for key, cls in METRICS.items() if issubclass(cls, WeightMetric)}

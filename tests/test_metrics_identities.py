@@ -9,13 +9,14 @@ from conftest import SmallTransformer, fresh, small_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merge_engine.contract import Problem, merge
 from merge_engine.merged import StaticMerged
 from merge_engine.methods import build as build_method
 from merge_engine.metrics import accuracy as accuracy_module
 from merge_engine.metrics import build, measure
 from merge_engine.metrics.cka import linear_cka
 from merge_engine.metrics.sti import deviation, whitened
+from merge_engine.problem import Problem
+from merge_engine.running import merge
 
 NAME = "blocks.0.fc1.weight"
 

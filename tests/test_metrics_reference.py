@@ -11,12 +11,12 @@ from conftest import fresh
 from reference import metrics as naive
 from reference.problems import changed, grid_problem
 
-from merge_engine.contract import Problem
 from merge_engine.merged import StaticMerged
 from merge_engine.metrics import Measured, build, measure
 from merge_engine.metrics import accuracy as accuracy_module
 from merge_engine.metrics.cka import linear_cka
 from merge_engine.metrics.representation import margins
+from merge_engine.problem import Problem
 
 SHAPES = {
     "blocks.0.q.weight": (9, 9),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from merge_engine.adapting.adapt import entropy
-from merge_engine.contract import Context, drive
+from merge_engine.contract import Context
 from merge_engine.evaluate import score
 from merge_engine.inputs import SuiteInputs
 from merge_engine.maths.parts import SparsePart
@@ -21,6 +21,7 @@ from merge_engine.methods.we_moe import WeMoe
 from merge_engine.routing.mlp_routers import MlpWeighting, Router
 from merge_engine.routing.mlp_routing import RoutedMlps
 from merge_engine.routing.per_input import DenseLinear
+from merge_engine.running import drive
 
 FULL = 4096  # more components than any matrix here has
 WHOLE = [WeMoe(), EWeMoe(sparsity=0), RankOneMoe(components=FULL)]  # methods that keep all of every expert

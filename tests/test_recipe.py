@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merge_engine.contract import PostStep
 from merge_engine.errors import RecipeError
 from merge_engine.hp import declared
 from merge_engine.methods import registry
 from merge_engine.runs.recipe import LINK_LIMIT, Recipe, load_recipe
+from merge_engine.tensorwise import PostStep
 
 STEPS = [key for key, cls in registry().items() if issubclass(cls, PostStep)]
 METHODS = [key for key in registry() if key not in STEPS]

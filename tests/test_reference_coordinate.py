@@ -8,8 +8,8 @@ import torch
 from reference import coordinate
 from reference.problems import COARSE, FINE, SHAPES, arrays, changed, grid_problem
 
-from merge_engine.contract import merge
 from merge_engine.methods import build
+from merge_engine.running import merge
 
 W = (0.5, 1.0, 2.0, 0.25)
 

@@ -12,9 +12,10 @@ from reference.problems import grid_problem
 from small_net import SHAPES as NET_SHAPES
 from small_net import SmallInputs, forward
 
-from merge_engine.contract import Problem, drive, merge, merge_steps
 from merge_engine.methods import build, method_class
 from merge_engine.methods.fisher import BATCH
+from merge_engine.problem import Problem
+from merge_engine.running import drive, merge, merge_steps
 
 SHAPES = {
     "blocks.0.q.weight": (9, 9),

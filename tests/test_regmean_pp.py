@@ -10,8 +10,10 @@ from reference import spectral as naive
 
 from merge_engine.backbones import Backbone, get_backbone
 from merge_engine.backbones.blockwise import enter, through
-from merge_engine.contract import Context, Problem, merge
+from merge_engine.contract import Context
 from merge_engine.methods import build
+from merge_engine.problem import Problem
+from merge_engine.running import merge
 from merge_engine.weights import in_memory
 
 VISION = {

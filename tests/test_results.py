@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from merge_engine.contract import drive
 from merge_engine.errors import MergeError, RecipeError
 from merge_engine.evaluate import Fixed, score
 from merge_engine.hp import declared
 from merge_engine.methods import method_class
 from merge_engine.metrics import build as build_metric
+from merge_engine.running import drive
 from merge_engine.runs import baselines as baselines_module
 from merge_engine.runs.baselines import Baselines
 from merge_engine.runs.content import suite_digest

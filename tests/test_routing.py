@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from merge_engine import metrics
-from merge_engine.contract import Context, drive, merge
+from merge_engine.contract import Context
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import predictions, score
 from merge_engine.inputs import SuiteInputs
 from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
 from merge_engine.routing.told import told
+from merge_engine.running import drive, merge
 from merge_engine.runs.measuring import measure_steps
 
 LIMIT = 24

@@ -7,11 +7,11 @@ from html import unescape
 
 import pytest
 
-from merge_engine.contract import drive
 from merge_engine.errors import MergeError, RecipeError
 from merge_engine.evaluate import Score
 from merge_engine.hp import HP, declared
 from merge_engine.methods import method_class, registry
+from merge_engine.running import drive
 from merge_engine.runs.publish import table_folder, write_table
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.table import TableRun, by_line, entries, reference_steps, shown_row

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from merge_engine import routers
-from merge_engine.contract import Context, StoreMerge, merge
+from merge_engine.contract import Context
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import score
 from merge_engine.hp import declared
@@ -18,6 +18,8 @@ from merge_engine.merged import PerTaskMerged
 from merge_engine.methods import build, registry
 from merge_engine.routing import stores
 from merge_engine.routing.routed import BlendedMerged, RoutedMerged
+from merge_engine.running import merge
+from merge_engine.tensorwise import StoreMerge
 
 TASKS = 3
 

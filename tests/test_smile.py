@@ -9,10 +9,10 @@ import torch
 from conftest import fresh, said, some
 from reference import per_input as naive
 
-from merge_engine.contract import merge
 from merge_engine.inputs import SuiteInputs
 from merge_engine.methods import build
 from merge_engine.routing.per_input import Decided, blended
+from merge_engine.running import merge
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from merge_engine.contract import Context, drive, merge
+from merge_engine.contract import Context
 from merge_engine.evaluate import score
 from merge_engine.inputs import SuiteInputs
 from merge_engine.methods import build, method_class
+from merge_engine.running import drive, merge
 from merge_engine.runs import robustness, seeds
 from merge_engine.runs.content import suite_digest
 from merge_engine.runs.draws import draw_steps

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from merge_engine.adapting.surgery import Adapters, SurgeryMerged
-from merge_engine.contract import Context, drive
+from merge_engine.contract import Context
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import score
 from merge_engine.inputs import SuiteInputs
 from merge_engine.maths.svd import SvdStore
 from merge_engine.methods.average import Average
 from merge_engine.methods.surgery import BASES, Surgery
+from merge_engine.running import drive
 
 
 def context() -> Context:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from merge_engine.contract import Context, drive, merge
+from merge_engine.contract import Context
 from merge_engine.errors import MergeError, RecipeError
 from merge_engine.evaluate import Score, score
 from merge_engine.hp import HP, declared
@@ -19,6 +19,7 @@ from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build, method_class, registry
 from merge_engine.metrics.accuracy import wilson
 from merge_engine.precision import live_dtype
+from merge_engine.running import drive, merge
 from merge_engine.runs import grid, tuning
 from merge_engine.runs.grid import axis_of, coarse_first, default_values, sweepable
 from merge_engine.runs.landmarks import landmarks

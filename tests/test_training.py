@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
-from merge_engine.contract import drive
+from merge_engine.running import drive
 from merge_engine.runs.baselines import Baselines
 from merge_engine.suite import Suite
 from merge_engine.suites.toy import TRAINING, build_toy

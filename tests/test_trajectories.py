@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from merge_engine.adapting.history import History
-from merge_engine.contract import drive
+from merge_engine.running import drive
 from merge_engine.runs import results, trajectories
 from merge_engine.runs.content import suite_digest
 from merge_engine.runs.publish import write_table
@@ -79,6 +79,16 @@ def test_masks_and_routes_are_there(toy):
     routed = drive(run_steps(toy, recipe_for(toy, "we_moe", ADAPTIVE["we_moe"]), None)).merged.history
     tasks = len(toy.experts)
     assert routed.over_time("routes").shape == (3, tasks, routed.states[0]["routes"].shape[1], tasks)
+
+
+def test_routes_of_another_shape_count_as_damaged(tmp_path):
+    found = History(("a", "b"), steps=[0], states=[{"routes": np.zeros((2, 3, 2), np.float32)}])
+    file = tmp_path / "one.safetensors"
+    file.write_bytes(trajectories.packed(found, "key"))
+    assert equal(trajectories.read(file, "key"), found)
+    found.states = [{"routes": np.zeros((2, 3, 4), np.float32)}]
+    file.write_bytes(trajectories.packed(found, "key"))
+    assert trajectories.read(file, "key") is None
 
 
 def test_long_and_large_histories_are_thinned():

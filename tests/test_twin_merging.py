@@ -10,7 +10,7 @@ import torch
 from conftest import fresh, said, some
 from reference import per_input as naive
 
-from merge_engine.contract import Step, drive, merge
+from merge_engine.contract import Step
 from merge_engine.evaluate import predictions
 from merge_engine.inputs import SuiteInputs
 from merge_engine.maths.compress import compressed, kept
@@ -20,6 +20,7 @@ from merge_engine.routers._training import CHUNK, layers_of
 from merge_engine.routers.trained import Trained
 from merge_engine.routing.routed import RoutedMerged
 from merge_engine.routing.told import told
+from merge_engine.running import drive, merge
 
 FEW = {"examples": 16, "epochs": 2}
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}

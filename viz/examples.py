@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from merge_engine.contract import MATRIX_KINDS
 from merge_engine.embedding import pca
 from merge_engine.metrics import MERGED, Row
 from merge_engine.metrics.cosine import Cosine
@@ -15,10 +14,11 @@ from merge_engine.metrics.norms import Norms
 from merge_engine.metrics.sign_conflict import SignConflict
 from merge_engine.metrics.spectrum import Spectrum
 from merge_engine.metrics.subspace import Subspaces
+from merge_engine.problem import MATRIX_KINDS
+from viz.masks import MaskMap
 from viz.panels.coefficient_map import CoefficientMap
 from viz.panels.live_accuracy import LiveAccuracy
 from viz.panels.manifold import FeatureMap
-from viz.panels.mask_map import MaskMap
 from viz.panels.robustness import Robustness
 from viz.panels.route_confusion import RouteConfusion
 from viz.panels.route_depth import RouteDepth

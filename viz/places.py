@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 KINDS = ("q", "k", "v", "out", "fc1", "fc2")
 
+Place = tuple[int | None, str]  # block, None outside blocks, and kind
+
 
 def row(measured: Measured, block: int | None = None, kind: str | None = None) -> int:
     """Return the position of the row of a matrix, a block, a kind or all; the nearest wider one where it is missing."""

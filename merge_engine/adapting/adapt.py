@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..contract import Inputs, Step
+from ..contract import Step
 from ..merged import Merged
+from ..problem import Inputs
 from .history import History
 
 

@@ -8,9 +8,10 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..contract import Context, Kind, MergeMethod, Problem, Step
+from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import hp
 from ..merged import Merged
+from ..problem import Problem
 from .adapt import Adaptable, Settings, adapt_steps
 
 ORACLE = "oracle"

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..contract import Problem
 from ..merged import StaticMerged
+from ..problem import Problem
 from ..weights import in_memory
 from .components import Components, packed, unpacked
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..contract import TensorGroup
 from ..maths.ops import flat
 from ..maths.svd import Factors
+from ..problem import TensorGroup
 
 
 @dataclass

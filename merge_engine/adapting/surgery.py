@@ -16,9 +16,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..contract import Context, Inputs, Problem, Step
+from ..contract import Context, Step
 from ..errors import RecipeError
 from ..merged import Merged, StaticMerged
+from ..problem import Inputs, Problem
 from ..routing.prediction import Network, Prediction, Predictor
 from ..weights import Weights, in_memory
 from .adapt import Settings, entropy

@@ -6,8 +6,8 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
-from ..contract import MATRIX_KINDS, Place
 from ..errors import SuiteError
+from ..problem import MATRIX_KINDS, Place
 from .base import Backbone
 from .clip_vision import ClipVision
 from .dinov2 import Dinov2

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..contract import MATRIX_KINDS, Place
 from ..errors import WeightsError
+from ..problem import MATRIX_KINDS, Place
 from ..routing.prediction import Change, Changes
 
 ONE_AT_A_TIME = threading.RLock()  # functional_call swaps the parameters of a module that threads share

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..contract import MATRIX_KINDS
+from ..problem import MATRIX_KINDS
 from .base import ONE_AT_A_TIME, Backbone
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..checkpoints import open_checkpoints, reports
-from ..contract import Problem
 from ..errors import RecipeError, WeightsError
+from ..problem import Problem
 from ..suite import load_suite
 from . import options
 from .output import check_target, emit

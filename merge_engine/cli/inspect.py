@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from .. import metrics
-from ..contract import Context, Problem, merge_steps
+from ..contract import Context
 from ..errors import RecipeError, no_such
 from ..inputs import SuiteInputs
 from ..merged import Merged
+from ..problem import Problem
+from ..running import merge_steps
 from ..runs.measuring import measure_steps
 from ..runs.recipe import Recipe, read_recipe
 from ..runs.run import Protocol

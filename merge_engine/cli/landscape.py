@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from ..contract import Context, merge_steps
+from ..contract import Context
 from ..errors import RecipeError
 from ..landscape.disentanglement import Disentanglement, DisentanglementSurvey
 from ..landscape.path import TOLERANCE, Path, PathSurvey
 from ..landscape.surface import PlaneSurvey, Surface, check_detail
 from ..merged import StaticMerged
 from ..methods import method_class
+from ..running import merge_steps
 from ..runs.run import problem_of, recipe_for
 from ..suite import load_suite
 from . import options

@@ -10,16 +10,18 @@ import torch
 import typer
 
 from ..checkpoints import open_checkpoints, require_fit
-from ..contract import Context, StoreMerge, merge_steps
+from ..contract import Context
 from ..errors import RecipeError
 from ..merged import StaticMerged
 from ..methods import method_class
+from ..running import merge_steps
 from ..runs.content import checkpoint_digest, suite_digest
 from ..runs.recipe import Recipe, read_recipe
 from ..runs.results import Result, Results
 from ..runs.run import Protocol, describe, history_of, run_steps
 from ..save import check_free, finished, save_steps, writable
 from ..suite import Suite, load_suite
+from ..tensorwise import StoreMerge
 from ..weights import SafetensorsWeights
 from . import options
 from .output import check_target, emit, followed, note, print_table

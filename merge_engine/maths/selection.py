@@ -9,7 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..contract import Groups, Step, TensorGroup
+from ..contract import Step
+from ..problem import Groups, TensorGroup
 from .ops import disjoint_merge, elect_sign, exact_sum, flat, per_expert, trim
 
 Values = Callable[[TensorGroup], Tensor]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..contract import TensorGroup
 from ..hp import hp
+from ..problem import TensorGroup
 from .svd import Factors, polar
 
 FLOOR = 1e-6

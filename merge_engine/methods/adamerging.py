@@ -12,11 +12,12 @@ from ..adapting import adaptive
 from ..adapting.adapt import Settings
 from ..adapting.coefficients import Coefficients
 from ..adapting.components import Components
-from ..contract import Context, Groups, Problem, Step, TensorGroup
+from ..contract import Context, Step
 from ..hp import hp
 from ..maths import spectral
 from ..maths.ops import agreeing
 from ..maths.selection import trim_globally
+from ..problem import Groups, Problem, TensorGroup
 
 PUBLISHED = {"task_arithmetic": 0.3, "ties": 0.3, "cart": 2.0}
 """Coefficient to start from, by base."""

@@ -15,11 +15,13 @@ from ..adapting import adaptive
 from ..adapting.adapt import Settings
 from ..adapting.coefficients import Coefficients, Masks
 from ..adapting.components import Components
-from ..contract import Context, Problem, Step, TensorGroup, drive
+from ..contract import Context, Step
 from ..hp import hp
 from ..maths import spectral
 from ..maths.svd import Factors
 from ..merged import StaticMerged
+from ..problem import Problem, TensorGroup
+from ..running import drive
 
 PUBLISHED = {"task_arithmetic": (0.3, 1.0), "cart": (2.3, 0.16), "tsv_m": (1.0, 1.0)}
 """Coefficient, and share of the components that start on, by base."""

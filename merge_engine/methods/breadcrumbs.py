@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..contract import Context, TensorGroup, TensorMerge
+from ..contract import Context
 from ..hp import hp
 from ..maths.ops import disjoint_merge, elect_sign, kth_largest_magnitude, trim
+from ..problem import TensorGroup
+from ..tensorwise import TensorMerge
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from ..contract import Context, Slice, TensorGroup, TensorMerge
+from ..contract import Context
 from ..hp import hp
 from ..maths import spectral
+from ..problem import TensorGroup
+from ..tensorwise import Slice, TensorMerge
 
 
 @dataclass(frozen=True)

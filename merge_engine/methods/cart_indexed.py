@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..contract import Context, StoreMerge, TensorGroup
+from ..contract import Context
 from ..hp import hp
 from ..maths import spectral
 from ..maths.parts import DensePart, Part
 from ..maths.svd import Factors
+from ..problem import TensorGroup
+from ..tensorwise import StoreMerge
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
+from ..contract import Context, Step
 from ..hp import hp
 from ..maths.ops import per_expert, task_masks
 from ..maths.selection import Trimmed, summed, trim_globally
+from ..problem import Groups, Problem, TensorGroup
+from ..tensorwise import TensorMerge
 
 
 @dataclass(frozen=True)

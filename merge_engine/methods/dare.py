@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
+from ..contract import Context, Step
 from ..hp import hp
 from ..maths.ops import disjoint_merge, drop_and_rescale
 from ..maths.selection import Trimmed, trim_globally
+from ..problem import Groups, Problem, TensorGroup
+from ..tensorwise import TensorMerge
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ..adapting.adapt import entropy
-from ..contract import Context, Kind, MergeMethod, Problem, Step
+from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import hp
 from ..maths.parts import DensePart
 from ..merged import Merged
+from ..problem import Problem
 from ..routing.per_input import Decided, blended, shares_of
 from ..routing.prediction import Network, Prediction, Predictor
 from ..routing.stores import FULL, EveryExpert, store_steps

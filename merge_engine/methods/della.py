@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..contract import Context, TensorGroup, TensorMerge
+from ..contract import Context
 from ..hp import hp
 from ..maths.ops import as_rows, disjoint_merge, drop_and_rescale, elect_sign, magnitude_ranks
+from ..problem import TensorGroup
+from ..tensorwise import TensorMerge
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..contract import Context, TensorGroup
+from ..contract import Context
 from ..hp import hp
 from ..maths.ops import flat, kth_largest_magnitude
 from ..maths.parts import SparsePart
+from ..problem import TensorGroup
 from ..routing.mlp_routing import MlpRoutedMerge
 
 

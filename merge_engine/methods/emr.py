@@ -9,10 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..contract import Context, Groups, Problem, Step, StoreMerge, TensorGroup
+from ..contract import Context, Step
 from ..hp import hp
 from ..maths.ops import Numbers, exact_sum, flat, widest
 from ..maths.parts import MaskedPart
+from ..problem import Groups, Problem, TensorGroup
+from ..tensorwise import StoreMerge
 
 
 @dataclass(frozen=True)

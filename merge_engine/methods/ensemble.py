@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..contract import Context, Kind, MergeMethod, Problem, Step
+from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import hp
 from ..merged import Merged
+from ..problem import Problem
 from ..routing.prediction import Network, Prediction, Predictor
 from ..routing.stores import FULL, EveryExpert, store_steps
 

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
+from ..contract import Context, Step
 from ..errors import WeightsError
 from ..hp import hp
+from ..problem import Groups, Problem, TensorGroup
+from ..tensorwise import TensorMerge
 from ..weights import Weights, in_memory
 
 BATCH = 32

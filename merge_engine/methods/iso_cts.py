@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..contract import Context, TensorGroup, TensorMerge
+from ..contract import Context
 from ..hp import hp
 from ..maths import spectral
 from ..maths.svd import Factors, decompose
+from ..problem import TensorGroup
+from ..tensorwise import TensorMerge
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..contract import MATRIX_KINDS, Context, Groups, Problem, Step, TensorGroup, TensorMerge
+from ..contract import Context, Step
 from ..hp import hp
 from ..maths import spectral
 from ..maths.ops import disjoint_merge, drop_and_rescale, elect_sign, kth_largest_magnitude, trim
 from ..maths.selection import Trimmed, trim_globally
+from ..problem import MATRIX_KINDS, Groups, Problem, TensorGroup
+from ..tensorwise import TensorMerge
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..contract import Context, TensorGroup, TensorMerge
+from ..contract import Context
 from ..errors import RecipeError
 from ..hp import hp
 from ..maths.ops import per_expert
+from ..problem import TensorGroup
+from ..tensorwise import TensorMerge
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..contract import Context, Groups, PostStep, TensorGroup
+from ..contract import Context
 from ..hp import hp
 from ..merged import StaticMerged
+from ..problem import Groups, TensorGroup
+from ..tensorwise import PostStep
 
 
 @dataclass(frozen=True)

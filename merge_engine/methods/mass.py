@@ -6,9 +6,10 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..contract import Context, Kind, MergeMethod, Problem, Step
+from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import hp, like
 from ..merged import Merged, PerTaskMerged
+from ..problem import Problem
 from ..routers.weight_projection import WeightProjection
 from ..routing.subsets import Selection, SubsetMerged
 from .tsv_c import TsvC

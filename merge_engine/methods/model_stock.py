@@ -8,9 +8,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..contract import Context, Groups, Problem, TensorGroup, TensorMerge
+from ..contract import Context
 from ..hp import hp
 from ..maths.ops import as_rows, flat, pairwise_cosines
+from ..problem import Groups, Problem, TensorGroup
+from ..tensorwise import TensorMerge
 
 CLAMPED = "Some experts point apart on average; Model Stock keeps the pretrained weights there."
 

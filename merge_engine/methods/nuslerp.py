@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..contract import Context, TensorGroup, TensorMerge
+from ..contract import Context
 from ..hp import hp
 from ..maths.ops import as_rows, flat, slerp
+from ..problem import TensorGroup
+from ..tensorwise import TensorMerge
 
 COLLINEAR = 1e-8
 

@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
+from ..contract import Context, Step
 from ..hp import hp
 from ..maths.ops import flat, min_max, per_expert
 from ..maths.selection import order_statistics
+from ..problem import Groups, Problem, TensorGroup
+from ..tensorwise import TensorMerge
 
 CLAMPED = {"vision": 0.01, "top-level": 0.0001}
 

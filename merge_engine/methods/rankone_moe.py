@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..contract import Context, TensorGroup
+from ..contract import Context
 from ..hp import hp
 from ..maths.parts import Part
+from ..problem import TensorGroup
 from ..routing.mlp_routers import MlpWeighting, Router
 from ..routing.mlp_routing import MlpRoutedMerge, leading
 from ..routing.per_input import LowRankLinear, Share

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..contract import Context, Groups, Problem, Step, TensorGroup
+from ..contract import Context, Step
 from ..hp import hp
+from ..problem import Groups, Problem, TensorGroup
 from ..weights import AddedWeights, in_memory
 from .regmean import BATCH, Grams, RegMean, Sums
 

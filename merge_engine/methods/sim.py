@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .. import routers
-from ..contract import Context, Kind, MergeMethod, Problem, Step
+from ..contract import Context, Kind, MergeMethod, Step
 from ..errors import RecipeError
 from ..hp import declared, hp, like
 from ..merged import Merged, PerTaskMerged
+from ..problem import Problem
 from ..routers.subspace import Subspace
 from ..routing import stores
 from ..routing.routed import BlendedMerged, RoutedMerged

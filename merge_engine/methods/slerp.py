@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..contract import Context, TensorGroup, TensorMerge
+from ..contract import Context
 from ..hp import hp
 from ..maths.ops import flat, slerp
+from ..problem import TensorGroup
+from ..tensorwise import TensorMerge
 
 COLLINEAR = 0.9995
 

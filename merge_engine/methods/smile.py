@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..contract import MATRIX_KINDS, Context, Kind, MergeMethod, Problem, Step, TensorGroup
+from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import hp
 from ..maths.parts import LowRankPart
 from ..maths.svd import Factors
+from ..problem import MATRIX_KINDS, Problem, TensorGroup
 from ..routing.per_input import LowRankLinear, Share
 from ..routing.prediction import Network
 from ..routing.routed import BlendedMerged

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 from ..adapting import adaptive
 from ..adapting.adapt import Settings
 from ..adapting.surgery import SurgeryMerged, pool_steps, surgery_steps
-from ..contract import Context, Kind, MergeMethod, Problem, Step
+from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import hp
 from ..merged import StaticMerged
+from ..problem import Problem
 from .adamerging import AdaMerging
 from .average import Average
 from .task_arithmetic import TaskArithmetic

@@ -9,10 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..contract import Context, Groups, PostStep, TensorGroup
+from ..contract import Context
 from ..hp import hp
 from ..maths.spectral import FLOOR
 from ..merged import StaticMerged
+from ..problem import Groups, TensorGroup
+from ..tensorwise import PostStep
 
 
 @dataclass

@@ -6,11 +6,13 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..contract import Context, Groups, Problem, Step, StoreMerge, TensorGroup
+from ..contract import Context, Step
 from ..hp import hp
 from ..maths.ops import per_expert, task_masks
 from ..maths.parts import MaskedPart
 from ..maths.selection import Trimmed, summed, trim_globally
+from ..problem import Groups, Problem, TensorGroup
+from ..tensorwise import StoreMerge
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..contract import Context, Groups, Problem, Step, TensorGroup, TensorMerge
+from ..contract import Context, Step
 from ..hp import hp
 from ..maths.ops import disjoint_merge, elect_sign, kth_largest_magnitude, per_expert, trim
 from ..maths.selection import Trimmed, trim_globally
+from ..problem import Groups, Problem, TensorGroup
+from ..tensorwise import TensorMerge
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..contract import Context, StoreMerge, TensorGroup
+from ..contract import Context
 from ..hp import hp
 from ..maths.parts import DensePart, LowRankPart, Part
 from ..maths.svd import Factors
+from ..problem import TensorGroup
+from ..tensorwise import StoreMerge
 
 
 @dataclass(frozen=True)

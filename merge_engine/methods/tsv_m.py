@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..contract import Context, TensorGroup, TensorMerge
+from ..contract import Context
 from ..hp import hp
 from ..maths import spectral
 from ..maths.ops import per_expert
 from ..maths.svd import Factors
+from ..problem import TensorGroup
+from ..tensorwise import TensorMerge
 
 
 @dataclass(frozen=True)

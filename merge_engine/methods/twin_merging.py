@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from ..contract import Context, Kind, MergeMethod, Problem, Step
+from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import declared, hp
 from ..maths.compress import WAYS, compressed
 from ..maths.parts import Part
+from ..problem import Problem
 from ..routers._training import Course, TrainedRouter, Training, pick_from_stream
 from ..routing.per_input import Share, shares_of
 from ..routing.twin import MIXES, Mix, TwinMerged

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..contract import Context, TensorGroup
+from ..contract import Context
 from ..hp import hp
 from ..maths.parts import DensePart, Part
+from ..problem import TensorGroup
 from ..routing.mlp_routing import MlpRoutedMerge, leading
 
 

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..contract import Context, Groups, Problem, TensorGroup, TensorMerge
+from ..contract import Context
 from ..hp import hp
 from ..maths import spectral
+from ..problem import Groups, Problem, TensorGroup
+from ..tensorwise import TensorMerge
 
 BETAS = (0.9, 0.999)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from ..contract import Context, Problem
+from ..contract import Context
 from ..errors import RecipeError
 from ..merged import Merged
+from ..problem import Problem
 from ..registry import Registry, key_of
 from ._measured import LEVELS, MERGED, Measured, Quantity, Row, table
 from ._metric import Metric, WeightMetric

@@ -8,10 +8,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..contract import Context, TensorGroup
+from ..contract import Context
 from ..maths import ops
 from ..maths.svd import FLOOR, Factors, decompose
 from ..merged import StaticMerged
+from ..problem import TensorGroup
 
 CHUNK = 1 << 22
 

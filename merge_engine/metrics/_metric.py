@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from .. import hp as declarations
-from ..contract import MATRIX_KINDS, Context, Place, Problem, Step, drive
+from ..contract import Context, Step
 from ..errors import RecipeError, no_such
 from ..merged import Merged, StaticMerged
+from ..problem import MATRIX_KINDS, Place, Problem
+from ..running import drive
 from ._cell import Cell
 from ._measured import LEVELS, MERGED, Measured
 from ._swept import Swept

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contract import Place
+from ..problem import Place
 from ._measured import Row
 
 PARTS = {"q": "attention", "k": "attention", "v": "attention", "out": "attention", "fc1": "mlp", "fc2": "mlp"}

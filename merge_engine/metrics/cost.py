@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..contract import Problem
 from ..merged import Merged, PerTaskMerged
+from ..problem import Problem
 from ._measured import Measured, quantity
 from ._metric import Metric
 from ._swept import Swept, ratio

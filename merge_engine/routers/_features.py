@@ -9,11 +9,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..contract import Context, Problem, Step
+from ..contract import Context, Step
 from ..errors import RecipeError
 from ..hp import hp
 from ..maths.ops import widest
 from ..methods import build
+from ..problem import Problem
 from ..weights import Weights, in_memory
 
 MODELS = ("pretrained", "average", "tsv_m")

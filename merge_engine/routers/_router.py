@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .. import hp as declarations
-from ..contract import Context, Problem, Step, drive
+from ..contract import Context, Step
+from ..problem import Problem
 from ..routing.routed import FittedRouter
+from ..running import drive
 
 
 @dataclass(frozen=True)

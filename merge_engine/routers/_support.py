@@ -10,9 +10,10 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from ..contract import Context, Problem, Step
+from ..contract import Context, Step
 from ..errors import DataError
 from ..hp import hp
+from ..problem import Problem
 from ..routing.prediction import Network
 from ..routing.routed import ReadyRouter
 from ._features import Features, check_layer, model, model_steps

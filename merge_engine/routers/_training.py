@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, leaky_relu
 
-from ..contract import Inputs, Step
+from ..contract import Step
+from ..problem import Inputs
 from ..routing.prediction import Network
 from ..weights import Weights, in_memory
 

@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..contract import Context, Problem, Step
+from ..contract import Context, Step
 from ..errors import RecipeError
+from ..problem import Problem
 from ..routing.prediction import Network
 from ..routing.routed import ReadyRouter
 from ._router import Router

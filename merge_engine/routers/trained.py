@@ -7,9 +7,10 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..contract import Context, Problem, Step
+from ..contract import Context, Step
 from ..hp import hp
 from ..methods import static_keys
+from ..problem import Problem
 from ._features import model_steps
 from ._router import Router
 from ._training import Course, TrainedRouter, Training

@@ -9,11 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..contract import Context, Place, Problem, Step
+from ..contract import Context, Step
 from ..errors import RecipeError
 from ..hp import hp
 from ..maths.ops import widest
 from ..maths.spectral import definite
+from ..problem import Place, Problem
 from ..routing.prediction import Network
 from ..routing.routed import ReadyRouter
 from ._features import model, model_steps

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from ..adapting import adaptive
 from ..adapting.adapt import Settings
-from ..contract import Context, Inputs, Kind, Problem, Step, TensorGroup
+from ..contract import Context, Kind, Step
 from ..hp import hp
 from ..maths.parts import LowRankPart, Part
 from ..maths.svd import Factors
+from ..problem import Inputs, Problem, TensorGroup
 from ..weights import Weights
 from .mlp_routers import MlpWeighting, Router
 from .per_input import Share, blended, shares_of

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..contract import Context, Problem, Step, StoreMerge
+from ..contract import Context, Step
 from ..errors import RecipeError
 from ..maths.parts import DensePart, Part
 from ..merged import Merged, PerTaskMerged
 from ..methods import build, registry
+from ..problem import Problem
+from ..tensorwise import StoreMerge
 from ..weights import Weights
 from .per_input import Share, shares_of
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..contract import Problem, Step
+from ..contract import Step
 from ..maths.ops import flat
+from ..problem import Problem
 from .per_input import LowRankLinear, Share
 from .twin import Mix, TwinMerged
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..adapting.adaptive import ORACLE, AdaptiveMerge
-from ..contract import Context, Step, merge_steps
+from ..contract import Context, Step
 from ..hp import declared
 from ..merged import Merged
 from ..methods import method_class
+from ..running import merge_steps
 from ..suite import Suite
 from .content import suite_digest
 from .protocol import Protocol

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..contract import Context, Problem, Step
+from ..contract import Context, Step
 from ..errors import DataError, RecipeError
 from ..evaluate import BATCH, Model, logits, predictions, scoring_order
 from ..merged import Merged
 from ..metrics import MERGED, Measured, Metric, WeightMetric, key_of
+from ..problem import Problem
 from ..routing.told import told
 from ..suite import Suite
 from ..weights import in_memory

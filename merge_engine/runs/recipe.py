@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..contract import MergeMethod, PostStep
+from ..contract import MergeMethod
 from ..errors import RecipeError, no_such
 from ..methods import build
+from ..tensorwise import PostStep
 
 Parameters = tuple[tuple[str, Any], ...]
 

@@ -10,9 +10,10 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..contract import Context, Step, merge_steps
+from ..contract import Context, Step
 from ..corruptions import KINDS, SEVERITIES
 from ..merged import Merged
+from ..running import merge_steps
 from ..suite import Suite
 from .baselines import Baselines
 from .content import suite_digest

@@ -9,10 +9,12 @@ from typing import Any
 
 from ..adapting.history import History
 from ..adapting.live import Point, Watch
-from ..contract import Context, Problem, Step, merge_steps
+from ..contract import Context, Step
 from ..errors import SuiteError, no_such
 from ..evaluate import Score, score_steps
 from ..merged import Merged
+from ..problem import Problem
+from ..running import merge_steps
 from ..suite import Suite
 from .baselines import Baseline, Baselines, Pair
 from .content import suite_digest

@@ -72,12 +72,14 @@ def _history(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Hist
 
 
 def _fits(name: str, array: np.ndarray, tasks: int, tensors: tuple[str, ...], ranks: Mapping[str, int]) -> bool:
-    """Return whether masks and coefficients have the shape that their names and ranks say."""
+    """Return whether masks, coefficients and routes have the shape that their names and ranks say."""
     if name.startswith("masks/"):
         rank = int(ranks[name.removeprefix("masks/")])
         return array.shape[1:] == (tasks, -(-rank // 8)) and array.dtype == np.uint8
     if name == "coefficients":
         return array.ndim == 3 and array.shape[1] == tasks and array.shape[2] in (1, len(tensors))
+    if name == "routes":
+        return array.ndim == 4 and array.shape[1] == array.shape[3] == tasks
     return bool(name)
 
 

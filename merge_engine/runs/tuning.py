@@ -13,11 +13,13 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..contract import Context, PostStep, Step, TensorMerge, merge_steps
+from ..contract import Context, Step
 from ..hp import declared
 from ..merged import Merged, StaticMerged
 from ..methods import method_class
+from ..running import merge_steps
 from ..suite import Suite
+from ..tensorwise import PostStep, TensorMerge
 from .recipe import Recipe
 from .run import Protocol, own_tasks, problem_of, scored_tasks, scoring
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from merge_engine.adapting.components import Components
-from merge_engine.contract import Place, TensorGroup
 from merge_engine.maths.spectral import centred
 from merge_engine.maths.svd import Factors, decompose
+from merge_engine.problem import Place, TensorGroup
 
 Results = tuple[Tensor, Tensor, Tensor]
 TASKS, TEMPERATURE, FLIPS = 8, 10.0, 0.01

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from merge_engine.contract import Context, merge
+from merge_engine.contract import Context
 from merge_engine.evaluate import score
 from merge_engine.methods import registry
+from merge_engine.running import merge
 from merge_engine.runs.table import CPU, Entry
 from merge_engine.suite import load_suite
 

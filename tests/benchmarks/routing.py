@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from merge_engine.contract import Context, merge
+from merge_engine.contract import Context
 from merge_engine.inputs import SuiteInputs
 from merge_engine.methods import build
 from merge_engine.routing.per_input import Decided, LowRankLinear, Norm, Share, blended
 from merge_engine.routing.twin import TwinMerged
+from merge_engine.running import merge
 from merge_engine.suite import load_suite
 from merge_engine.weights import in_memory
 

@@ -7,11 +7,11 @@ import time
 import torch
 from torch.nn.functional import linear
 
-from merge_engine.contract import merge
 from merge_engine.evaluate import BATCH, score_steps
 from merge_engine.merged import StaticMerged
 from merge_engine.methods import build
 from merge_engine.precision import live_dtype
+from merge_engine.running import merge
 from merge_engine.suite import Suite, load_suite
 from merge_engine.weights import in_memory
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
-from merge_engine.contract import Context, merge
+from merge_engine.contract import Context
 from merge_engine.evaluate import score
 from merge_engine.merged import Merged
 from merge_engine.methods import build
 from merge_engine.routing.routed import RoutedMerged
+from merge_engine.running import merge
 from merge_engine.suite import Suite, load_suite
 
 ROUNDS = 2

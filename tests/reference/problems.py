@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from conftest import SmallTransformer
 
-from merge_engine.contract import Problem
+from merge_engine.problem import Problem
 
 FINE, COARSE = 2.0**-18, 2.0**-5
 """Steps of the grid: on the fine one ties are rare, on the coarse one they are everywhere."""

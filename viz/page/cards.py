@@ -8,10 +8,11 @@ from functools import cache
 from html import escape
 from typing import Any
 
-from merge_engine.contract import MergeMethod, PostStep
+from merge_engine.contract import MergeMethod
 from merge_engine.derive import FAMILIES
 from merge_engine.hp import declared
 from merge_engine.methods import method_class, registry
+from merge_engine.tensorwise import PostStep
 
 from .controls import shown, words
 

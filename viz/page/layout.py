@@ -77,6 +77,7 @@ class Page:
     learned: Signal
     masks: PlotlyPanel
     coefficients: PlotlyPanel
+    route_steps: PlotlyPanel
     energy: PlotlyPanel
     ranks: PlotlyPanel
     where: Widget

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from merge_engine.contract import MATRIX_KINDS, PostStep
 from merge_engine.errors import MergeError, RecipeError, no_such
 from merge_engine.hp import HP, check_names, declared
 from merge_engine.methods import method_class
+from merge_engine.problem import MATRIX_KINDS
 from merge_engine.runs.first_look import KIND
 from merge_engine.runs.recipe import Recipe
+from merge_engine.tensorwise import PostStep
 
 from .compare import comparison as comparing
 from .compare.comparison import Comparison

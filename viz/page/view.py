@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from merge_engine.contract import MATRIX_KINDS
 from merge_engine.errors import MergeError
 from merge_engine.methods import method_class
+from merge_engine.problem import MATRIX_KINDS
 from merge_engine.suite import Suite, load_suite, suite_folders
 from viz import theme
 from viz.panel import Drawing, draw

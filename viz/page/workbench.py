@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 
 from merge_engine.adapting.history import History
 from merge_engine.adapting.live import Watch
-from merge_engine.contract import Context, merge_steps
+from merge_engine.contract import Context
 from merge_engine.evaluate import score_steps
 from merge_engine.hp import declared
 from merge_engine.maths.svd import SvdStore
@@ -23,6 +23,7 @@ from merge_engine.methods import method_class
 from merge_engine.precision import live_dtype
 from merge_engine.routing.twin import TwinMerged
 from merge_engine.routing.twin_energy import Energies, energy_steps
+from merge_engine.running import merge_steps
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.run import history_of, own_tasks, problem_of
 from merge_engine.suite import load_suite

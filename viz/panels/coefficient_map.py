@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from viz import heat, theme
 from viz.film import Moment, film, moments_of
+from viz.places import Place
 
 TITLE = "Merging coefficients"
 ABOUT = (
@@ -19,8 +20,6 @@ ABOUT = (
 EMPTY = "No coefficients yet. Merge with AdaMerging or AdaRank to see what is learned."
 VIEWS = {"block": "Mean of a block", "matrix": "Every matrix", "change": "Change of a block since the start"}
 OUTSIDE, ALL = "outside blocks", "all tensors"
-
-Place = tuple[int | None, str]
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 import plotly.graph_objects as go
 
-from viz import heat, theme
+from viz import theme
 from viz.film import Moment, film, moments_of
-from viz.places import KINDS
+from viz.mask_overview import overview
+from viz.masks import MaskMap
 
 TITLE = "Masks over components"
 ABOUT = (
@@ -19,11 +19,6 @@ ABOUT = (
 )
 EMPTY = "No masks yet. Merge with AdaRank to see which components of every expert it keeps."
 VIEWS = {"mask": "One matrix", "kept": "Kept, all matrices", "moved": "Changed, all matrices"}
-WORDS = {
-    "kept": "The share of components that are on, mean over experts. Click a cell to see the masks of that matrix.",
-    "moved": "The share of components switched on or off since the start, mean over experts. Click a cell to see them.",
-}
-TITLES = {"kept": "Components kept", "moved": "Components switched since the start"}
 COLUMNS = (
     "step", "expert", "components", "on", "on %", "switched on", "switched off", "beyond the cut", "weakest on"
 )  # fmt: skip
@@ -32,46 +27,6 @@ COLORS = (theme.GRID, "var(--ms-seq-5)", theme.INK, "var(--ms-mark)")
 ROW, STRIP, GAP = 22, 84, 34  # pixels
 WINDOWS = 96
 LEGEND, KEPT = 1, 2  # annotations before those of the rows; place of the trace of the kept share
-
-Place = tuple[int | None, str]
-
-
-@dataclass(frozen=True, eq=False)
-class MaskMap:
-    """Masks by matrix, each boolean (T, r), after `step` updates and at the start; `places` are block and kind.
-
-    `top_k` is the share of components that a fixed rank would keep.
-    """
-
-    experts: tuple[str, ...]
-    places: tuple[Place, ...]
-    masks: tuple[np.ndarray, ...]
-    start: tuple[np.ndarray, ...]
-    top_k: float
-    step: int = 0
-
-    def __len__(self) -> int:
-        return len(self.masks)
-
-    @classmethod
-    def of(cls, state: Mapping[str, np.ndarray], start: Mapping[str, np.ndarray], experts: Sequence[str],
-           ranks: Mapping[str, int], places: Mapping[str, Place], *, top_k: float, step: int = 0,
-           ) -> MaskMap:  # fmt: skip
-        """Return the masks of a kept state of an AdaRank history: bits (T, ⌈r/8⌉) by `masks/<tensor>`."""
-        found = [key.removeprefix("masks/") for key in state if key.startswith("masks/")]
-        names = sorted(found, key=lambda n: _order(places[n]))
-        unpack = lambda s, n: np.unpackbits(s[f"masks/{n}"], axis=1, count=ranks[n]).astype(bool)  # noqa: E731
-        masks, before = (tuple(unpack(s, n) for n in names) for s in (state, start))
-        return cls(tuple(experts), tuple(places[n] for n in names), masks, before, top_k, step)
-
-    def cut_at(self, share: float) -> MaskMap:
-        """Return the same masks beside another fixed rank."""
-        return replace(self, top_k=share)
-
-    def index(self, block: int | None = None, kind: str | None = None) -> int:
-        """Return the position of a matrix; the first one of the block, or of the kind, where there is none."""
-        ranked = [(place == (block, kind), place[0] == block, place[1] == kind) for place in self.places]
-        return max(range(len(ranked)), key=lambda i: ranked[i])
 
 
 def figure(data: MaskMap | Sequence[MaskMap], *, view: str = "mask", block: int | None = None,
@@ -82,7 +37,7 @@ def figure(data: MaskMap | Sequence[MaskMap], *, view: str = "mask", block: int 
     """
     moments = moments_of(data)
     if view != "mask":
-        return _overview(moments, view)
+        return overview(moments, view)
     i = moments[-1].index(block, kind)
     shown = _matrix(moments[-1], i, colors or theme.colors(moments[-1].experts))
     return film(shown, [_matrix_moment(moment, i) for moment in moments])
@@ -93,7 +48,7 @@ def rows(data: MaskMap | Sequence[MaskMap], *, view: str = "mask", block: int | 
     moments = moments_of(data)
     last = moments[-1]
     if view != "mask":
-        shares = zip(last.places, _shares_of(last, view), strict=True)
+        shares = zip(last.places, last.shares(view), strict=True)
         lines = [[last.step, str(b), k, *share] for (b, k), share in shares]
         return ["step", "block", "kind", *(f"{e} %" for e in last.experts)], lines
     i = last.index(block, kind)
@@ -149,50 +104,6 @@ def _matrix_moment(data: MaskMap, i: int) -> Moment:
     narrow = {f"layout.annotations.{LEGEND + t}.text": f"{100 * on.mean():.0f} %" for t, on in enumerate(now)}
     changes = {"data.0.z": states, f"data.{KEPT}.y": _kept_share(now), **words}
     return Moment(str(data.step), f"{TITLE}, {_words(data, i)}, step {data.step:,}", changes, narrow)
-
-
-def _overview(moments: Sequence[MaskMap], view: str) -> go.Figure:
-    """Return kind against block: the mean over experts of the share that is on, or that has changed.
-
-    One colour scale holds for all moments.
-    """
-    data = moments[-1]
-    blocks, kinds, cells = _grid(data, view)
-    level = 100 * data.top_k if view == "kept" else np.nan
-    title = "components on, %" if view == "kept" else "components changed since the start, %"
-    chance = ((level, ""),) if np.isfinite(level) else ()
-    centre = level if 0 < data.top_k < 1 and chance else None
-    every = np.stack([_grid(moment, view)[2] for moment in moments])
-    scale = heat.Scale.of(every, title, chance=chance, centre=centre, word="top-k")
-    sentence = f"<b>block %{{x}}, %{{y}}</b><br>{title} %{{z:.1f}}"
-    result = heat.by_depth(cells, blocks, kinds, scale, sentence, np.full(cells.shape, level))
-    found = [_overview_moment(moment, view, scale) for moment in moments]
-    layout = theme.drawn(result)
-    layout.meta = {**layout.meta, "title": found[-1].title, "about": WORDS[view]}
-    return film(result, found)
-
-
-def _overview_moment(data: MaskMap, view: str, scale: heat.Scale) -> Moment:
-    blocks, _, cells = _grid(data, view)
-    written = scale if len(blocks) <= 12 else None
-    return Moment(str(data.step), f"{TITLES[view]}, step {data.step:,}", heat.changes(cells, written))
-
-
-def _grid(data: MaskMap, view: str) -> tuple[list[int], list[str], np.ndarray]:
-    """Return blocks, kinds and the mean over experts of a share in %, (kinds, blocks)."""
-    blocks = sorted({b for b, _ in data.places if b is not None})
-    kinds = list(dict.fromkeys(k for _, k in data.places))
-    cells = np.full((len(kinds), len(blocks)), np.nan)
-    for (b, k), share in zip(data.places, _shares_of(data, view), strict=True):
-        if b is not None:
-            cells[kinds.index(k), blocks.index(b)] = share.mean()
-    return blocks, kinds, cells
-
-
-def _shares_of(data: MaskMap, view: str) -> list[np.ndarray]:
-    """Return by matrix, for every expert (T,), the share of components that are on, or that changed, in %."""
-    pairs = zip(data.masks, data.start, strict=True)
-    return [100 * (now if view == "kept" else now != before).mean(1) for now, before in pairs]
 
 
 def _cells(experts: Sequence[str], names: Sequence[str], states: np.ndarray) -> go.Heatmap:
@@ -269,11 +180,6 @@ def _shares(data: MaskMap, now: np.ndarray, colors: Mapping[str, str]) -> list[d
                     color=colors.get(expert, theme.MUTED), name=expert)
         for t, (expert, on) in enumerate(zip(data.experts, now, strict=True))
     ]  # fmt: skip
-
-
-def _order(place: Place) -> tuple[int, int]:
-    block, kind = place
-    return -1 if block is None else block, KINDS.index(kind) if kind in KINDS else len(KINDS)
 
 
 def _share(on: np.ndarray) -> str:

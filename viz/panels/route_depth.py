@@ -10,6 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from viz import heat, theme
+from viz.depth import deep_map, layer, named
+from viz.places import Place
 
 TITLE = "Routing through the network"
 ABOUT = "The weight that experts get in every layer. Click a row to choose its task."
@@ -22,7 +24,6 @@ WORDS = {
 }
 TITLES = {"mean": "mean weight", "largest": "inputs whose largest weight it is, %"}
 
-Place = tuple[int | None, str]
 Means = tuple[np.ndarray, np.ndarray, int]
 
 
@@ -107,7 +108,7 @@ def figure(data: RouteDepth, *, view: str = "mean", task: str | None = None) -> 
         result = _plain_map(cells, names, data.experts, scale, sentence)
         columns = [[e, {"expert": e}] for e in data.experts]
     else:
-        result, columns = _deep_map(cells, names, data.places, scale, sentence)
+        result, columns = deep_map(cells, names, data.places, scale, sentence)
     key = "expert" if what == "task" else "task"
     about = f"{WORDS[what]} {WORDS['signed'] if data.signed else ''}".strip()
     return result.update_layout(
@@ -123,12 +124,6 @@ def rows(data: RouteDepth, *, view: str = "mean", task: str | None = None) -> tu
     lines = [(i, j) for i in chosen for j in range(len(data.places))]
     columns = ["inputs of", "number", "layer", *data.experts]
     return columns, [[data.tasks[i], data.inputs[i], layer(data.places[j]), *values[i, j]] for i, j in lines]
-
-
-def layer(place: Place) -> str:
-    """Return the name of a layer: `block 3, fc1`."""
-    block, kind = place
-    return "all layers" if block is None else f"block {block}, {kind}" if kind else f"block {block}"
 
 
 def _cells(data: RouteDepth, view: str, task: str | None) -> tuple[str, tuple[str, ...], np.ndarray]:
@@ -165,46 +160,10 @@ def _plain_map(cells: np.ndarray, names: Sequence[str], experts: Sequence[str], 
         xaxis={"type": "category", "side": "top", "tickvals": list(range(len(experts))),
                "ticktext": theme.shorts(experts, 12), "autotickangles": [0, -35, -90],
                "range": [-0.5, len(experts) - 0.5], "title": heat.top_title("expert")},
-        yaxis=_named(names, 12),
+        yaxis=named(names, 12),
         meta={"narrow": {"layout.xaxis.ticktext": theme.shorts(experts, 7), "layout.xaxis.tickangle": -90,
                          "layout.yaxis.ticktext": theme.shorts(names, 9), "data.0.textfont.size": 9}},
     )  # fmt: skip
-
-
-def _deep_map(cells: np.ndarray, names: Sequence[str], places: Sequence[Place], scale: heat.Scale,
-              sentence: str) -> tuple[go.Figure, list]:  # fmt: skip
-    """Return rows against depth; where blocks have several layers these stand side by side with a gap after them."""
-    several = any(kind for _, kind in places)
-    columns: list[str] = []
-    at: list[int] = []
-    for i, (block, _) in enumerate(places):
-        if several and i and block != places[i - 1][0]:
-            columns.append(f"after {places[i - 1][0]}")
-        at.append(len(columns))
-        columns.append(layer(places[i]))
-    z = np.full((len(names), len(columns)), np.nan)
-    z[:, at] = cells
-    few = not several and len(columns) <= 12
-    trace = heat.cells(columns, names, z, scale, hover=sentence, text=few, gap=0 if several else 1.5).update(ygap=2)
-    blocks = sorted({b for b, _ in places if b is not None})
-    middles = [float(np.mean([at[i] for i, (block, _) in enumerate(places) if block == b])) for b in blocks]
-    kinds = list(dict.fromkeys(kind for _, kind in places if kind))
-    title = "block, from input to output" + (f" ({', '.join(kinds)} in each)" if several else "")
-    result = heat.picture(
-        [trace], scale, cells, rows=len(names), row_height=26, top=44,
-        xaxis={**heat.block_ticks(middles, blocks), "title": heat.top_title(title),
-               "range": [-0.5, len(columns) - 0.5]},
-        yaxis=_named(names, 12),
-        meta={"narrow": {"layout.xaxis.title.text": "block, from input to output", "data.0.texttemplate": "",
-                         "layout.yaxis.ticktext": theme.shorts(names, 9)}},
-    )  # fmt: skip
-    addresses = [{"block": block, **({"kind": kind} if kind else {})} for block, kind in places]
-    return result, [[columns[i], address] for i, address in zip(at, addresses, strict=True)]
-
-
-def _named(names: Sequence[str], limit: int) -> dict:
-    return {"type": "category", "tickvals": list(range(len(names))), "ticktext": theme.shorts(names, limit),
-            "range": [len(names) - 0.5, -0.5]}  # fmt: skip
 
 
 def demo() -> RouteDepth:

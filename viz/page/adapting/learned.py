@@ -1,4 +1,4 @@
-"""What a merge learned while it adapted, or keeps apart: masks, coefficients and energies. Knows no Gradio."""
+"""What a merge learned while it adapted, or keeps apart: masks, coefficients, routes, energies. Knows no Gradio."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from merge_engine.runs.run import own_tasks
 from merge_engine.runs.trajectories import STATES
 from merge_engine.suite import Suite, load_suite
 from viz import theme
+from viz.masks import MaskMap
 from viz.panel import Drawing, draw
-from viz.panels import coefficient_map, mask_map, twin_energy, twin_rank
+from viz.panels import coefficient_map, mask_map, route_steps, twin_energy, twin_rank
 from viz.panels.coefficient_map import CoefficientMap
-from viz.panels.mask_map import MaskMap
+from viz.panels.route_steps import RouteSteps
 from viz.panels.twin_energy import TwinEnergy
 from viz.panels.twin_rank import RankCurve
 
@@ -25,7 +26,13 @@ from ..record import Run, model_size
 from ..session import Session
 from ..workbench import Workbench
 
-PANELS = {"masks": mask_map, "coefficients": coefficient_map, "energy": twin_energy, "ranks": twin_rank}
+PANELS = {
+    "masks": mask_map,
+    "coefficients": coefficient_map,
+    "route_steps": route_steps,
+    "energy": twin_energy,
+    "ranks": twin_rank,
+}
 RANK = "rank_share"  # hyper-parameter of Twin-Merging
 REFRESH = 3  # seconds between two drawings while a method adapts
 BYTES = 4  # of a stored number
@@ -61,10 +68,11 @@ def trajectory_parts(suite: Suite, history: History | None, session: Session) ->
     kept = None if history is None else history.thinned(STATES)
     place = {"block": session.block, "kind": session.kind}
     colors = theme.colors(suite.task_of)
-    maps, values = masks_of(suite, kept), coefficients_of(suite, kept)
+    maps, values, routes = masks_of(suite, kept), coefficients_of(suite, kept), routes_of(suite, kept)
     return {
         "masks": draw(mask_map, maps, **place, colors=colors, selected=place) if maps else None,
         "coefficients": draw(coefficient_map, values, selected=place) if values else None,
+        "route_steps": draw(route_steps, routes, selected=place) if routes else None,
     }
 
 
@@ -91,6 +99,17 @@ def coefficients_of(suite: Suite, history: History | None) -> list[CoefficientMa
     start, places = history.states[0]["coefficients"], tuple(_place(suite, name) for name in history.tensors)
     moments = zip(history.steps, history.states, strict=True)
     return [CoefficientMap(history.tasks, places, state["coefficients"], start, step) for step, state in moments]
+
+
+def routes_of(suite: Suite, history: History | None) -> RouteSteps | None:
+    """Return the routing weights of every kept step; None where no router in front of the MLPs learned."""
+    if history is None or not history.states or "routes" not in history.states[0]:
+        return None
+    weights, blocks = history.over_time("routes"), _mlp_blocks(suite)
+    if weights.shape[2] != len(blocks):
+        return None
+    tasks = tuple(suite.task_of.get(expert, expert) for expert in history.tasks)
+    return RouteSteps(tasks, history.tasks, blocks, tuple(history.steps), weights)
 
 
 def ranks_part(bench: Workbench, recipe: Recipe) -> Drawing | None:
@@ -131,6 +150,12 @@ def _energy(
 def _share(data: MaskMap) -> float:
     """Return the share of all components that is on."""
     return sum(int(m.sum()) for m in data.masks) / sum(m.size for m in data.masks)
+
+
+def _mlp_blocks(suite: Suite) -> tuple[int, ...]:
+    """Return the blocks that have an MLP, in order."""
+    places = {_place(suite, name) for name in suite.pretrained}
+    return tuple(sorted({block for block, kind in places if block is not None and kind in ("fc1", "fc2")}))
 
 
 def _place(suite: Suite, name: str) -> tuple[int | None, str]:

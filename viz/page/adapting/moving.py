@@ -10,9 +10,9 @@ import numpy as np
 from merge_engine.adapting.history import History
 from merge_engine.adapting.live import PICTURES
 from merge_engine.answers import LayerWeights, Place
-from merge_engine.contract import MATRIX_KINDS
 from merge_engine.hp import declared
 from merge_engine.methods import method_class
+from merge_engine.problem import MATRIX_KINDS
 from merge_engine.suite import Suite
 from viz.panel import Drawing, draw
 from viz.panels import live_accuracy, route_confusion, route_depth

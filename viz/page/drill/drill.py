@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from html import escape
 
-from merge_engine.contract import drive
 from merge_engine.errors import MergeError
 from merge_engine.knock_out import KnockOut
 from merge_engine.metrics.joint_overlap import JointOverlap
+from merge_engine.running import drive
 from merge_engine.suite import load_suite
 from viz import heat, markup, places, theme
 from viz.panel import Drawing, draw, empty, write

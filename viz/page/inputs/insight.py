@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from merge_engine import routers
-from merge_engine.contract import Context, Step, drive
+from merge_engine.contract import Context, Step
 from merge_engine.inputs import SuiteInputs
 from merge_engine.maths.svd import SvdStore
 from merge_engine.routing.routed import FittedRouter
+from merge_engine.running import drive
 from merge_engine.suite import Suite
 from merge_engine.weights import Weights, in_memory
 

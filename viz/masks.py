@@ -1,0 +1,58 @@
+"""Masks over the singular components of every expert, matrix by matrix, as a method left them after some step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from viz.places import KINDS, Place
+
+
+@dataclass(frozen=True, eq=False)
+class MaskMap:
+    """Masks by matrix, each boolean (T, r), after `step` updates and at the start; `places` are block and kind.
+
+    `top_k` is the share of components that a fixed rank would keep.
+    """
+
+    experts: tuple[str, ...]
+    places: tuple[Place, ...]
+    masks: tuple[np.ndarray, ...]
+    start: tuple[np.ndarray, ...]
+    top_k: float
+    step: int = 0
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    @classmethod
+    def of(cls, state: Mapping[str, np.ndarray], start: Mapping[str, np.ndarray], experts: Sequence[str],
+           ranks: Mapping[str, int], places: Mapping[str, Place], *, top_k: float, step: int = 0,
+           ) -> MaskMap:  # fmt: skip
+        """Return the masks of a kept state of an AdaRank history: bits (T, ⌈r/8⌉) by `masks/<tensor>`."""
+        found = [key.removeprefix("masks/") for key in state if key.startswith("masks/")]
+        names = sorted(found, key=lambda n: _order(places[n]))
+        unpack = lambda s, n: np.unpackbits(s[f"masks/{n}"], axis=1, count=ranks[n]).astype(bool)  # noqa: E731
+        masks, before = (tuple(unpack(s, n) for n in names) for s in (state, start))
+        return cls(tuple(experts), tuple(places[n] for n in names), masks, before, top_k, step)
+
+    def cut_at(self, share: float) -> MaskMap:
+        """Return the same masks beside another fixed rank."""
+        return replace(self, top_k=share)
+
+    def index(self, block: int | None = None, kind: str | None = None) -> int:
+        """Return the position of a matrix; the first one of the block, or of the kind, where there is none."""
+        ranked = [(place == (block, kind), place[0] == block, place[1] == kind) for place in self.places]
+        return max(range(len(ranked)), key=lambda i: ranked[i])
+
+    def shares(self, view: str) -> list[np.ndarray]:
+        """Return by matrix, for every expert (T,), the share of components that are "kept", or "moved", in %."""
+        pairs = zip(self.masks, self.start, strict=True)
+        return [100 * (now if view == "kept" else now != before).mean(1) for now, before in pairs]
+
+
+def _order(place: Place) -> tuple[int, int]:
+    block, kind = place
+    return -1 if block is None else block, KINDS.index(kind) if kind in KINDS else len(KINDS)
