@@ -10,6 +10,26 @@ import viz.panels
 from viz import demo
 
 NAMES = [m.name for m in pkgutil.iter_modules(viz.panels.__path__)]
+SAVED = """async () => {
+  const found = [];
+  for (const panel of MergeScope.panels) {
+    panel.meta.title += " in words that go on and on".repeat(4);
+    const address = await MergeScope.picture(panel, "svg");
+    const sheet = document.createElement("div");
+    sheet.innerHTML = decodeURIComponent(address.slice(address.indexOf(",") + 1));
+    document.body.append(sheet);
+    const svg = sheet.querySelector("svg"), frame = svg.getBoundingClientRect();
+    const boxes = [...svg.querySelectorAll("text")].map((text) => text.getBoundingClientRect());
+    found.push({
+      width: frame.width, words: boxes.length, paper: getComputedStyle(svg.querySelector("rect")).fill, font: svg.outerHTML.includes("Helvetica"),
+      heading: svg.querySelectorAll(".gtitle tspan").length,
+      inside: boxes.every((box) => box.left >= frame.left - 1 && box.right <= frame.right + 1
+        && box.top >= frame.top - 1 && box.bottom <= frame.bottom + 1),
+    });
+    sheet.remove();
+  }
+  return found;
+}"""
 DRAWN = "[...MergeScope.panels].every((panel) => panel.plot.querySelector('.main-svg'))"
 
 pytestmark = [
@@ -65,6 +85,18 @@ def test_every_demonstration_fits_its_page(visit, width, scheme):
     assert page.locator(".ms-panel").count() == len(NAMES)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("[...document.querySelectorAll('.ms-panel')].every((p) => p.scrollWidth <= p.clientWidth + 1)")
+
+
+def test_a_saved_picture_is_light_and_whole_even_from_a_dark_phone(visit):
+    page = visit("accuracy", "loss_plane", "sweep_curve", "route_confusion", width=390, color_scheme="dark")
+    assert page.evaluate("document.body.classList.contains('dark') || document.documentElement.className === 'dark'")
+    for picture in page.evaluate(SAVED):
+        assert picture["inside"]
+        assert picture["width"] == 640
+        assert picture["words"] > 8
+        assert picture["font"]
+        assert picture["heading"] > 1
+        assert picture["paper"] == "rgb(255, 255, 255)"
 
 
 def test_a_cell_of_the_confusion_says_task_and_expert(visit):

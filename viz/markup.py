@@ -10,6 +10,7 @@ SCRIPTS = (
     "assets/vendor/plotly-cartesian.min.js",
     "assets/js/theme.js",
     "assets/js/marks.js",
+    "assets/js/picture.js",
     "assets/js/tools.js",
     "assets/js/keys.js",
     "assets/js/film.js",
