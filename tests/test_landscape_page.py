@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from merge_engine.errors import MergeError
+from merge_engine.hp import declared
 from merge_engine.maths.svd import SvdStore
+from merge_engine.methods import method_class
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from viz import landscape_examples, levels
@@ -297,11 +299,24 @@ class TestPanels:
         assert loss_path.verdict(half) == ""
         assert '"empty"' not in draw(loss_path, half).to_json()
 
-    def test_the_box_holds_the_published_scalings(self):
-        drawn = figure(draw(disentanglement, landscape_examples.disentanglement()))
-        box = next(s for s in drawn["layout"]["shapes"] if s["type"] == "rect")
-        assert (box["x0"], box["x1"], box["y0"], box["y1"]) == (0, 1, 0, 1)
-        assert "inside the box" in drawn["layout"]["meta"]["note"]
+    def test_the_ring_is_at_the_scaling_that_the_method_starts_from(self, bench, session):
+        landscape = Landscape(bench)
+        list(landscape.steps(session, "", lambda: True))
+        drawn = figure(landscape.at_hand(session, "")["map"])
+        usual = declared(method_class("task_arithmetic"))["scaling"].default
+        ring = next(s for s in drawn["layout"]["shapes"] if s["type"] == "circle")
+        assert [(ring[f"{axis}0"] + ring[f"{axis}1"]) / 2 for axis in "xy"] == pytest.approx([usual, usual])
+        assert f"default of Task Arithmetic: {usual:g} of both" in drawn["layout"]["meta"]["about"]
+
+    def test_the_error_is_said_for_a_little_and_for_all_of_both(self):
+        data = landscape_examples.disentanglement()
+        quarter, whole = (data.error[i, i] for i in (9, 12))
+        assert f"{quarter:.2f} with 0.25 of both and {whole:.2f} with both in full" in disentanglement.note(data)
+        coarse = np.full_like(data.changed, np.nan)
+        coarse[::4, ::4] = data.changed[::4, ::4]
+        words = disentanglement.note(dataclasses.replace(data, changed=coarse))
+        assert words == f"The error is {whole:.2f} with both in full, from 16 inputs per task."
+        assert disentanglement.note(dataclasses.replace(data, changed=np.full_like(coarse, np.nan))) == ""
 
 
 def test_a_session_without_experts_still_has_a_landscape(bench, session):

@@ -13,11 +13,13 @@ from types import ModuleType
 from typing import Any
 
 from merge_engine.contract import Step
+from merge_engine.hp import declared
 from merge_engine.landscape.disentanglement import DisentanglementSurvey
 from merge_engine.landscape.lattice import SIDES, sides_to
 from merge_engine.landscape.path import PathSurvey
 from merge_engine.landscape.span import known_models
 from merge_engine.landscape.surface import PlaneSurvey
+from merge_engine.methods import method_class
 from merge_engine.precision import live_dtype
 from merge_engine.suite import Suite, load_suite
 from viz import theme
@@ -230,7 +232,8 @@ def drawing(views: Views, name: str, shown: str) -> Drawing:
         return draw(loss_plane, found, shown=shown, left=left, colors=theme.colors(suite.task_of))
     if name == "line":
         return draw(loss_path, views.line.path(), colors=task_colors(suite))
-    return draw(disentanglement, views.map.map())
+    usual = declared(method_class("task_arithmetic"))["scaling"].default
+    return draw(disentanglement, views.map.map(), usual=usual)
 
 
 def _menu(slot: str, label: str, values: Any, chosen: Any) -> str:
