@@ -143,7 +143,7 @@ def without_steps(
     """
     outs, ctx = canonical(outs), ctx or Context()
     given = knocked_out(problem, outs, ctx.svd)
-    if post or not isinstance(whole, StaticMerged) or not (isinstance(method, TensorMerge) and looks_at_groups(method)):
+    if not (isinstance(whole, StaticMerged) and isinstance(method, TensorMerge)) or starts_over(method, post):
         return (yield from merge_steps(given, method, post, ctx))
     touched = {name for out in outs for name in tensors_of(problem, out)}
     for joined in problem.architecture.fused(list(problem.pretrained)):
@@ -152,6 +152,11 @@ def without_steps(
     untouched = {name: offset for name, offset in whole.offset.items() if name not in part.direction}
     direction, offset = {**whole.direction, **part.direction}, {**untouched, **part.offset}
     return dataclasses.replace(whole, direction=direction, offset=offset)
+
+
+def starts_over(method: MergeMethod, post: tuple[PostStep, ...] = ()) -> bool:
+    """Return whether a merge without something is the whole merge again, however little is knocked out."""
+    return bool(post) or not isinstance(method, TensorMerge) or not looks_at_groups(method)
 
 
 def looks_at_groups(method: TensorMerge) -> bool:

@@ -651,6 +651,19 @@ def test_a_knock_out_is_scored_beside_the_merge_and_shows_what_flips(visit):
 
 
 @pytest.mark.browser
+def test_tabs_opened_after_the_first_act_draw_their_panels(visit):
+    page = visit()
+    page.select_option("#mp-method", "ties")
+    page.wait_for_function("document.querySelector('#mp-card-box').textContent.includes('Ties')")
+    _idle(page)
+    for tab in ("Sweep", "Compare", "Landscape", "All methods"):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        page.locator(".ms-panel:visible h3").first.wait_for()
+        page.wait_for_timeout(300)
+        assert page.get_by_text("Error rendering").count() == 0
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_accessibility_finding(visit, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")

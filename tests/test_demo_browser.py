@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import itertools
 import pkgutil
 
+import numpy as np
 import pytest
 
 import viz.panels
-from viz import demo
+from viz import demo, swept
+from viz.panel import draw
 
 NAMES = [m.name for m in pkgutil.iter_modules(viz.panels.__path__)]
+SAVED = """async () => {
+  const found = [];
+  for (const panel of MergeScope.panels) {
+    panel.meta.title += " in words that go on and on".repeat(4);
+    const address = await MergeScope.picture(panel, "svg");
+    const sheet = document.createElement("div");
+    sheet.innerHTML = decodeURIComponent(address.slice(address.indexOf(",") + 1));
+    document.body.append(sheet);
+    const svg = sheet.querySelector("svg"), frame = svg.getBoundingClientRect();
+    const boxes = [...svg.querySelectorAll("text")].map((text) => text.getBoundingClientRect());
+    found.push({
+      width: frame.width, words: boxes.length, heading: svg.querySelectorAll(".gtitle tspan").length,
+      paper: getComputedStyle(svg.querySelector("rect")).fill, font: svg.outerHTML.includes("Helvetica"),
+      inside: boxes.every((box) => box.left >= frame.left - 1 && box.right <= frame.right + 1
+        && box.top >= frame.top - 1 && box.bottom <= frame.bottom + 1),
+    });
+    sheet.remove();
+  }
+  return found;
+}"""
+OUTSIDE = """async ([name, value]) => {
+  const panel = [...MergeScope.panels].find((one) => one.name === name);
+  panel.props.value = value;
+  panel.update();
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  const frame = panel.plot.getBoundingClientRect();
+  return [...panel.plot.querySelectorAll("text")].filter((text) => {
+    const box = text.getBoundingClientRect();
+    return box.width && (box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 1);
+  }).map((text) => text.textContent);
+}"""
 DRAWN = "[...MergeScope.panels].every((panel) => panel.plot.querySelector('.main-svg'))"
 
 pytestmark = [
@@ -65,6 +101,31 @@ def test_every_demonstration_fits_its_page(visit, width, scheme):
     assert page.locator(".ms-panel").count() == len(NAMES)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("[...document.querySelectorAll('.ms-panel')].every((p) => p.scrollWidth <= p.clientWidth + 1)")
+
+
+def test_a_saved_picture_is_light_and_whole_even_from_a_dark_phone(visit):
+    page = visit("accuracy", "loss_plane", "sweep_curve", "route_confusion", width=390, color_scheme="dark")
+    assert page.evaluate("document.body.classList.contains('dark') || document.documentElement.className === 'dark'")
+    for picture in page.evaluate(SAVED):
+        assert picture["inside"]
+        assert picture["width"] == 640
+        assert picture["words"] > 8
+        assert picture["font"]
+        assert picture["heading"] > 1
+        assert picture["paper"] == "rgb(255, 255, 255)"
+
+
+def test_words_of_a_sweep_stay_on_a_phone_wherever_its_marks_are(visit):
+    page = visit("sweep_curve", "sweep_plane", width=390)
+    ends = (0.0, 0.1, 2.4, 4.0)
+    for name, names in (("sweep_curve", ("scaling",)), ("sweep_plane", ("scaling", "rank"))):
+        data, panel = swept.demo(names), importlib.import_module(f"viz.panels.{name}")
+        blank = {n: np.full_like(getattr(data, n), np.nan) for n in ("accuracy", "low", "high", "normalised")}
+        for places in itertools.combinations_with_replacement(ends, 3):
+            points = ((x, x / 8)[: len(names)] for x in places)
+            marks = dict(zip(("published", "table", "current"), points, strict=True))
+            for given in (dataclasses.replace(data, marks=marks), dataclasses.replace(data, marks=marks, **blank)):
+                assert page.evaluate(OUTSIDE, [name, draw(panel, given).to_json()]) == [], marks
 
 
 def test_a_cell_of_the_confusion_says_task_and_expert(visit):

@@ -17,6 +17,7 @@ from viz.page import acts
 from viz.page import session as state
 from viz.page.drill import drill, knock
 from viz.page.drill.knocked import EXAMPLES, KEPT, Knocked, flip_view
+from viz.page.headline import duration
 from viz.page.record import Run
 from viz.page.session import Session
 from viz.page.workbench import Workbench, paced
@@ -113,7 +114,7 @@ class TestPanel:
         change = flips.TaskChange("a", 10, 5, 4, 0, 1, 0)
         view = flips.FlipView("x 1.q", (change, dataclasses.replace(change, task="z", after=10, seen=False)))
         assert flips.title(view) == "Without x 1.q: 40.0 % (−10.0 points)"
-        assert "≈" in flips.title(dataclasses.replace(view, partial=True))
+        assert "≈" in flips.title(dataclasses.replace(view, scoring=True))
 
 
 class TestSession:
@@ -211,16 +212,45 @@ class TestScoring:
 
     def test_it_stops_at_once_and_keeps_what_was_scored(self, bench, bases):
         runs, base = Knocked(bench), bases["task_arithmetic"]
-        asked = iter([True] * 40 + [False] * 9)
-        last = finished(runs.run(base, ("grain",), lambda: next(asked, False)))
+        steps, waiting = runs.run(base, ("grain",), lambda: bool(waiting)), [True]
+        for run in steps:
+            if flip_view(base, run, ("grain",)):
+                waiting.clear()
+        last = runs.get(base, ("grain",))
         assert last.phase == "stopped"
         assert not bench.busy
         assert last.partial
-        if last.scores:
-            view = flip_view(base, last, ("grain",))
-            assert view.partial
-            assert all(t.n <= 80 for t in view.tasks)
+        view = flip_view(base, last, ("grain",))
+        assert view.partial
+        assert not view.scoring
+        assert all(t.n <= 80 for t in view.tasks)
+        compared = sum(t.n for t in view.tasks)
+        assert 0 < compared < view.total == sum(score.total for score in base.scores.values())
+        words = drill.result_html(base, last, ("grain",))
+        assert f"From {compared:,} of {view.total:,} inputs only; the others were not scored." in words
+        whole = drill.result_html(base, finished(runs.run(base, ("grain",))), ("grain",))
+        assert "inputs only" not in whole
+        assert "≈" not in whole
         assert "Stopped" in drill.run_status(last, ("grain",))
+
+    def test_stopped_before_anything_was_scored_it_says_so_until_it_is_asked_for_again(self, bench, bases):
+        runs, base = Knocked(bench), bases["sim"]
+        assert finished(runs.run(base, ("grain",), lambda: False)).phase == "stopped"
+        words = drill.result_html(base, runs.get(base, ("grain",)), ("grain",))
+        assert "not scored" in words
+        assert "knock it out again" in words
+        assert finished(runs.run(base, ("grain",))).phase == "done"
+
+    def test_a_merge_that_has_to_start_over_tells_its_cost_first(self, bench, bases, session):
+        lines = {}
+        for method, base in bases.items():
+            given = dict(base.recipe.parameters)
+            own = dataclasses.replace(session, method=method, edits=((method, tuple(given.items())),))
+            lines[method] = drill.cost_line(bench, own, base.recipe.digest)
+        assert not lines["task_arithmetic"]
+        seconds = duration(bench.fresh_seconds(bases["sim"].recipe))
+        assert f"SiM merges all over again without it: about {seconds} for every knock-out" in lines["sim"]
+        assert drill.cost_line(bench, session, bases["sim"].recipe.digest) == "", "another merge is on the page"
 
     def test_while_it_merges_and_scores_the_page_says_so(self, bench, bases):
         runs, base = Knocked(bench), bases["ties"]

@@ -11,17 +11,21 @@ import numpy as np
 import pytest
 
 from merge_engine.errors import MergeError
+from merge_engine.hp import declared
 from merge_engine.maths.svd import SvdStore
+from merge_engine.methods import method_class
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from viz import landscape_examples, levels
 from viz.page import acts
 from viz.page import session as state
+from viz.page.compare import comparison
 from viz.page.events import COMPUTE
 from viz.page.landscape import ground
 from viz.page.landscape.ground import Ground
-from viz.page.landscape.landscape import PANELS, Landscape, Progress, merges_of, names_of
+from viz.page.landscape.landscape import PANELS, Landscape, Progress
 from viz.page.landscape.landscapes import BEGUN, Landscapes
+from viz.page.landscape.placed import ROUTED, UNKEPT, WAITS, names_of, placed
 from viz.page.listeners import WAITING, visitor
 from viz.page.shelf import Tickets
 from viz.page.workbench import Workbench, paced
@@ -46,9 +50,21 @@ def turned(session, place, value):
     return acts.perform(session, {"act": f"ground.{place}", "value": value})
 
 
+def recipe(method, **parameters):
+    return Recipe("toy", load_suite("toy").experts, method, parameters)
+
+
 def merged(bench, method, **parameters):
-    *_, run = paced(bench.run(Recipe("toy", load_suite("toy").experts, method, parameters)), pause=0)
+    *_, run = paced(bench.run(recipe(method, **parameters)), pause=0)
     return run
+
+
+def visited(session, *runs):
+    """Return the session of a visitor who has seen some runs, one after another."""
+    for run in runs:
+        seen = comparison.remembered(session.comparison, run.recipe.to_link())
+        session = dataclasses.replace(session, comparison=seen)
+    return session
 
 
 def figure(drawing) -> dict:
@@ -124,18 +140,48 @@ class TestMeasuring:
         landscape = Landscape(bench)
         list(landscape.steps(session, "", lambda: True))
         runs = [merged(bench, "task_arithmetic", scaling=0.3), merged(bench, "task_arithmetic", scaling=0.5)]
-        merged(bench, "tsv_c")
-        names = [name for _, name in merges_of(bench, "toy").values()]
-        assert names == ["Task Arithmetic, scaling 0.3", "Task Arithmetic, scaling 0.5"]
-        assert names_of(runs[:1]) == ["Task Arithmetic"]
-        assert len(set(names_of([runs[0], dataclasses.replace(runs[0], recipe=runs[1].recipe), runs[0]]))) == 2
+        session = visited(session, *runs)
+        assert list(placed(bench, session.comparison, "toy").names.values()) == [
+            "Task Arithmetic, scaling 0.3", "Task Arithmetic, scaling 0.5",
+        ]  # fmt: skip
         assert "2 models" in landscape.at_hand(session, "")["ground"]
+        waiting = figure(landscape.at_hand(session, "")["plane"])["layout"]["meta"]["note"]
+        assert "not drawn: Task Arithmetic, scaling 0.3 and Task Arithmetic, scaling 0.5 (press Start" in waiting
         list(landscape.steps(session, "", lambda: True))
         shown = figure(landscape.at_hand(session, runs[1].recipe.digest)["plane"])
         assert "not on this plane" in shown["layout"]["meta"]["note"]
+        assert "not drawn" not in shown["layout"]["meta"]["note"]
         kinds = [row[0] for row in shown["layout"]["meta"]["table"]["rows"]]
         assert kinds[:5] == ["model"] * 3 + ["merge, projected"] * 2
         assert "<b>Task Arithmetic, scaling 0.5</b>" in [a["text"] for a in shown["layout"]["annotations"]]
+
+    def test_another_visitors_merges_are_never_placed(self, bench, session):
+        landscape, theirs = Landscape(bench), merged(bench, "task_arithmetic", scaling=0.3)
+        list(landscape.steps(visited(session, theirs), "", lambda: True))
+        mine = visited(session, merged(bench, "average"))
+        assert list(placed(bench, mine.comparison, "toy").names.values()) == ["Weight average"]
+        assert "Task Arithmetic" not in landscape.at_hand(mine, theirs.recipe.digest)["plane"].to_json()
+        assert not placed(bench, session.comparison, "toy").names
+
+    def test_runs_without_a_place_are_named_with_the_reason(self, bench, session):
+        landscape, routed, other = Landscape(bench), merged(bench, "tsv_c"), merged(bench, "average")
+        list(landscape.steps(session, "", lambda: True))
+        seen = visited(session, routed, other, dataclasses.replace(other, recipe=recipe("ties")))
+        note = figure(landscape.at_hand(seen, "")["plane"])["layout"]["meta"]["note"]
+        assert f"TSV-C ({ROUTED})" in note
+        assert f"Ties ({UNKEPT})" in note
+        assert f"Weight average ({WAITS})" in note
+
+    def test_the_latest_merges_are_placed_and_long_lists_are_cut(self, bench, session):
+        seen = visited(session, *(merged(bench, "task_arithmetic", scaling=0.1 * i) for i in range(1, 16)))
+        found = placed(bench, seen.comparison, "toy")
+        assert list(found.names.values()) == [f"Task Arithmetic, scaling {0.1 * i:g}" for i in range(8, 16)]
+        assert "scaling 0.4 and 3 more (only the latest 8 are placed)." in found.sentence(lambda digest: True)
+
+    def test_names_differ(self):
+        given = [recipe("task_arithmetic", scaling=0.3), recipe("task_arithmetic", scaling=0.5)]
+        assert names_of(given[:1]) == ["Task Arithmetic"]
+        assert len(set(names_of([*given, dataclasses.replace(given[0], seed=3)]))) == 3
 
     def test_the_time_left_comes_from_the_second_model_on(self):
         progress = Progress(64)
@@ -253,11 +299,24 @@ class TestPanels:
         assert loss_path.verdict(half) == ""
         assert '"empty"' not in draw(loss_path, half).to_json()
 
-    def test_the_box_holds_the_published_scalings(self):
-        drawn = figure(draw(disentanglement, landscape_examples.disentanglement()))
-        box = next(s for s in drawn["layout"]["shapes"] if s["type"] == "rect")
-        assert (box["x0"], box["x1"], box["y0"], box["y1"]) == (0, 1, 0, 1)
-        assert "inside the box" in drawn["layout"]["meta"]["note"]
+    def test_the_ring_is_at_the_scaling_that_the_method_starts_from(self, bench, session):
+        landscape = Landscape(bench)
+        list(landscape.steps(session, "", lambda: True))
+        drawn = figure(landscape.at_hand(session, "")["map"])
+        usual = declared(method_class("task_arithmetic"))["scaling"].default
+        ring = next(s for s in drawn["layout"]["shapes"] if s["type"] == "circle")
+        assert [(ring[f"{axis}0"] + ring[f"{axis}1"]) / 2 for axis in "xy"] == pytest.approx([usual, usual])
+        assert f"default of Task Arithmetic: {usual:g} of both" in drawn["layout"]["meta"]["about"]
+
+    def test_the_error_is_said_for_a_little_and_for_all_of_both(self):
+        data = landscape_examples.disentanglement()
+        quarter, whole = (data.error[i, i] for i in (9, 12))
+        assert f"{quarter:.2f} with 0.25 of both and {whole:.2f} with both in full" in disentanglement.note(data)
+        coarse = np.full_like(data.changed, np.nan)
+        coarse[::4, ::4] = data.changed[::4, ::4]
+        words = disentanglement.note(dataclasses.replace(data, changed=coarse))
+        assert words == f"The error is {whole:.2f} with both in full, from 16 inputs per task."
+        assert disentanglement.note(dataclasses.replace(data, changed=np.full_like(coarse, np.nan))) == ""
 
 
 def test_a_session_without_experts_still_has_a_landscape(bench, session):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -145,6 +146,15 @@ def test_panels_have_words_tools_and_tables(visit):
         tool(page, "accuracy", "PNG").click()
     assert saved.value.suggested_filename == "mergescope-accuracy.png"
     assert Path(saved.value.path()).read_bytes()[:4] == b"\x89PNG"
+    with page.expect_download() as saved:
+        tool(page, "accuracy", "SVG").click()
+    assert saved.value.suggested_filename == "mergescope-accuracy.svg"
+    drawing = ElementTree.fromstring(Path(saved.value.path()).read_text("utf-8"))
+    words = [" ".join(node.itertext()) for node in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+    assert min(float(drawing.get("width")), float(drawing.get("height"))) > 300
+    assert "Accuracy per task" in words
+    assert EXPERTS[0] in words
 
 
 def test_a_click_and_enter_reach_python_and_the_linked_panel(visit):

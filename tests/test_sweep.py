@@ -328,7 +328,7 @@ class TestPanels:
     def test_marks_of_one_value_share_their_words(self):
         data = dataclasses.replace(swept.demo(), marks={"published": (1.0,), "current": (1.0,)})
         words = [a.text for a in sweep_curve.figure(data).layout.annotations]
-        assert "published default = this recipe" in words
+        assert "published default =<br>this recipe" in words
 
     def test_nothing_is_best_where_nothing_may_be_chosen(self):
         for demo, panel in ((swept.demo(), sweep_curve), (swept.demo(("a", "b")), sweep_plane)):

@@ -11,6 +11,7 @@ SCRIPTS = (
     "assets/js/theme.js",
     "assets/js/turns.js",
     "assets/js/marks.js",
+    "assets/js/picture.js",
     "assets/js/tools.js",
     "assets/js/keys.js",
     "assets/js/film.js",

@@ -83,7 +83,16 @@
       this.plot.hidden = empty;
       this.width = width;
       if (empty || !width) return;
-      const figure = MergeScope.resolve({ data: this.source.data, layout: { ...this.source.layout, meta: null } }, this.plot);
+      const figure = this.composed(width, this.plot);
+      this.figure = figure;
+      this.ranges = structuredClone({ xaxis: figure.layout.xaxis?.range, yaxis: figure.layout.yaxis?.range });
+      this.plot.style.minHeight = `${figure.layout.height}px`;
+      Plotly.react(this.plot, figure.data, figure.layout, CONFIG).then(() => this.drawn());
+    }
+
+    /* Return the figure of this view for a width, in the colours and the font of an element. */
+    composed(width, element) {
+      const figure = MergeScope.resolve({ data: this.source.data, layout: { ...this.source.layout, meta: null } }, element);
       delete figure.layout.template;
       adapt(figure, this.film.changes);
       if (width < NARROW) adapt(figure, { ...this.meta.narrow, ...this.film.narrow });
@@ -92,10 +101,11 @@
       figure.layout.width = width;
       figure.layout.height ||= this.props.height;
       figure.layout.uirevision ??= `${this.name} ${this.view}`;
-      this.figure = figure;
-      this.ranges = structuredClone({ xaxis: figure.layout.xaxis?.range, yaxis: figure.layout.yaxis?.range });
-      this.plot.style.minHeight = `${figure.layout.height}px`;
-      Plotly.react(this.plot, figure.data, figure.layout, CONFIG).then(() => this.drawn());
+      return figure;
+    }
+
+    get zoomed() {
+      return !this.tools.reset.hidden;
     }
 
     drawn() {

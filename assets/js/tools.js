@@ -11,8 +11,9 @@
       this.reset = button("Reset zoom", "Show everything again", () => this.unzoom());
       this.reset.hidden = true;
       this.csv = button("CSV", "Copy the numbers as CSV", () => this.copy());
-      this.png = button("PNG", "Save the figure as PNG", () => this.picture());
-      this.parts.tools.replaceChildren(this.reset, this.csv, this.png);
+      this.png = button("PNG", "Save the figure as PNG", () => this.save("png"));
+      this.svg = button("SVG", "Save the figure as SVG", () => this.save("svg"));
+      this.parts.tools.replaceChildren(this.reset, this.csv, this.png, this.svg);
       this.parts.data.addEventListener("toggle", () => this.fill());
     }
 
@@ -26,7 +27,7 @@
       note.textContent = meta.note || "";
       note.hidden = !meta.note;
       data.hidden = this.csv.hidden = !meta.table;
-      this.png.hidden = !this.panel.source || Boolean(meta.empty);
+      this.png.hidden = this.svg.hidden = !this.panel.source || Boolean(meta.empty);
       this.choices(view);
       this.fill();
     }
@@ -72,16 +73,10 @@
       flash(this.csv, "Copied");
     }
 
-    /* The picture carries its heading, which on the page is outside the plot. */
-    async picture() {
-      const { figure, meta, name, width } = this.panel;
-      const top = (figure.layout.margin?.t || 0) + 34;
-      const title = { text: meta.title, x: 0, xref: "paper", xanchor: "left", y: 1, yref: "container", yanchor: "top",
-        pad: { t: 12 }, font: { size: 16 } };
-      const layout = { ...figure.layout, title, margin: { ...figure.layout.margin, t: top }, height: figure.layout.height + 34 };
-      const url = await Plotly.toImage({ data: figure.data, layout }, { format: "png", scale: 2, width, height: layout.height });
-      const link = Object.assign(document.createElement("a"), { href: url, download: `mergescope-${name}.png` });
-      link.click();
+    async save(format) {
+      const href = await MergeScope.picture(this.panel, format);
+      Object.assign(document.createElement("a"), { href, download: `mergescope-${this.panel.name}.${format}` }).click();
+      this.say(`Figure saved as ${format.toUpperCase()}.`);
     }
   }
 

@@ -17,6 +17,7 @@ panel with `show_progress="hidden"`. Hover marks and the outline of the selected
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any
@@ -28,7 +29,10 @@ from viz import markup
 STATIC = ["assets/js", "assets/css", "assets/vendor"]
 # Relative addresses work on every route and behind a proxy's path.
 _HEAD = markup.head("gradio_api/file=")
-_MOUNT = "MergeScope.mount(element, props, trigger, watch); /* 'select' 'hover' 'view' 'relayout' */"
+# The words are written into the code and the skeleton, since Gradio empties the `props` of an HTML component that is
+# not on the page yet when an event leaves it as it is.
+_MOUNT = """MergeScope.mount(element, {{...{words}, get value() {{ return props.value; }}}}, trigger, watch);
+/* 'select' 'hover' 'view' 'relayout' */"""
 
 
 class PlotlyPanel(gr.HTML):
@@ -46,16 +50,12 @@ class PlotlyPanel(gr.HTML):
         height: int = 320,
         **kwargs: Any,
     ) -> None:
+        words = {"panel": panel, "title": title, "about": about, "empty": empty, "height": height}
+        aria = aria or f"{title}. Arrow keys move, Enter selects."
         super().__init__(
             value=value,
-            panel=panel,
-            title=title,
-            about=about,
-            empty=empty,
-            height=height,
-            aria=aria or f"{title}. Arrow keys move, Enter selects.",
-            html_template=markup.PANEL,
-            js_on_load=_MOUNT,
+            html_template=markup.fill(panel=panel, title=title, aria=aria, height=height),
+            js_on_load=_MOUNT.format(words=json.dumps(words)),
             head=_HEAD,
             apply_default_css=False,
             **kwargs,

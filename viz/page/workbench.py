@@ -145,8 +145,10 @@ class Workbench:
 
     def estimate(self, recipe: Recipe) -> float | None:
         """Return the seconds a merge should take: 0 when it is kept, None before anything was measured."""
-        if self.merged(recipe) is not None:
-            return 0.0
+        return 0.0 if self.merged(recipe) is not None else self.fresh_seconds(recipe)
+
+    def fresh_seconds(self, recipe: Recipe) -> float | None:
+        """Return the seconds that merging takes even where a merge is kept; None before anything was measured."""
         rate = self._rates.get((recipe.suite, recipe.method))
         if rate is not None:
             return rate * len(recipe.experts)

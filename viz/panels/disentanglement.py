@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 TITLE = "Weight disentanglement"
 ABOUT = (
     "How often adding the other task vector changes a prediction: light means the two leave each other alone, and can "
-    "be added without harm. Both experts' inputs count, so 2 is the most. The box holds the scalings papers search."
+    "be added without harm. Both experts' inputs count, so 2 is the most."
 )
+RING = "The ring marks the published default of Task Arithmetic: {:g} of both."
 EMPTY = "Nothing is measured yet. Choose two experts above, then press Start."
 PLOT = 360
-SEARCHED = (0.0, 1.0)  # as in Ortiz-Jimenez et al. (2023), where a box marks where the best scalings are searched
+RADIUS = 0.1  # of the ring, in scalings
 
 
 def VIEWS(data: Disentanglement) -> dict[str, str]:
@@ -27,8 +28,8 @@ def VIEWS(data: Disentanglement) -> dict[str, str]:
     return {"error": "Both", **{f"term {i}": f"On {name}" for i, name in enumerate(data.experts)}}
 
 
-def figure(data: Disentanglement, *, view: str = "error") -> go.Figure:
-    """Return the first expert's scaling across and the second's upwards."""
+def figure(data: Disentanglement, *, view: str = "error", usual: float | None = None) -> go.Figure:
+    """Return the first expert's scaling across and the second's upwards; `usual` is a scaling of both to be marked."""
     single = view.startswith("term ")
     z = data.changed[..., int(view[5:])] if single else data.error
     title = f"predictions changed on {data.experts[int(view[5:])]}, share" if single else "disentanglement error ξ"
@@ -44,14 +45,18 @@ def figure(data: Disentanglement, *, view: str = "error") -> go.Figure:
         levels.traces(data.scalings, data.scalings, z, scale, hover, data.changed), scale, z, rows=1, row_height=PLOT,
         top=14, xaxis={**axis, "title": _title(f"scaling of {first}")},
         yaxis={**axis, "title": _title(f"scaling of {second}"), "scaleanchor": "x"},
-        meta={"title": f"{TITLE}: {levels.progress(z)}", "note": note(data)},
+        meta={"title": f"{TITLE}: {levels.progress(z)}", "note": note(data),
+              "about": ABOUT if usual is None else f"{ABOUT} {RING.format(usual)}"},
     )  # fmt: skip
-    low, high = SEARCHED
-    box = {"type": "rect", "x0": low, "x1": high, "y0": low, "y1": high, "line": {"color": theme.CHANCE, "width": 2.5}}
-    words = theme.label("published scalings", (low + high) / 2, high, color=theme.CHANCE, yanchor="bottom", yshift=3,
-                        bgcolor=theme.SURFACE, opacity=0.9, borderpad=1)  # fmt: skip
+    if usual is None:
+        return result
+    low, high = usual - RADIUS, usual + RADIUS
     drawn = theme.drawn(result)
-    return result.update_layout(shapes=[*drawn.shapes, box], annotations=[*drawn.annotations, words])
+    ring = {"type": "circle", "x0": low, "x1": high, "y0": low, "y1": high,
+            "line": {"color": theme.CHANCE, "width": 2.5}}  # fmt: skip
+    words = theme.label("published default", usual, high, color=theme.CHANCE, yanchor="bottom", yshift=3,
+                        bgcolor=theme.SURFACE, opacity=0.9, borderpad=1)  # fmt: skip
+    return result.update_layout(shapes=[*drawn.shapes, ring], annotations=[*drawn.annotations, words])
 
 
 def rows(data: Disentanglement) -> tuple[list[str], list[list]]:
@@ -64,14 +69,17 @@ def rows(data: Disentanglement) -> tuple[list[str], list[list]]:
 
 
 def note(data: Disentanglement) -> str:
-    """Return the error inside the box of published scalings and outside it, where both are known."""
-    inside = (data.scalings >= SEARCHED[0]) & (data.scalings <= SEARCHED[1])
-    box = np.outer(inside, inside)
-    values = [data.error[part][np.isfinite(data.error[part])] for part in (box, ~box)]
-    if not all(len(part) for part in values):
+    """Return the error where both are scaled alike: as little as was measured, and in full."""
+    alike = dict(zip(data.scalings.tolist(), np.diagonal(data.error).tolist(), strict=True))
+    known = {scaling: error for scaling, error in alike.items() if scaling > 0 and np.isfinite(error)}
+    if 1.0 not in known:
         return ""
-    within, beyond = (float(part.mean()) for part in values)
-    return f"Mean error {within:.2f} inside the box, {beyond:.2f} outside it, from {data.pictures} inputs per task."
+    least = min(known)
+    begun = f"with {least:g} of both and " if least < 1 else ""
+    return (
+        f"The error is {f'{known[least]:.2f} ' if begun else ''}{begun}{known[1.0]:.2f} with both in full, "
+        f"from {data.pictures} inputs per task."
+    )
 
 
 def _title(text: str) -> dict:

@@ -60,12 +60,26 @@ class Flip:
 
 @dataclass(frozen=True, eq=False)
 class FlipView:
-    """What is `gone` in words, the change of every task, and inputs that flipped; `partial` while it is scored."""
+    """What is `gone` in words, the change of every task, and inputs that flipped.
+
+    `scoring` says that more inputs are on their way; there are `total` of them in all, where that is known.
+    """
 
     gone: str
     tasks: tuple[TaskChange, ...]
     examples: tuple[Flip, ...] = ()
-    partial: bool = False
+    scoring: bool = False
+    total: int = 0
+
+    @property
+    def compared(self) -> int:
+        """Inputs that the merge and the one without were both asked about."""
+        return sum(change.n for change in self.tasks)
+
+    @property
+    def partial(self) -> bool:
+        """True while only a part of the inputs is compared."""
+        return self.scoring or self.compared < self.total
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -78,7 +92,16 @@ def html(data: FlipView, *, colors: Mapping[str, str] | None = None) -> str:
     table = f'<div class="ms-table" tabindex="0" role="region" aria-label="By task">{_table(data, colors)}</div>'
     flipped = sum(t.right + t.wrong + t.other for t in data.tasks)
     nothing = "" if flipped else '<p class="ms-about">No prediction changes.</p>'
-    return markup.frame("flips", title(data), ABOUT, f"{table}{nothing}{groups}")
+    return markup.frame("flips", title(data), ABOUT, f"{part(data)}{table}{nothing}{groups}")
+
+
+def part(data: FlipView) -> str:
+    """Return how many of the inputs the result is from, where it is not from all of them."""
+    if not data.partial or not data.total:
+        return ""
+    count = f"{data.compared:,} of {data.total:,} inputs"
+    words = f"So far from {count}." if data.scoring else f"From {count} only; the others were not scored."
+    return f'<p class="ms-note">{words}</p>'
 
 
 def title(data: FlipView) -> str:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 TITLE = "The plane through three models"
 ABOUT = (
-    "Every point is a mixture of the three models (circles), scored on a few validation pictures. Diamonds are merges: "
-    "they lie off the plane, drawn where they project to, and their fill is their own value."
+    "Every point is a mixture of the three models (circles), scored on a few validation pictures. Diamonds are the "
+    "merges of your visit: they lie off the plane, drawn where they project to, and their fill is their own value."
 )
 EMPTY = "Nothing is measured yet. Choose three models above, then press Start."
 PLOT, LABELS = 360, 9  # pixels; models and merges with their names beside them
@@ -28,8 +28,12 @@ def VIEWS(data: Surface) -> dict[str, str]:
     return {"loss": "Loss", "accuracy": "Accuracy", **single}
 
 
-def figure(data: Surface, *, view: str = "loss", shown: str = "", colors: Mapping[str, str] | None = None) -> go.Figure:
-    """Return the plane in its own distances; `shown` is the key of the merge that is on the page."""
+def figure(data: Surface, *, view: str = "loss", shown: str = "", left: str = "",
+           colors: Mapping[str, str] | None = None) -> go.Figure:  # fmt: skip
+    """Return the plane in its own distances.
+
+    `shown` is the key of the merge that is on the page, `left` says which merges are not drawn and why.
+    """
     colors = colors or theme.colors(name for name in data.models if name != "pretrained")
     own = [_value(m.loss, m.accuracy, data, view) for m in data.markers]
     z = _value(data.loss, data.accuracy, data, view)
@@ -47,7 +51,7 @@ def figure(data: Surface, *, view: str = "loss", shown: str = "", colors: Mappin
                "range": x, "constrain": "domain", "nticks": 6},
         yaxis={"title": _title(f"distance towards {theme.short(data.models[2])}"), "range": y, "scaleanchor": "x",
                "constrain": "domain", "nticks": 6},
-        meta={"title": f"{TITLE}: {levels.progress(z)}", "note": note(data),
+        meta={"title": f"{TITLE}: {levels.progress(z)}", "note": f"{note(data)} {left}".strip(),
               "narrow": {"layout.xaxis.title.text": f"towards {theme.short(data.models[1])}"}},
     )  # fmt: skip
     words = [*theme.drawn(result).annotations, *_names(data, shown, colors, y)]

@@ -29,23 +29,22 @@ def figure(data: Swept, *, view: str = "accuracy", colors: Mapping[str, str] | N
     x, (curves, average) = data.values[0], _heights(data, view)
     low, high = _range([*curves.ravel(), *(data.low if view == "accuracy" else average), *average])
     wide = bool(data.wide and data.wide[0])
+    marks = _grouped(data)
+    axis = _span(x, wide, [value for value, _ in marks])
     result = theme.figure(height=PLOT + TOP + BOTTOM, margin={"t": TOP, "r": 104, "b": BOTTOM}, hoverdistance=40)
     result.add_traces([
         *([_band(data)] if view == "accuracy" else []),
         *(_line(data, x, curves[:, i], task, colors.get(task, theme.MUTED)) for i, task in enumerate(data.tasks)),
         _line(data, x, average, "", theme.MERGED), _best(data, average),
     ])  # fmt: skip
-    marks = _grouped(data)
     unit = f"accuracy, % of {data.where}" if view == "accuracy" else "accuracy, % of each task's expert"
     result.update_layout(
-        xaxis=theme.axis(swept.words(data.names[0]), showgrid=False, showline=True, fixedrange=True,
-                         **_span(x, wide, [value for value, _ in marks])),
+        xaxis=theme.axis(swept.words(data.names[0]), showgrid=False, showline=True, fixedrange=True, **axis),
         yaxis=theme.axis(unit, range=[low, high], automargin=True, fixedrange=True),
         shapes=[_rule(value, names[0]) for value, names in marks],
-        annotations=[*_names(data, curves, average, colors, (low, high)), *_mark_words(marks, wide),
-                     *_best_words(data, average, wide), *data.waiting],
-        meta={"title": f"Accuracy along {data.title}", "about": data.about(READ, CLICK), "uirevision": view,
-              "narrow": {"layout.margin.r": 92}},
+        annotations=[*_names(data, curves, average, colors, (low, high)), *_mark_words(marks, axis),
+                     *_best_words(data, average, axis), *data.waiting],
+        meta={"title": f"Accuracy along {data.title}", "about": data.about(READ, CLICK), "uirevision": view},
     )  # fmt: skip
     return result
 
@@ -129,14 +128,22 @@ def _best(data: Swept, average: np.ndarray) -> go.Scatter:
     )  # fmt: skip
 
 
-def _best_words(data: Swept, average: np.ndarray, wide: bool) -> list[dict]:
+def _best_words(data: Swept, average: np.ndarray, axis: Mapping[str, Any]) -> list[dict]:
     if data.best is None:
         return []
-    x, y = data.best[0], float(np.nanmax(data.average))
-    height = float(average[np.flatnonzero(data.values[0] == x)[0]])
-    side = "left" if x == data.values[0][0] else "right" if x == data.values[0][-1] else "center"
-    return [theme.label(f"<b>best so far {y:.1f}</b>", float(np.log10(x)) if wide else x, height, yshift=19,
-                        color=MARKS["best"][2], xanchor=side, bgcolor=theme.SURFACE, borderpad=1)]  # fmt: skip
+    value, y = data.best[0], float(np.nanmax(data.average))
+    height = float(average[np.flatnonzero(data.values[0] == value)[0]])
+    x, side = _beside(value, axis, edge=0.12)
+    return [theme.label(f"<b>best so far {y:.1f}</b>", x, height, yshift=19, color=MARKS["best"][2], xanchor=side,
+                        bgcolor=theme.SURFACE, borderpad=1)]  # fmt: skip
+
+
+def _beside(value: float, axis: Mapping[str, Any], edge: float) -> tuple[float, str]:
+    """Return where words about a value stand and how they are anchored: inwards within `edge` of either end."""
+    x = float(np.log10(value)) if axis["type"] == "log" else value
+    low, high = axis["range"]
+    share = (x - low) / ((high - low) or 1)
+    return x, "left" if share < edge else "right" if share > 1 - edge else "center"
 
 
 def _grouped(data: Swept, *, best: bool = False) -> list[tuple[float, list[str]]]:
@@ -153,18 +160,17 @@ def _rule(value: float, name: str) -> dict[str, Any]:
             "line": {"color": MARKS[name][2], "width": 1.25, "dash": "4px,3px"}}  # fmt: skip
 
 
-def _mark_words(marks: list[tuple[float, list[str]]], wide: bool) -> list[dict]:
-    """Return the words above the marks, each on a line of its own so that none collides."""
-    if not marks:
-        return []
-    low, high = marks[0][0], marks[-1][0]
-    return [
-        theme.label(" = ".join(MARKS[name][1] for name in names), float(np.log10(value)) if wide else value, 1,
-                    yref="paper", yanchor="bottom", yshift=2 + 15 * (len(marks) - 1 - line), color=MARKS[names[0]][2],
-                    xanchor="right" if value == high and value > low else "left", bgcolor=theme.SURFACE, borderpad=1)
-        for line, (value, names) in enumerate(marks)
-        if value > 0 or not wide
-    ]  # fmt: skip
+def _mark_words(marks: list[tuple[float, list[str]]], axis: Mapping[str, Any]) -> list[dict]:
+    """Return the words above the marks, each on a line of its own so that none collides and none leaves a phone."""
+    found, below = [], 0
+    for value, names in reversed(marks):
+        if value > 0 or axis["type"] != "log":
+            x, side = _beside(value, axis, edge=0.4)
+            found.append(theme.label(" =<br>".join(MARKS[name][1] for name in names), x, 1, yref="paper",
+                                     yanchor="bottom", yshift=2 + 15 * below, color=MARKS[names[0]][2], xanchor=side,
+                                     align=side, bgcolor=theme.SURFACE, borderpad=1))  # fmt: skip
+            below += len(names)
+    return found
 
 
 def _names(data: Swept, curves: np.ndarray, average: np.ndarray, colors: Mapping[str, str],

@@ -9,9 +9,11 @@ from collections.abc import Callable, Generator
 from html import escape
 
 from merge_engine.errors import MergeError
-from merge_engine.knock_out import KnockOut
+from merge_engine.knock_out import KnockOut, starts_over
+from merge_engine.methods import method_class
 from merge_engine.metrics.joint_overlap import JointOverlap
 from merge_engine.running import drive
+from merge_engine.runs.run import adapts
 from merge_engine.suite import load_suite
 from viz import heat, markup, places, theme
 from viz.panel import Drawing, draw, empty, write
@@ -19,6 +21,7 @@ from viz.panels import collisions, flips
 from viz.panels.collisions import Pair
 
 from .. import session as state
+from ..headline import duration
 from ..inputs import sight
 from ..record import Run
 from ..session import Session
@@ -34,6 +37,7 @@ HINT = (
     "merge and see which inputs flip."
 )
 FIRST = "Press Merge. The same merge without {} is then scored beside it, and the inputs that flip are shown here."
+AGAIN = "Stopped before every task was begun. Put it back and knock it out again to score it."
 
 
 def ask(session: Session) -> Ask:
@@ -87,18 +91,18 @@ def drill_steps(
     """Yield the section as far as it is known, then the map once it is measured."""
     measured = measured_of(bench, session)
     flipped = flips_html(bench, runs, session, shown)
-    yield {**map_parts(session, measured), "flips": flipped, "without": wanted(bench, session, shown)}
+    yield {**map_parts(bench, session, shown, measured), "flips": flipped, "without": wanted(bench, session, shown)}
     if measured is not None or len(session.experts) < 2:
         return
     try:
         drive(bench.measures.steps(ask(session), going=going))
         if going() and (measured := measured_of(bench, session)):
-            yield map_parts(session, measured)
+            yield map_parts(bench, session, shown, measured)
     except MergeError as error:
         yield {"collisions": Drawing({"": empty(str(error))}, {}, "")}
 
 
-def map_parts(session: Session, measured: JointOverlap | None) -> Parts:
+def map_parts(bench: Workbench, session: Session, shown: str, measured: JointOverlap | None) -> Parts:
     """Return the map of collisions and the controls below it; words where nothing is measured."""
     if measured is None or len(session.experts) < 2:
         waiting = Drawing({"": empty("Measuring …")}, {}, "")
@@ -106,18 +110,29 @@ def map_parts(session: Session, measured: JointOverlap | None) -> Parts:
     place = {"block": session.block, "kind": session.kind}
     chosen, gone = [_axis_name(one) for one in knock.chosen(session)], _gone(session, measured)
     drawing = draw(collisions, measured, **place, chosen=chosen, gone=gone, selected=place)
-    return {"collisions": drawing, "knock": controls(session, measured)}
+    return {"collisions": drawing, "knock": controls(session, measured, cost_line(bench, session, shown))}
 
 
-def controls(session: Session, measured: JointOverlap) -> str:
-    """Return the strongest pairs, the chosen one with buttons to knock it out, and what is knocked out."""
+def cost_line(bench: Workbench, session: Session, shown: str) -> str:
+    """Return what a knock-out will take where the whole merge has to be made again, nothing elsewhere."""
+    base = base_of(bench, session, shown)
+    if base is None or (bench.merged(base.recipe) is not None and not starts_over(*base.recipe.build())):
+        return ""
+    seconds, again = bench.fresh_seconds(base.recipe), "adapts" if adapts(base.recipe) else "merges"
+    takes = f"about {duration(seconds)} for every knock-out, then scoring" if seconds else "not timed yet"
+    title = escape(method_class(base.recipe.method).title)
+    return f'<p class="mp-cost"><span>{title} {again} all over again without it: {takes}.</span></p>'
+
+
+def controls(session: Session, measured: JointOverlap, cost: str = "") -> str:
+    """Return the strongest pairs, the chosen one with buttons to knock it out, their cost, and what is knocked out."""
     row = places.row(measured, session.block, session.kind)
     signs = {"Aligned: they add up (+)": 1, "Cancelling: they undo each other (−)": -1}
     lists = "".join(
         f"<div><h4>{escape(head)}</h4>{_pairs(session, collisions.strongest(measured, row, PAIRS, sign))}</div>"
         for head, sign in signs.items()
     )
-    below = f"{_picked(session, measured, row)}{chips(session)}"
+    below = f"{_picked(session, measured, row)}{cost}{chips(session)}"
     return f'<div class="mp-drill"><div class="mp-pairs">{lists}</div>{below}</div>'
 
 
@@ -152,7 +167,8 @@ def result_html(base: Run, run: Run | None, words: tuple[str, ...]) -> str:
     found = flip_view(base, run, words) if run else None
     if found is None:
         moment = {"scoring": "scoring …", "stopped": "not scored"}.get(run.phase if run else "", "merging …")
-        return markup.frame("flips", f"Without {knock.said(words)}: {moment}", flips.ABOUT, "")
+        about = AGAIN if run and run.phase == "stopped" else flips.ABOUT
+        return markup.frame("flips", f"Without {knock.said(words)}: {moment}", about, "")
     suite = load_suite(base.recipe.suite)
     colors = theme.colors(suite.task_of)
     return write(flips, found, colors={suite.task_of[expert]: color for expert, color in colors.items()})

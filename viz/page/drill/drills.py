@@ -113,6 +113,6 @@ class Drills:
             after = acts.refused(session, words, str(error))
         if after.knocked != session.knocked:
             self._give_way(after, shown, request)
-        parts = drill.map_parts(after, drill.measured_of(self.bench, after))
+        parts = drill.map_parts(self.bench, after, shown, drill.measured_of(self.bench, after))
         told = {"session": after, "fault": view.complaint(state.fault(after)), "link": view.link(after)}
         return self.page.fill({**told, **parts, "drill": drill.turned(after)})

@@ -44,7 +44,9 @@ class Knocked:
             return known
         with self.bench.working():
             merged, last = yield from self._merge(base, words, going)
-            return last if merged is None else (yield from self._score(base, words, merged, last, going))
+            if merged is None:
+                return self._keep(last, words)
+            return (yield from self._score(base, words, merged, last, going))
 
     def _merge(
         self, base: Run, words: tuple[str, ...], going: Going
@@ -103,7 +105,8 @@ def flip_view(base: Run, run: Run, words: tuple[str, ...]) -> FlipView | None:
         for kind, lists in examples.items():
             lists.append(_examples(suite, experts, found, before, after, kind))
     shown = (one for lists in examples.values() for one in _in_turn(lists, EXAMPLES))
-    return FlipView(said(words), tuple(tasks), tuple(shown), run.partial) if tasks else None
+    total = sum(run.scores[change.task].total for change in tasks)
+    return FlipView(said(words), tuple(tasks), tuple(shown), run.phase == "scoring", total) if tasks else None
 
 
 def _examples(

@@ -6,19 +6,19 @@ Everything long is a generator of parts that ends when its `going()` turns false
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from html import escape
 from types import ModuleType
 from typing import Any
 
 from merge_engine.contract import Step
+from merge_engine.hp import declared
 from merge_engine.landscape.disentanglement import DisentanglementSurvey
 from merge_engine.landscape.lattice import SIDES, sides_to
 from merge_engine.landscape.path import PathSurvey
 from merge_engine.landscape.span import known_models
 from merge_engine.landscape.surface import PlaneSurvey
-from merge_engine.merged import StaticMerged
 from merge_engine.methods import method_class
 from merge_engine.precision import live_dtype
 from merge_engine.suite import Suite, load_suite
@@ -28,38 +28,38 @@ from viz.panels import disentanglement, loss_path, loss_plane
 
 from ..headline import duration
 from ..memory import give_back
-from ..record import Run
 from ..session import Session
 from ..view import Parts, menu, status, task_colors
 from ..workbench import Workbench
 from . import ground as grounds
 from .ground import Ground
+from .placed import Placed, placed
 
 PANELS: dict[str, ModuleType] = {"plane": loss_plane, "line": loss_path, "map": disentanglement}
 WORDS = {"plane": "The plane", "line": "The line", "map": "Weight disentanglement"}
 PAUSE = 0.8  # seconds between two drawings
-MERGES = 8  # merges on the plane
 NONE = "A landscape lies between experts; this suite has fewer than two."
 
 
 @dataclass(frozen=True)
 class Views:
-    """The surveys of a session's choice, and the merges to place: models and names by the digest of their recipe."""
+    """The surveys of a session's choice, and the merges of its visit."""
 
     ground: Ground
     plane: PlaneSurvey
     line: PathSurvey
     map: DisentanglementSurvey
-    merges: Mapping[str, StaticMerged]
-    names: Mapping[str, str]
+    placed: Placed
 
     def missing(self, name: str, detail: int) -> int:
         """Return how many models a view still has to read for a detail."""
-        return self.plane.missing(detail, self.merges) if name == "plane" else getattr(self, name).missing(detail)
+        merges = (self.placed.merges,) if name == "plane" else ()
+        return getattr(self, name).missing(detail, *merges)
 
     def steps(self, name: str, detail: int) -> Generator[Step, None, Any]:
         """Read what a view misses."""
-        return self.plane.steps(detail, self.merges) if name == "plane" else getattr(self, name).steps(detail)
+        merges = (self.placed.merges,) if name == "plane" else ()
+        return getattr(self, name).steps(detail, *merges)
 
     def size(self, name: str) -> int:
         """Return the pictures that every model of a view is shown."""
@@ -89,12 +89,10 @@ class Landscape:
         ground = grounds.settled(session.ground, suite, session.experts)
         if ground is None:
             return None
-        found = merges_of(self.bench, session.suite)
         more: dict[str, Any] = {"pictures": ground.pictures, "dtype": live_dtype()}
         return Views(
             ground, PlaneSurvey(suite, ground.plane, **more), PathSurvey(suite, ground.pair, **more),
-            DisentanglementSurvey(suite, ground.pair, **more),
-            {digest: merged for digest, (merged, _) in found.items()}, {d: name for d, (_, name) in found.items()},
+            DisentanglementSurvey(suite, ground.pair, **more), placed(self.bench, session.comparison, session.suite),
         )  # fmt: skip
 
     def at_hand(self, session: Session, shown: str) -> Parts:
@@ -229,37 +227,13 @@ def drawing(views: Views, name: str, shown: str) -> Drawing:
     """Return the panel of a view as far as it is measured."""
     suite = views.plane.suite
     if name == "plane":
-        found = views.plane.surface(views.names)
-        return draw(loss_plane, found, shown=shown, colors=theme.colors(suite.task_of))
+        found = views.plane.surface(views.placed.names)
+        left = views.placed.sentence({marker.key for marker in found.markers}.__contains__) if found else ""
+        return draw(loss_plane, found, shown=shown, left=left, colors=theme.colors(suite.task_of))
     if name == "line":
         return draw(loss_path, views.line.path(), colors=task_colors(suite))
-    return draw(disentanglement, views.map.map())
-
-
-def merges_of(bench: Workbench, suite: str) -> dict[str, tuple[StaticMerged, str]]:
-    """Return the latest merges that are kept in memory and are one model, with names that differ, by digest."""
-    found = ((run, bench.merged(run.recipe)) for run in bench.record.recent(suite))
-    kept = [(run, merged) for run, merged in found if isinstance(merged, StaticMerged)][-MERGES:]
-    names = names_of([run for run, _ in kept])
-    return {run.recipe.digest: (merged, name) for (run, merged), name in zip(kept, names, strict=True)}
-
-
-def names_of(runs: Sequence[Run]) -> list[str]:
-    """Return names of merges that differ: the method, with its scaling and number of experts where needed."""
-    longer = [_words(run) for run in runs]
-    found = [""] * len(runs)
-    for i, words in enumerate(longer):
-        ways = (", ".join(words[:count]) for count in range(1, len(words) + 1))
-        unique = (way for count, way in enumerate(ways, 1) if [w[:count] for w in longer].count(words[:count]) == 1)
-        found[i] = next(unique, f"{words[0]}, {runs[i].recipe.digest[:6]}")
-    return found
-
-
-def _words(run: Run) -> list[str]:
-    recipe = run.recipe
-    title = " + ".join(method_class(key).title for key in (recipe.method, *(post for post, _ in recipe.post)))
-    scaling = dict(recipe.parameters).get("scaling")
-    return [title, *([f"scaling {scaling:g}"] if scaling is not None else []), f"{len(recipe.experts)} experts"]
+    usual = declared(method_class("task_arithmetic"))["scaling"].default
+    return draw(disentanglement, views.map.map(), usual=usual)
 
 
 def _menu(slot: str, label: str, values: Any, chosen: Any) -> str:
