@@ -628,8 +628,9 @@ def test_a_knock_out_is_scored_beside_the_merge_and_shows_what_flips(visit):
 @pytest.mark.browser
 def test_tabs_opened_after_the_first_act_draw_their_panels(visit):
     page = visit()
+    before = page.inner_text("#mp-card-box")
     page.select_option("#mp-method", "ties")
-    page.wait_for_function("document.querySelector('#mp-card-box').textContent.includes('Ties')")
+    page.wait_for_function("b => document.querySelector('#mp-card-box').innerText !== b", arg=before)
     _idle(page)
     for tab in ("Sweep", "Compare", "Landscape", "All methods"):
         page.get_by_role("tab", name=tab, exact=True).click()
