@@ -634,9 +634,9 @@ def test_tabs_opened_after_the_first_act_draw_their_panels(visit):
     _idle(page)
     for tab in ("Sweep", "Compare", "Landscape", "All methods"):
         page.get_by_role("tab", name=tab, exact=True).click()
-        page.locator(".ms-panel:visible h3").first.wait_for()
-        page.wait_for_timeout(300)
+        page.wait_for_timeout(1500)
         assert page.get_by_text("Error rendering").count() == 0
+        assert page.evaluate("[...MergeScope.panels].every((panel) => panel.name && panel.props.title)")
 
 
 @pytest.mark.browser
