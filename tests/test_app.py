@@ -653,14 +653,15 @@ def test_a_knock_out_is_scored_beside_the_merge_and_shows_what_flips(visit):
 @pytest.mark.browser
 def test_tabs_opened_after_the_first_act_draw_their_panels(visit):
     page = visit()
+    before = page.inner_text("#mp-card-box")
     page.select_option("#mp-method", "ties")
-    page.wait_for_function("document.querySelector('#mp-card-box').textContent.includes('Ties')")
+    page.wait_for_function("b => document.querySelector('#mp-card-box').innerText !== b", arg=before)
     _idle(page)
     for tab in ("Sweep", "Compare", "Landscape", "All methods"):
         page.get_by_role("tab", name=tab, exact=True).click()
-        page.locator(".ms-panel:visible h3").first.wait_for()
-        page.wait_for_timeout(300)
+        page.wait_for_timeout(1500)
         assert page.get_by_text("Error rendering").count() == 0
+        assert page.evaluate("[...MergeScope.panels].every((panel) => panel.name && panel.props.title)")
 
 
 @pytest.mark.browser

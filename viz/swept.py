@@ -80,7 +80,7 @@ class Swept:
         if np.isfinite(self.average).any():
             return []
         return [theme.label("nothing scored yet: press Start", 0.5, 0.5, xref="paper", yref="paper", color=theme.MUTED,
-                            size=theme.TEXT)]  # fmt: skip
+                            size=theme.TEXT, bgcolor=theme.SURFACE)]  # fmt: skip
 
     @property
     def title(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -17,7 +18,7 @@ ABOUT = (
 )
 EMPTY = "No table of results is shipped with this suite yet. Run `python -m merge_engine table` to make one."
 VIEWS = {"parameters": "Stored parameters", "seconds": "Seconds to merge"}
-PLOT = 380
+PLOT, FEW = 380, 6  # pixels; dots that are all named on a narrow page
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,10 @@ class MethodPoint:
 
 
 def figure(data: Sequence[MethodPoint], *, view: str = "parameters") -> go.Figure:
-    """Return the scatter with a logarithmic cost axis; every method is named, those at the front in bold."""
+    """Return the scatter with a logarithmic cost axis; every method is named, those at the front in bold.
+
+    A narrow page has room for the names of the front alone.
+    """
     cost = np.maximum([getattr(point, view) for point in data], 1e-3)
     accuracy = np.array([point.accuracy for point in data])
     front = frontier(cost, accuracy)
@@ -58,7 +62,7 @@ def figure(data: Sequence[MethodPoint], *, view: str = "parameters") -> go.Figur
         ),
         yaxis=theme.axis("average accuracy, %", range=[bottom - room, top + room], automargin=True, fixedrange=True),
         annotations=_names(data, cost, accuracy, front, (bottom - room, top + room)),
-        meta={"uirevision": view},
+        meta={"uirevision": view, "narrow": _narrow(data, cost, accuracy, front, (bottom - room, top + room))},
     )
     return result
 
@@ -133,6 +137,19 @@ def _names(data, cost, accuracy, front, span) -> list[dict]:
             labels.append(theme.label(text, float(np.log10(cost[i])), y, xanchor="left", xshift=10, color=color,
                                       bgcolor=theme.SURFACE, borderpad=1))  # fmt: skip
     return labels
+
+
+def _narrow(data, cost, accuracy, front, span) -> dict[str, Any]:
+    """Return the changes for a narrow page: fewer names, towards the middle, none on another."""
+    order = [i for column in _columns(cost) for i in column]
+    named = [i for i in order if i in front or data[i].chosen or len(data) <= FEW]
+    spots = theme.spread([accuracy[i] for i in named], 16 * (span[1] - span[0]) / PLOT, *span)
+    middle, places, changes = np.sqrt(cost.min() * cost.max()), dict(zip(named, spots, strict=True)), {}
+    for number, i in enumerate(order):
+        own = {"y": places[i]} if i in places else {"visible": False}
+        own |= {"xanchor": "right", "xshift": -10} if cost[i] > middle else {}
+        changes |= {f"layout.annotations.{number}.{key}": value for key, value in own.items()}
+    return changes
 
 
 def _columns(cost: np.ndarray) -> list[list[int]]:
