@@ -221,7 +221,7 @@ def test_the_studies_of_a_table_are_written(command, tmp_path):
     assert code == 0
     assert "robustness: 16 rows" in err
     assert "| pretrained model |" in (tmp_path / "robustness.md").read_text()
-    for wrong in (("--parts", "draw"), ("--severities", "0,6"), ("--severities", "")):
+    for wrong in (("--parts", "draw"), ("--severities", "0,6"), ("--severities", ""), ("--adapted", "noisy")):
         code, _, err = command(*small, *wrong)
         assert code == 2
         assert len(err.strip().splitlines()) == 1

@@ -65,6 +65,7 @@ def test_a_case_is_what_its_protocol_scores(toy, table_rows, monkeypatch):
     lines = robustness.cases(toy, [*table_rows, adaptive], ["average", "adamerging"])
     rows = drive(robustness.robustness_steps(toy, lines, (4,), LIMIT, ("contrast",)))
     assert len(rows) == 5 * 2
+    assert robustness.cases(toy, [adaptive], ["adamerging"], adapted=("clean",)) == [*lines[:2], lines[3]]
     by_case = {(row["name"], row["seen"], row["kind"]): row for row in rows}
     for line in lines[2:]:
         protocol = Protocol(limit=LIMIT, corruption="contrast:4", clean_stream=line.seen == "clean")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from ..runs.entropy_study import entropy_steps
 from ..runs.first_look import FOLDER, look_steps
 from ..runs.publish import table_folder, write_study, write_table
 from ..runs.results import read_json
-from ..runs.robustness import PICTURES, cases, robustness_steps
+from ..runs.robustness import ADAPTED, PICTURES, cases, robustness_steps
 from ..runs.seeds import seed_steps
 from ..runs.table import VALIDATION_PICTURES, TableRun, entries, reference_steps
 from ..save import writable
@@ -39,6 +39,9 @@ def table(
     severities: Annotated[
         str, typer.Option("--severities", help="Severities of the corruptions in the robustness study.")
     ] = "1,2,3,4,5",
+    adapted: Annotated[
+        str, typer.Option("--adapted", help="Pictures that methods adapt to in the robustness study.")
+    ] = ",".join(ADAPTED),
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the rows of an interrupted run.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder of table.json. [the suite's; none with --limit]")
@@ -49,7 +52,7 @@ def table(
     check_target(json_to)
     chosen = load_suite(suite or options.DEFAULT_SUITE)
     wanted = _parts(parts, methods)
-    degrees = _severities(severities)
+    spoiled = {"severities": _severities(severities), "adapted": _adapted(adapted)}
     lines = entries(options.names(methods))
     run = TableRun(chosen, limit, validation)
     target = out if out is not None or limit is not None else table_folder(chosen)
@@ -71,7 +74,7 @@ def table(
         files = followed(look_steps(chosen, target), "weights")
         note(f"weights: {len(files)} measurements in {target / FOLDER}")
     for name in (part for part in wanted if part not in ("methods", "weights")):
-        _study(chosen, name, _steps_of(name, chosen, (stored or {}).get("rows", rows), degrees, limit), target)
+        _study(chosen, name, _steps_of(name, chosen, (stored or {}).get("rows", rows), spoiled, limit), target)
 
 
 def _parts(given: str | None, methods: str | None) -> tuple[str, ...]:
@@ -90,8 +93,15 @@ def _severities(given: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(s) for s in found))
 
 
+def _adapted(given: str) -> tuple[str, ...]:
+    found = options.names(given) or []
+    if not found or any(name not in ADAPTED for name in found):
+        raise RecipeError(f"--adapted takes {' and '.join(ADAPTED)}, separated by a comma; got '{given[:80]}'.")
+    return tuple(dict.fromkeys(found))
+
+
 def _steps_of(
-    name: str, suite: Suite, known: list[dict[str, Any]], degrees: Sequence[int], limit: int | None
+    name: str, suite: Suite, known: list[dict[str, Any]], spoiled: Mapping[str, Sequence[Any]], limit: int | None
 ) -> Generator[Step, None, Any]:
     """Return the steps of a study, which may read what is known from the rows of a table."""
     if name == "draws":
@@ -99,7 +109,8 @@ def _steps_of(
     if name == "seeds":
         return seed_steps(suite, known, limit=limit)
     if name == "robustness":
-        return robustness_steps(suite, cases(suite, known), degrees, limit or PICTURES)
+        lines = cases(suite, known, adapted=spoiled["adapted"])
+        return robustness_steps(suite, lines, spoiled["severities"], limit or PICTURES)
     return entropy_steps(suite, limit)
 
 

@@ -25,7 +25,7 @@ from .table import by_line, shown_row
 
 PICTURES = 50
 LINES = ("average", "task_arithmetic", "tsv_m", "iso_c", "sim", "adamerging", "adarank", "we_moe")
-CLEAN, ALIKE = "clean", "alike"
+CLEAN, ALIKE = ADAPTED = ("clean", "alike")
 PRETRAINED = "pretrained"
 SEEN = {"": "", CLEAN: "adapted to clean pictures", ALIKE: "adapted to pictures corrupted alike"}
 Row = dict[str, Any]
@@ -41,15 +41,23 @@ class Case:
     seen: str = ""
 
 
-def cases(suite: Suite, rows: Sequence[Mapping[str, Any]], names: Iterable[str] = LINES) -> list[Case]:
-    """Return the pretrained model, the experts, and lines of a results table at the setting it shows first."""
+def cases(
+    suite: Suite,
+    rows: Sequence[Mapping[str, Any]],
+    names: Iterable[str] = LINES,
+    adapted: Sequence[str] = ADAPTED,
+) -> list[Case]:
+    """Return the pretrained model, the experts, and lines of a results table at the setting it shows first.
+
+    A line that adapts comes once for every kind of pictures in `adapted`.
+    """
     found = [Case(PRETRAINED, "pretrained model"), Case("experts", "experts, each on its own task")]
     measured = by_line(rows)
     for name in (n for n in names if n in measured):
         row = shown_row(measured[name])
         keys = ("suite", "experts", "method", "parameters", "post", "seed")
         recipe = Recipe.from_dict({key: row[key] for key in keys})
-        seen = (CLEAN, ALIKE) if adapts(recipe) else ("",)
+        seen = adapted if adapts(recipe) else ("",)
         found += [Case(name, row["title"], recipe, s) for s in seen]
     return found
 
