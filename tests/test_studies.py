@@ -17,7 +17,7 @@ from merge_engine.runs.draws import draw_steps
 from merge_engine.runs.protocol import Protocol
 from merge_engine.runs.publish import table_folder, write_study
 from merge_engine.runs.recipe import Recipe
-from merge_engine.runs.run import run_steps
+from merge_engine.runs.run import adapts, run_steps
 from merge_engine.runs.study_words import draws_words, robustness_words, seeds_words
 from merge_engine.runs.table import TableRun, entries
 from viz.page.spoiled import spoiled
@@ -95,13 +95,24 @@ def test_seeds_are_whole_runs_and_read_what_the_table_knows(toy, monkeypatch):
     assert rows[0]["accuracy"].keys() == wanted.accuracy.keys()
     monkeypatch.setattr(seeds, "run_steps", lambda *_: pytest.fail("measured again"))
     assert drive(seeds.seed_steps(toy, seeds=2, limit=LIMIT)) == rows
-    known = Recipe("toy", toy.experts, "adamerging", quick)
-    row = {
-        "name": "adamerging", "setting": "cpu", "recipe": known.digest,
-        "content": suite_digest(toy, toy.experts, "score"), "accuracy": {t: {"merged": 50.0} for t in toy.seen},
-    }  # fmt: skip
-    assert drive(seeds.seed_steps(toy, [row], seeds=1))[0]["average"] == [50.0]
     assert "±" in seeds_words(rows)
+
+
+def test_seeds_read_rows_at_the_cpu_preset_or_as_published(toy):
+    lines = [line for line in entries() if not line.post and adapts(line.recipe(toy))]
+    assert {line.settings[0] for line in lines} == {"cpu", "default"}
+    preset = {"cpu": "cpu", "default": "published"}
+    table = [
+        {
+            "name": line.name, "setting": line.settings[0],
+            "recipe": line.recipe(toy, preset[line.settings[0]]).digest,
+            "content": suite_digest(toy, toy.experts, "score"), "accuracy": {t: {"merged": 50.0} for t in toy.seen},
+        }
+        for line in lines
+    ]  # fmt: skip
+    rows = drive(seeds.seed_steps(toy, table, seeds=1))
+    assert [row["name"] for row in rows] == [line.name for line in lines]
+    assert all(row["average"] == [50.0] for row in rows)
 
 
 def test_a_seed_decides_the_order_of_the_stream(toy):

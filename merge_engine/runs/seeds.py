@@ -27,6 +27,8 @@ def seed_steps(
 ) -> Generator[Step, None, list[Row]]:
     """Run every method that adapts with `seeds` seeds, yielding Steps; seed 0 is read from a table's rows if it can.
 
+    Methods run at their cpu preset, or as published where they have none.
+
     Returns a row per method: mean accuracy over the experts' tasks and accuracy by task, in percent, by seed.
     """
     content = suite_digest(suite, suite.experts, "score")
@@ -37,8 +39,9 @@ def seed_steps(
     for line in lines:
         runs = []
         for seed in range(seeds):
-            recipe = replace(line.recipe(suite, CPU), seed=seed)
-            known = measured.get(line.name, {}).get(CPU, {})
+            setting = line.settings[0]
+            recipe = replace(line.recipe(suite, CPU if setting == CPU else "published"), seed=seed)
+            known = measured.get(line.name, {}).get(setting, {})
             if known.get("recipe") == recipe.digest and known.get("content") == content and limit is None:
                 runs.append({task: known["accuracy"][task]["merged"] for task in suite.task_of.values()})
                 continue
