@@ -80,7 +80,7 @@ def test_a_case_is_what_its_protocol_scores(toy, table_rows, monkeypatch):
     assert "| Weight average |" in words
     assert "A, adapted to clean pictures" in words
     assert f"at most {LIMIT} pictures" in words
-    assert "severities 4," in words
+    assert "severity 4 (of 5)" in words
 
 
 def test_seeds_are_whole_runs_and_read_what_the_table_knows(toy, monkeypatch):

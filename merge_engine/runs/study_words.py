@@ -16,13 +16,13 @@ DRAWS_NOTE = (
     "known is the accuracy of the store when told the task."
 )
 SEEDS_NOTE = (
-    "Methods that adapt, at their cpu preset with {seeds} seeds, which decide the order of the unlabelled pictures and "
-    "the start of the routers: mean ± standard deviation of the accuracy in percent, inductive, on the score half."
+    "Methods that adapt, at their cpu preset where they have one, with {seeds} seeds, which decide the order of the "
+    "unlabelled pictures and the start of the routers: mean ± standard deviation of the accuracy in percent, "
+    "inductive, on the score half."
 )
 ROBUSTNESS_NOTE = (
-    "Accuracy in percent on corrupted pictures, the mean over severities {severities}, on at most {pictures} pictures "
-    "per task of the score half. A method that adapts is shown adapted to clean pictures and to pictures corrupted "
-    "alike."
+    "Accuracy in percent on corrupted pictures, {severities} (of 5), on at most {pictures} pictures per task of the "
+    "score half. A method that adapts is named with the pictures that it adapted to."
 )
 ENTROPY_NOTE = (
     "Methods that minimise entropy, at their cpu preset (the anchor) and with one thing changed at a time: accuracy in "
@@ -64,7 +64,8 @@ def robustness_words(rows: Sequence[Row]) -> str:
         [f"{title}, {seen}" if seen else title, *(_cell(found.get(kind)) for kind in (CLEAN, *kinds, "all"))]
         for (title, seen), found in summary(rows).items()
     ]
-    severities = ", ".join(str(s) for s in sorted({row["severity"] for row in rows if row["kind"] != CLEAN}))
+    degrees = [str(s) for s in sorted({row["severity"] for row in rows if row["kind"] != CLEAN})]
+    severities = f"the mean over severities {', '.join(degrees)}" if len(degrees) > 1 else f"severity {degrees[0]}"
     head = ["method", CLEAN, *(kind.replace("_", " ") for kind in kinds), "mean"]
     words = ROBUSTNESS_NOTE.format(severities=severities, pictures=rows[0]["pictures"])
     return f"{_table(head, body)}\n{words}\n"
