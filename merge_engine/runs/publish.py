@@ -32,6 +32,7 @@ from .table import CHOSEN, CPU, DEFAULT, TRANSDUCTIVE, Row, by_line, entries, sh
 
 README = SHIPPED.parents[1] / "README.md"
 README_SUITE = "pictures"
+README_PARTS = ("table", "draws", "seeds", "robustness")
 MARKERS = ("<!-- results table -->", "<!-- /results table -->")
 HEAD = (
     "method", "published default", "chosen on validation", "normalised", "NAI", "unseen", "stored M", "merge s",
@@ -199,14 +200,17 @@ def into_readme(readme: str, table: str) -> str:
 
 
 def generated_pages() -> dict[Path, str]:
-    """Return what every generated page must hold: the reference of the methods, and the README with its table."""
+    """Return what every generated page must hold: the reference of the methods, tables in words, and the README."""
     pages = {REFERENCE: reference_page()}
     folder = shipped_folder(README_SUITE)
     table = read_json(folder / "table.json")
     if table is not None and README.is_file():
-        studies = [(words, read_json(folder / f"{name}.json")) for name, words in STUDIES.items()]
-        multitask = multitask_of(load_suite(README_SUITE), folder)
-        parts = [markdown(table, multitask), *(words(found["rows"]) for words, found in studies if found)]
+        words = {"table": markdown(table, multitask_of(load_suite(README_SUITE), folder))}
+        for name, spoken in STUDIES.items():
+            if (found := read_json(folder / f"{name}.json")) is not None:
+                words[name] = spoken(found["rows"])
+        pages |= {folder / f"{name}.md": text for name, text in words.items()}
+        parts = [text for name, text in words.items() if name in README_PARTS]
         pages[README] = into_readme(README.read_text(encoding="utf-8"), "\n".join(parts))
     return pages
 
