@@ -479,11 +479,11 @@ def test_an_answer_survives_the_end_of_a_late_stream(visit):
     for method in ("magmax", "ties", "dare", "cart", "magmax", "ties"):
         page.select_option("#mp-method", method)
         page.wait_for_timeout(250)
-    page.wait_for_selector("#mp-form-box [data-owner=ties]", timeout=5000)
+    page.wait_for_selector("#mp-form-box [data-owner=ties]", timeout=20_000)
     page.wait_for_timeout(600)
     for method in ("magmax", "ties", "dare", "cart"):
         page.select_option("#mp-method", method)
-        page.wait_for_selector(f"#mp-form-box [data-owner={method}]", timeout=5000)
+        page.wait_for_selector(f"#mp-form-box [data-owner={method}]", timeout=20_000)
 
 
 @pytest.mark.browser

@@ -135,6 +135,7 @@ def test_panels_have_words_tools_and_tables(visit):
     assert page.locator(".modebar-btn").count() == 0
     data = page.locator('[data-panel="accuracy"] details').first
     data.locator("summary").click()
+    data.locator("tbody tr").first.wait_for()
     assert data.locator("tbody tr").count() == 10
     assert data.locator("th").first.inner_text() == "task"
     tool(page, "overlap", "CSV").click()

@@ -60,6 +60,8 @@ class PlotlyPanel(gr.HTML):
             apply_default_css=False,
             **kwargs,
         )
+        # Gradio reads every parameter back for the page; one that is not found is a costly stand-in.
+        vars(self).update(words, aria=aria)
 
     @classmethod
     def of(cls, module: ModuleType, value: Any = None, **kwargs: Any) -> PlotlyPanel:
