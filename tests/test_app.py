@@ -467,7 +467,7 @@ def test_changes_that_follow_at_once_keep_their_order(visit):
         for (const m of methods) { menu.value = m; menu.dispatchEvent(new Event("change", {bubbles: true})); } }"""
     for last in ("magmax", "ties", "magmax", "ties"):
         page.evaluate(choose, ["dare", "cart", last])
-        page.wait_for_function(f"location.search && document.querySelector('[data-owner={last}]')")
+        page.wait_for_selector(f"#mp-form-box [data-owner={last}]", state="attached")
         page.wait_for_timeout(700)
         assert page.locator(f"#mp-form-box [data-owner={last}]").count()
         assert page.input_value("#mp-method") == last
