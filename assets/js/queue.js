@@ -85,10 +85,11 @@
     handed = new Promise((resolve) => (done = resolve));
     try {
       const answer = await leaving;
-      const receipt = new Response(await answer.text(), answer);
-      if (answer.ok && stream && !stream.ended) await stream.of((await receipt.clone().json()).event_id);
+      const text = await answer.text();
+      if (answer.ok && stream && !stream.ended) await stream.of(JSON.parse(text).event_id);
       await before;
-      return receipt;
+      // Reading a body takes tasks of its own, and a later receipt could be read sooner.
+      return Object.assign(new Response(text, answer), { json: async () => JSON.parse(text) });
     } finally {
       setTimeout(done);
     }
