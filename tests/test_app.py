@@ -629,7 +629,7 @@ def _click_cell(page, right: float, down: float) -> None:
 def test_a_knock_out_is_scored_beside_the_merge_and_shows_what_flips(visit):
     page = visit()
     _merge(page)
-    headline = page.text_content("#mp-headline")
+    headline = page.text_content("#mp-headline .mp-main")
     page.focus("#panel-collisions .ms-plot")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
@@ -641,7 +641,7 @@ def test_a_knock_out_is_scored_beside_the_merge_and_shows_what_flips(visit):
     gone = page.get_attribute(".mp-gone button", "value")
     assert page.text_content("#mp-flips h3").startswith(f"Without {gone}: ")
     assert f"without={gone}" in page.url
-    assert page.text_content("#mp-headline") == headline
+    assert page.text_content("#mp-headline .mp-main") == headline
     page.click(".ms-flip >> nth=0")
     page.wait_for_selector("#mp-why .ms-input")
     page.click("#mp-tabs button[role=tab] >> nth=0")
