@@ -1,97 +1,112 @@
-// What leaves for the server's queue keeps its order, and no answer is lost when the stream of answers closes.
+// What leaves for the server's queue keeps its order, and no answer is lost.
 //
-// Gradio answers all queued requests over one stream, which the server ends once nothing is waiting. Requests that leave
-// in the same moment may overtake each other, and one that the server receives after it decided to end the stream, but
-// whose receipt arrives before that end, would wait for its answer until the next one: its receipt is held back until
-// the stream has spoken of it or has ended. Receipts are handed on in order, as what Gradio shows follows theirs.
+// Gradio answers all queued requests over one stream, which the server ends once nothing is waiting. A request that
+// arrives around that end may lose its answer: Gradio takes the stream for open and starts no other, or aborts it while
+// the server is still ending it, which drops whatever is queued for the visitor. Here Gradio reads one stream that does
+// not end; the server's streams are read into it one after another, each to its end, and the next one begins when a
+// request waits for an answer. Requests leave, and receipts are handed on, one after another; an answer is handed on
+// after the receipt of its request.
 (() => {
   "use strict";
   if (window.MergeQueue) return;
 
-  const PATIENCE = 3000; // milliseconds after which a receipt is handed on whatever the stream says
-  const ID = /"event_id":\s*"(\w+)"/g;
+  const HEAD = /^data: \{"msg":"(\w+)"(?:,"event_id":"(\w+)")?/;
+  const bytes = new TextEncoder();
   const send = window.fetch;
-  let arrived = Promise.resolve();
-  let handed = Promise.resolve();
-  let stream = null;
+  const received = new Set(); // requests whose receipt Gradio has
+  const unanswered = new Set();
+  let leaving = 0;
+  let turn = Promise.resolve();
+  let look = () => {};
+  let answers = null;
 
-  class Heard {
-    ids = new Set();
-    ended = false;
-    waiting = new Set();
+  class Answers {
+    reading = false;
 
-    tell() {
-      for (const look of [...this.waiting]) look();
+    constructor(request) {
+      this.request = request;
+      this.body = new ReadableStream({ start: (out) => (this.out = out) });
     }
 
-    // Wait until the stream has spoken of a request, or ended.
-    of(id) {
-      return new Promise((done) => {
-        const look = () => {
-          if (!this.ended && !this.ids.has(id)) return;
-          this.waiting.delete(look);
-          setTimeout(done); // the end is told to Gradio first
-        };
-        this.waiting.add(look);
-        setTimeout(() => this.waiting.delete(look) && done(), PATIENCE);
-        look();
-      });
+    async begin() {
+      this.reading = true;
+      const answer = await send(...this.request);
+      if (answer.ok) this.follow(answer.body);
+      return answer;
     }
 
-    async listen(body) {
-      const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    // Read one stream of the server; only one that it ended because nothing was waiting may be followed by another.
+    async follow(body) {
+      let ended = false;
       let tail = "";
       try {
+        const reader = body.pipeThrough(new TextDecoderStream()).getReader();
         for (let part = await reader.read(); !part.done; part = await reader.read()) {
-          tail += part.value;
-          for (const found of tail.matchAll(ID)) this.ids.add(found[1]);
-          tail = tail.slice(-80);
-          this.tell();
+          const messages = (tail + part.value).split("\n\n");
+          tail = messages.pop();
+          for (const message of messages) ended = (await this.hand(message)) || ended;
         }
-      } catch {
-        // a stream that breaks has ended
+        if (!ended) this.out.close();
+      } catch (failure) {
+        this.out.error(failure);
       }
-      this.end();
+      this.reading = false;
+      if (!ended && answers === this) answers = null;
+      this.resume();
     }
 
-    end() {
-      this.ended = true;
-      this.tell();
+    async hand(message) {
+      const [, kind, id] = HEAD.exec(message) ?? [];
+      if (kind === "close_stream") return true;
+      while (id && leaving && !received.has(id)) await new Promise((done) => (look = done));
+      this.out.enqueue(bytes.encode(`${message}\n\n`));
+      if (kind === "process_completed") {
+        received.delete(id);
+        unanswered.delete(id);
+      }
+      return false;
+    }
+
+    async resume() {
+      if (answers !== this || this.reading || !unanswered.size) return;
+      try {
+        const answer = await this.begin();
+        if (!answer.ok) throw new Error(answer.statusText);
+      } catch (failure) {
+        this.out.error(failure);
+        answers = null;
+      }
     }
   }
 
   const open = async (...request) => {
-    const heard = (stream = new Heard());
-    try {
-      const answer = await send(...request);
-      if (answer.ok && answer.body) {
-        const [body, copy] = answer.body.tee();
-        heard.listen(copy);
-        return new Response(body, answer);
-      }
-      heard.end();
-      return answer;
-    } catch (failure) {
-      heard.end();
-      throw failure;
-    }
+    answers = new Answers(request);
+    const { body } = answers;
+    const answer = await answers.begin();
+    return answer.ok ? new Response(body, answer) : answer;
   };
 
   const join = async (...request) => {
-    const leaving = arrived.then(() => send(...request));
-    arrived = leaving.catch(() => {});
-    const before = handed;
+    const before = turn;
+    let id;
     let done;
-    handed = new Promise((resolve) => (done = resolve));
+    turn = new Promise((resolve) => (done = resolve));
+    leaving += 1;
+    await before;
     try {
-      const answer = await leaving;
+      const answer = await send(...request);
       const text = await answer.text();
-      if (answer.ok && stream && !stream.ended) await stream.of(JSON.parse(text).event_id);
-      await before;
+      if (answer.ok) id = JSON.parse(text).event_id;
       // Reading a body takes tasks of its own, and a later receipt could be read sooner.
       return Object.assign(new Response(text, answer), { json: async () => JSON.parse(text) });
     } finally {
-      setTimeout(done);
+      setTimeout(() => {
+        leaving -= 1;
+        if (id) received.add(id) && unanswered.add(id);
+        look();
+        done();
+        answers?.resume();
+      });
     }
   };
 
