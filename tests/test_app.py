@@ -229,6 +229,8 @@ def test_cancel_stops_and_says_what_is_left(visit, bench):
     page.click("#mp-cancel")
     _said(page, "Cancelled")
     page.wait_for_function("!document.querySelector('#mp-merge').disabled")
+    assert page.locator("#mp-cancel").is_disabled()
+    assert page.inner_text(".mp-main b") == "not merged yet"
 
 
 @pytest.mark.browser
@@ -255,6 +257,7 @@ def test_another_parameter_makes_the_result_stale(visit):
     box.fill("77")
     box.press("Tab")
     page.wait_for_selector("#mp-status [data-tone=bad]")
+    assert "77" in page.inner_text("#mp-status [data-tone=bad]")
 
 
 @pytest.mark.browser
@@ -300,6 +303,7 @@ def test_published_defaults_come_back_into_the_boxes(visit):
         page.click("#mp-form-box [data-emit=reset]")
         page.wait_for_function("w => document.querySelector('#mp-form-box input.mp-box').value === w", arg=published)
         page.wait_for_selector("#mp-status [data-tone=bad]", state="detached")
+        assert page.locator(".mp-form[data-edited=true]").count() == 0
 
 
 @pytest.mark.browser
@@ -408,6 +412,7 @@ def test_the_address_brings_a_recipe_back(visit):
 def test_a_broken_address_says_so_and_opens(visit):
     page = visit("?suite=toy&recipe=1nonsense")
     _said(page, "does not hold a recipe")
+    assert page.locator("#mp-merge").is_enabled()
 
 
 @pytest.mark.browser
@@ -485,6 +490,7 @@ def test_no_answer_is_lost_when_the_stream_or_a_receipt_is_late(visit, late):
     for method in ("magmax", "ties", "dare", "cart"):
         page.select_option("#mp-method", method)
         page.wait_for_selector(f"#mp-form-box [data-owner={method}]", timeout=20_000)
+        assert page.input_value("#mp-method") == method
 
 
 @pytest.mark.browser
@@ -524,6 +530,7 @@ def test_a_link_opens_the_input_that_was_chosen(visit):
     page.reload()
     page.wait_for_function("document.querySelector('[role=tab][aria-selected=true]')?.textContent === 'Inputs'")
     page.wait_for_function("t => document.querySelector('#mp-why h3')?.textContent === t", arg=heading)
+    assert "input=" in page.url
 
 
 @pytest.mark.browser

@@ -22,8 +22,8 @@ PANEL = """<figure class="ms-panel" data-panel="${panel}">
 <p class="ms-about"></p></figcaption>
 <div class="ms-views" role="group" aria-label="Views"></div>
 <div class="ms-film" hidden></div>
-<div class="ms-empty" style="min-height:${height}px" hidden></div>
-<div class="ms-plot" role="group" tabindex="0" aria-label="${aria}" style="min-height:${height}px"></div>
+<div class="ms-empty" style="min-height:min(${height}px, 150px)" hidden></div>
+<div class="ms-plot" role="group" tabindex="0" aria-label="${aria}" style="min-height:min(${height}px, 150px)"></div>
 <p class="ms-note" hidden></p>
 <details class="ms-data" hidden><summary>Data table</summary>
 <div class="ms-table" tabindex="0" role="region" aria-label="Data table"></div></details>

@@ -53,7 +53,7 @@ def methods_table(suite: Suite, found: Sequence[Line]) -> str:
     body = "".join(_row(line, tasks) for line in found)
     return (
         '<div class="mp-table-box" tabindex="0" role="region" aria-label="Results of every method">'
-        f'<table class="mp-table"><caption>{CAPTION}</caption><thead><tr>{head}</tr></thead>'
+        f'<table class="mp-table"><caption><span>{CAPTION}</span></caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
