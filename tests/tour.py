@@ -106,14 +106,16 @@ class Tour:
         self.picture("3-scaling")
 
     def places(self) -> None:
-        """Click cells of the depth strip; every panel follows."""
+        """Click cells of the depth strip, as soon as the one before is answered and then with a pause to look."""
         plot = self.page.locator("#panel-overlap-depth .nsewdrag").first
         plot.scroll_into_view_if_needed()
         box, heading = plot.bounding_box(), "document.querySelector('#panel-overlap h3').textContent"
-        for right, down in CELLS:
-            before = self.page.inner_text("#panel-overlap h3")
-            at = {"x": box["width"] * right, "y": box["height"] * down}
-            self.timed("linked redraw", lambda at=at: plot.click(position=at), f"b => {heading} !== b", before)
+        for step, pause in (("linked redraw, clicks in a row", 0), ("linked redraw", 1500)):
+            for right, down in CELLS:
+                self.page.wait_for_timeout(pause)
+                before = self.page.inner_text("#panel-overlap h3")
+                at = {"x": box["width"] * right, "y": box["height"] * down}
+                self.timed(step, lambda at=at: plot.click(position=at), f"b => {heading} !== b", before)
         self.page.wait_for_timeout(3000)
 
     def drill(self) -> None:

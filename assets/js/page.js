@@ -62,7 +62,7 @@
       if (target.type !== "checkbox" && target.tagName !== "BUTTON" && words === last) return;
       last = words;
       trigger("act", now);
-      if ("live" in now) trigger("live", now);
+      if ("live" in now) setTimeout(() => trigger("live", now)); // the act leaves first
     };
     element.addEventListener("input", (event) => {
       const target = event.target.closest("[data-emit]");

@@ -4,8 +4,8 @@
 // arrives around that end may lose its answer: Gradio takes the stream for open and starts no other, or aborts it while
 // the server is still ending it, which drops whatever is queued for the visitor. Here Gradio reads one stream that does
 // not end; the server's streams are read into it one after another, each to its end, and the next one begins when a
-// request waits for an answer. Requests leave, and receipts are handed on, one after another; an answer is handed on
-// after the receipt of its request.
+// request waits for an answer. What the visitor does leaves one act after another, and whatever follows from an act
+// leaves after it; an answer is handed on after the receipt of its request.
 (() => {
   "use strict";
   if (window.MergeQueue) return;
@@ -86,11 +86,14 @@
     return answer.ok ? new Response(body, answer) : answer;
   };
 
+  // What follows from an answer brings no words of the visitor.
+  const acts = (request) => Object.keys(JSON.parse(request[1].body).event_data ?? {}).length > 0;
+
   const join = async (...request) => {
     const before = turn;
     let id;
-    let done;
-    turn = new Promise((resolve) => (done = resolve));
+    let done = () => {};
+    if (acts(request)) turn = new Promise((resolve) => (done = resolve));
     leaving += 1;
     await before;
     try {

@@ -82,5 +82,6 @@ def _wire_merging(page: Page, on: Listeners, told: list[Any], prepared: list[Any
     merged.then(on.settle, told, settled, **ACT).then(on.prepare, told[:2], prepared, **COMPUTE)
     page.cancel.click(on.cancel, None, page.some("cancel"), **LIGHT)
     for form in page.some("form", "post_form"):
-        scored = form.live(on.rescale, session, streamed, trigger_mode="always_last", **COMPUTE)
+        moved = form.live(on.heard, None, None, **ACT)  # a deferred event would come back with the words of an old one
+        scored = moved.then(on.rescale, session, streamed, trigger_mode="always_last", **COMPUTE)
         scored.then(on.settle, told, settled, **ACT).then(on.prepare, told[:2], prepared, **COMPUTE)

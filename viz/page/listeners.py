@@ -116,7 +116,7 @@ class Listeners:
         return view.status("Waiting for a free place …", tone="busy"), OFF, ON
 
     def heard(self) -> None:
-        """Wait in the queue of acts, so that what the visitor did before the button was pressed is done before."""
+        """Wait in the queue of acts, so that what the visitor did before is done before what follows."""
 
     def merge(self, session: Session, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Merge and score the session's recipe, streaming, unless it was cancelled while it waited."""
@@ -126,18 +126,17 @@ class Listeners:
             return
         yield from self._stream(session, request)
 
-    def rescale(self, session: Session, event: gr.EventData, request: gr.Request) -> Iterator[dict[Any, Any]]:
+    def rescale(self, session: Session, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Score the kept merge at another scaling while the slider moves; nothing is merged."""
         yield gr.skip()
         try:
-            after = acts.perform(session, {**said(event), "act": "set"})
-            recipe = state.recipe(after)
+            recipe = state.recipe(session)
             known = self.bench.record.known(recipe)
             if self.bench.merged(recipe) is None or (known is not None and not known.partial):
                 return
         except MergeError:
             return
-        yield from self._stream(after, request)
+        yield from self._stream(session, request)
 
     def settle(self, session: Session, shown: str, seen: str, request: gr.Request) -> dict[Any, Any]:
         """After a merge, for the session as it is now: look into it, tell the next one's cost and a changed recipe.
