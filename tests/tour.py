@@ -1,6 +1,6 @@
 """The tour of a new visitor in Chromium, with a picture and the seconds of every step.
 
-    python app.py &  python -m tests.tour [folder] [address]
+    python app.py &  python -m tests.tour [folder] [address] [light,dark,phone]
 
 It opens the page, reads the first result, changes the method, drags the scaling, drills from a cell of the map to an
 input that flips, draws a digit, sweeps two numbers, compares two runs, and opens the link in a second browser.
@@ -119,7 +119,13 @@ class Tour:
         self.page.wait_for_timeout(3000)
 
     def drill(self) -> None:
-        """From a cell of the interference map to a component, knocked out, to an input that flips."""
+        """From a cell of the interference map to a component, knocked out, to an input that flips.
+
+        Merge comes first, as the page asks: single inputs of a scaling that is known from before are not.
+        """
+        self.merge()
+        self.page.wait_for_function(DONE)
+        self.idle()
         plot = self.page.locator("#panel-interference .nsewdrag").first
         plot.scroll_into_view_if_needed()
         self.picture("4-interference")
@@ -199,37 +205,37 @@ def shared(browser: Any, link: str, folder: Path) -> None:
     page = browser.new_context(**SIZES["light"]).new_page()
     page.set_default_timeout(120_000)
     page.goto(link)
-    page.wait_for_selector("#mp-method")
+    page.wait_for_selector("#mp-method", state="attached")  # the link may open another tab
     found = {key: set(re.split("[?&]", url)) for key, url in (("sent", link), ("found", page.url))}
     page.wait_for_function("document.querySelectorAll('.mp-pinned > b').length === 2")
     assert found["sent"] == found["found"], found
     page.screenshot(path=folder / "light-10-shared.png")
 
 
-def main(folder: Path, address: str) -> None:
-    """Take the tour in light, dark and on a phone; prints the median and the 95th percentile of every step."""
+def main(folder: Path, address: str, sizes: str) -> None:
+    """Take the tour in the named sizes, such as light,dark,phone; prints the median and the 95th percentile of every step."""
     from playwright.sync_api import sync_playwright
 
     folder.mkdir(parents=True, exist_ok=True)
     wrong: list[str] = []
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        for tag, settings in SIZES.items():
-            page = browser.new_context(**settings).new_page()
+        for tag in sizes.split(","):
+            page = browser.new_context(**SIZES[tag]).new_page()
             page.set_default_timeout(90_000)
             page.on("pageerror", lambda error, tag=tag: wrong.append(f"{tag}: {error}"))
             tour = Tour(page, address, folder, tag)
             link = tour.run()
-            shared(browser, link, folder) if tag == "light" else None
             print(f"\n{tag}")
             for step, seconds in tour.seconds.items():
                 high = sorted(seconds)[min(len(seconds) - 1, int(0.95 * len(seconds)))]
                 print(f"  {step}: median {statistics.median(seconds):.2f} s, 95th percentile {high:.2f} s, "
-                      f"{len(seconds)} times")  # fmt: skip
+                      f"{len(seconds)} times", flush=True)  # fmt: skip
+            shared(browser, link, folder) if tag == "light" else None
         browser.close()
     assert not wrong, wrong
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    main(Path(given[0] if given else "tour"), given[1] if len(given) > 1 else "http://127.0.0.1:7860/")
+    folder, address, sizes = (*sys.argv[1:], *("tour", "http://127.0.0.1:7860/", ",".join(SIZES))[len(sys.argv) - 1 :])
+    main(Path(folder), address, sizes)
