@@ -213,7 +213,7 @@ def shared(browser: Any, link: str, folder: Path) -> None:
 
 
 def main(folder: Path, address: str, sizes: str) -> None:
-    """Take the tour in the named sizes, such as light,dark,phone; prints the median and the 95th percentile of every step."""
+    """Take the tour in sizes such as light,dark,phone; prints the median and the 95th percentile of every step."""
     from playwright.sync_api import sync_playwright
 
     folder.mkdir(parents=True, exist_ok=True)

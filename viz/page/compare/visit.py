@@ -106,7 +106,8 @@ def runs_table(found: Sequence[Seen], comparison: Comparison, suite: Suite) -> s
     body = "".join(_row(one, tasks, comparison) for one in found)
     return (
         '<div class="mp-table-box" tabindex="0" role="region" aria-label="Runs of this visit">'
-        f'<table class="mp-table mp-runs"><caption><span>{CAPTION}</span></caption><thead><tr><th scope="col">pin</th>{head}'
+        f'<table class="mp-table mp-runs"><caption><span>{CAPTION}</span></caption>'
+        f'<thead><tr><th scope="col">pin</th>{head}'
         f"</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
