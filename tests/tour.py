@@ -50,9 +50,12 @@ class Tour:
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name, exact=True).click()
 
-    def merge(self) -> None:
-        """Press Merge, with nothing left in the status line of what was said before."""
+    def hush(self) -> None:
+        """Leave nothing in the status line of what was said before."""
         self.page.evaluate("document.querySelector('#mp-words .mp-said').textContent = ''")
+
+    def merge(self) -> None:
+        self.hush()
         self.page.click("#mp-merge")
 
     def idle(self) -> None:
@@ -99,6 +102,7 @@ class Tour:
         slider = self.page.locator("#mp-form-box input[type=range]").first
         number = "document.querySelector('#mp-headline').innerText"
         for _ in range(5):
+            self.hush()
             before = self.page.inner_text("#mp-headline")
             self.timed("scaling: first estimate", lambda: slider.press("ArrowRight"), f"b => {number} !== b", before)
             self.timed("scaling: all pictures after that", lambda: None, DONE)
@@ -207,9 +211,10 @@ def shared(browser: Any, link: str, folder: Path) -> None:
     page.goto(link)
     page.wait_for_selector("#mp-method", state="attached")  # the link may open another tab
     found = {key: set(re.split("[?&]", url)) for key, url in (("sent", link), ("found", page.url))}
+    page.get_by_role("tab", name="Compare", exact=True).click()
     page.wait_for_function("document.querySelectorAll('.mp-pinned > b').length === 2")
     assert found["sent"] == found["found"], found
-    page.screenshot(path=folder / "light-10-shared.png")
+    page.screenshot(path=folder / "10-shared.png")
 
 
 def main(folder: Path, address: str, sizes: str) -> None:
@@ -231,7 +236,7 @@ def main(folder: Path, address: str, sizes: str) -> None:
                 high = sorted(seconds)[min(len(seconds) - 1, int(0.95 * len(seconds)))]
                 print(f"  {step}: median {statistics.median(seconds):.2f} s, 95th percentile {high:.2f} s, "
                       f"{len(seconds)} times", flush=True)  # fmt: skip
-            shared(browser, link, folder) if tag == "light" else None
+            shared(browser, link, folder)
         browser.close()
     assert not wrong, wrong
 
