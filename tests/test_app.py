@@ -17,6 +17,7 @@ from gradio_client.exceptions import AppError
 from merge_engine.contract import Step
 from merge_engine.embedding import pca
 from merge_engine.maths.svd import SvdStore
+from merge_engine.runs.recipe import Recipe
 from viz.page.workbench import Runs, Workbench
 
 pytestmark = [
@@ -245,6 +246,24 @@ def test_the_scaling_slider_scores_without_merging(visit):
     _said(page, "Done")
     assert page.inner_text(".mp-main b") != before
     assert "recipe=" in page.url
+
+
+@pytest.mark.browser
+def test_a_slider_that_is_moved_on_while_it_scores_ends_at_its_last_value(visit, bench):
+    page = visit("?suite=toy&recipe=" + _link("consensus"))
+    _merge(page)
+    slider = page.locator("#mp-form-box input[data-live]").first
+    bench.pause = 0.1
+    for _ in range(5):
+        slider.press("ArrowRight")
+        page.wait_for_timeout(200)
+    _said(page, "Done")
+    page.wait_for_timeout(1000)
+    assert "Done" in page.inner_text("#mp-words")
+    link = re.search(r"recipe=([^&]+)", page.url)[1]
+    value = float(page.locator("#mp-form-box input[data-live]").first.input_value())
+    assert dict(Recipe.from_link(link).parameters)["scaling"] == pytest.approx(value)
+    assert bench.record.known(Recipe.from_link(link)).partial is False
 
 
 @pytest.mark.browser
