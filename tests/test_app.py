@@ -494,8 +494,8 @@ def test_changes_that_follow_at_once_keep_their_order(visit):
         for (const m of methods) { menu.value = m; menu.dispatchEvent(new Event("change", {bubbles: true})); } }"""
     for last in ("magmax", "ties") * 6:
         page.evaluate(choose, ["dare", "cart", last])
-        page.wait_for_selector(f"#mp-form-box [data-owner={last}]", state="attached")
-        page.wait_for_timeout(300)
+        page.wait_for_function(f"location.search && document.querySelector('#mp-form-box [data-owner={last}]')")
+        page.wait_for_timeout(700)
         assert page.locator(f"#mp-form-box [data-owner={last}]").count()
         assert page.input_value("#mp-method") == last
 
@@ -507,11 +507,11 @@ def test_no_answer_is_lost_when_the_stream_or_a_receipt_is_late(visit, late):
     for method in ("magmax", "ties", "dare", "cart", "magmax", "ties"):
         page.select_option("#mp-method", method)
         page.wait_for_timeout(250)
-    page.wait_for_selector("#mp-form-box [data-owner=ties]", timeout=20_000)
+    page.wait_for_selector("#mp-form-box [data-owner=ties]", timeout=5000)
     page.wait_for_timeout(600)
     for method in ("magmax", "ties", "dare", "cart"):
         page.select_option("#mp-method", method)
-        page.wait_for_selector(f"#mp-form-box [data-owner={method}]", timeout=20_000)
+        page.wait_for_selector(f"#mp-form-box [data-owner={method}]", timeout=5000)
         assert page.input_value("#mp-method") == method
 
 

@@ -242,5 +242,5 @@ def main(folder: Path, address: str, sizes: str) -> None:
 
 
 if __name__ == "__main__":
-    folder, address, sizes = (*sys.argv[1:], *("tour", "http://127.0.0.1:7860/", ",".join(SIZES))[len(sys.argv) - 1 :])
-    main(Path(folder), address, sizes)
+    given = dict(enumerate(sys.argv[1:]))
+    main(Path(given.get(0, "tour")), given.get(1, "http://127.0.0.1:7860/"), given.get(2, ",".join(SIZES)))

@@ -13,8 +13,7 @@
   const HEAD = /^data: \{"msg":"(\w+)"(?:,"event_id":"(\w+)")?/;
   const bytes = new TextEncoder();
   const send = window.fetch;
-  const received = new Set(); // requests whose receipt Gradio has
-  const unanswered = new Set();
+  const unanswered = new Set(); // requests whose receipt Gradio has, and whose answer it has not
   let leaving = 0;
   let turn = Promise.resolve();
   let look = () => {};
@@ -58,12 +57,9 @@
     async hand(message) {
       const [, kind, id] = HEAD.exec(message) ?? [];
       if (kind === "close_stream") return true;
-      while (id && leaving && !received.has(id)) await new Promise((done) => (look = done));
+      while (id && leaving && !unanswered.has(id)) await new Promise((done) => (look = done));
       this.out.enqueue(bytes.encode(`${message}\n\n`));
-      if (kind === "process_completed") {
-        received.delete(id);
-        unanswered.delete(id);
-      }
+      if (kind === "process_completed") unanswered.delete(id);
       return false;
     }
 
@@ -105,7 +101,7 @@
     } finally {
       setTimeout(() => {
         leaving -= 1;
-        if (id) received.add(id) && unanswered.add(id);
+        if (id) unanswered.add(id);
         look();
         done();
         answers?.resume();
