@@ -31,7 +31,7 @@ FOCUS = """(() => {
   return {id: here.id, name: here.outerHTML.slice(0, 80), outline: box.outline, width: parseFloat(box.outlineWidth),
     wanted: [1, 3, 5].map(i => parseInt(wanted.slice(i, i + 2), 16)).join(", ")};
 })()"""
-# Whatever an address says arrives 300 ms late; `atEnd` is called when it has said all, which the page does not know yet.
+# An answer of an address arrives 300 ms late; `atEnd` is called when it has ended and the page does not know it yet.
 LATE = """const send = window.fetch;
   window.fetch = async (...request) => {
     const answer = await send(...request);
