@@ -99,16 +99,15 @@ def levels(expected: np.ndarray, kinds: Sequence[str]) -> Levels:
 def cells(x: Sequence[Any], y: Sequence[Any], z: np.ndarray, scale: Scale, *, hover: str, text: bool = False,
           gap: float = 1, expected: np.ndarray | None = None) -> go.Heatmap:  # fmt: skip
     """Return a heat map of float32 cells, (len(y), len(x)); `hover` is its sentence, `expected` its chance levels."""
-    trace = go.Heatmap(
+    known = expected is not None and np.isfinite(expected).any()
+    beside = {"customdata": np.asarray(expected, np.float32)} if known else {}
+    words = hover + (f"<br>{scale.word} %{{customdata:.3f}}" if known else "")
+    inside = {"text": text_of(z, scale), "texttemplate": "%{text}"} if text else {}
+    return go.Heatmap(
         x=list(x), y=list(y), z=np.asarray(z, np.float32), zmin=scale.low, zmax=scale.high, colorscale=scale.colors,
-        showscale=False, xgap=gap, ygap=gap, hoverongaps=False, hovertemplate=hover + "<extra></extra>",
+        showscale=False, xgap=gap, ygap=gap, hoverongaps=False, hovertemplate=words + "<extra></extra>",
+        **beside, **inside,
     )  # fmt: skip
-    if expected is not None and np.isfinite(expected).any():
-        beside = f"<br>{scale.word} %{{customdata:.3f}}<extra></extra>"
-        trace.update(customdata=np.asarray(expected, np.float32), hovertemplate=hover + beside)
-    if text:
-        trace.update(text=text_of(z, scale), texttemplate="%{text}")
-    return trace
 
 
 def text_of(z: np.ndarray, scale: Scale) -> list[list[str]]:
@@ -177,15 +176,13 @@ def picture(traces: Sequence[Any], scale: Scale, values: np.ndarray, *, xaxis: M
     plot = rows * row_height + STRIP
     extra, axes = strip(scale, values, plot)
     shapes, words = chance_lines(scale)
-    result = theme.figure(
-        height=plot + top + 40, margin={"r": 20, "t": top},
+    return theme.figure(
+        height=plot + top + 40, margin={"r": 20, "t": top}, data=[*traces, *extra],
         xaxis={**theme.axis(showgrid=False, fixedrange=True, automargin=True, anchor="y"), **xaxis},
         yaxis={**theme.axis(showgrid=False, fixedrange=True, automargin=True, anchor="x"), **yaxis,
                "domain": [STRIP / plot, 1]},
         shapes=shapes, annotations=words, meta=dict(meta), **axes,
     )  # fmt: skip
-    result.add_traces([*traces, *extra])
-    return result
 
 
 def pairs(values: np.ndarray, names: Sequence[str], scale: Scale, hover: str, expected: np.ndarray) -> go.Figure:

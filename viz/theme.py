@@ -56,12 +56,15 @@ def axis(title: str = "", **changes: Any) -> dict[str, Any]:
     }
 
 
-def figure(*, height: int, margin: Mapping[str, int] | None = None, **layout: Any) -> go.Figure:
-    """Return an empty figure in the house style; `layout` is added to it.
+def figure(
+    *, height: int, margin: Mapping[str, int] | None = None, data: Sequence[Any] = (), **layout: Any
+) -> go.Figure:
+    """Return a figure of the traces `data` in the house style; `layout` is added to it.
 
-    A layout given here is several times cheaper than one that is added to a figure later.
+    Traces and layout given here are several times cheaper than what is added to a figure later.
     """
     return go.Figure(
+        list(data),
         layout={
             "template": "none",
             "height": height,
@@ -101,6 +104,12 @@ def label(
         "font": {"size": size, "color": color},
         **changes,
     }
+
+
+def rule(x: float, *, color: str = INK, **line: Any) -> dict[str, Any]:
+    """Return a line from the bottom of a figure to its top."""
+    place = {"x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1}
+    return {"type": "line", **place, "line": {"color": color, "width": 1.5, **line}}
 
 
 def spread(values: Iterable[float], gap: float, low: float, high: float) -> list[float]:

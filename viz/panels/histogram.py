@@ -30,24 +30,28 @@ def figure(data: SignConflict | MaskCounts, *, block: int | None = None, kind: s
     shares, x, width = 100 * data.histogram[row], *_bins(data, signs)
     what = "agreement of the experts, |Σ τ| / Σ |τ|" if signs else "number of experts whose mask keeps the entry"
     title, about = f"{TITLE}, {places.words(data, row)}", f"{WORDS['signs' if signs else 'masks']} {ABOUT}"
-    result = theme.figure(height=280, margin={"t": 40, "r": 16, "b": 44})
-    result.add_bar(
-        x=x,
-        y=shares.astype(np.float32),
-        width=width,
-        marker={"color": "var(--ms-seq-5)", "line": {"width": 0}},
-        hovertemplate="%{y:.1f} % of the entries, "
+    marks = [(float(getattr(data, name)[row]), *words) for name, *words in (LINES if signs else ())]
+    marks = [mark for mark in marks if np.isfinite(mark[0])]
+    bars = {
+        "type": "bar",
+        "x": x,
+        "y": shares.astype(np.float32),
+        "width": width,
+        "marker": {"color": "var(--ms-seq-5)", "line": {"width": 0}},
+        "hovertemplate": "%{y:.1f} % of the entries, "
         + ("agreement around %{x:.3f}" if signs else "kept by %{x} masks")
         + "<extra></extra>",
-    )
-    result.update_layout(
+    }
+    return theme.figure(
+        height=280,
+        margin={"t": 40, "r": 16, "b": 44},
+        data=[bars],
         xaxis=theme.axis(what, showgrid=False, showline=True, fixedrange=True, **({} if signs else {"dtick": 1})),
         yaxis=theme.axis("entries, %", rangemode="tozero", automargin=True, fixedrange=True),
+        shapes=[theme.rule(at, color=color) for at, _, color, _ in marks],
+        annotations=[_words(*mark) for mark in marks],
         meta={"title": title, "about": about},
     )
-    for name, text, color, above in (LINES if signs else ()):
-        _line(result, float(getattr(data, name)[row]), text, color, above)
-    return result
 
 
 def rows(data: SignConflict | MaskCounts, *, block: int | None = None, kind: str | None = None):
@@ -67,12 +71,11 @@ def _bins(data: SignConflict | MaskCounts, signs: bool) -> tuple[np.ndarray, flo
     return ((np.arange(count) + 0.5) / count, 0.94 / count) if signs else (np.arange(count), 0.8)
 
 
-def _line(result: go.Figure, x: float, text: str, color: str, above: int) -> None:
-    if np.isfinite(x):
-        result.add_vline(x=x, line={"color": color, "width": 1.5})
-        side = "left" if x < 0.7 else "right"
-        result.add_annotation(theme.label(f"{text} {x:.2f}", x, 1, yref="paper", yanchor="bottom", yshift=above - 4,
-                                          color=color, xanchor=side))  # fmt: skip
+def _words(x: float, text: str, color: str, above: int) -> dict:
+    """Return the words over a line at x."""
+    side = "left" if x < 0.7 else "right"
+    return theme.label(f"{text} {x:.2f}", x, 1, yref="paper", yanchor="bottom", yshift=above - 4, color=color,
+                       xanchor=side)  # fmt: skip
 
 
 def demo() -> SignConflict:

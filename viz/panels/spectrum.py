@@ -34,28 +34,24 @@ def figure(data: Spectrum, *, view: str = "values", block: int | None = None, ki
     shown = curves if view == "values" else 100 * energy
     full = int(np.isfinite(energy).any(0).sum()) or 1
     low, high = _range(shown, view)
-    result = theme.figure(height=PLOT + 58, margin={"l": 8, "r": 88, "t": 14, "b": 44},
-                          dragmode="zoom", hoverdistance=40)
-    result.add_traces([_line(m, shown[i], curves[i], energy[i], colors[m]) for i, m in enumerate(data.models)])
-    result.add_trace(_rings(data.models, shown, data.rank[row], colors))
     log = view == "values"
-    result.update_layout(
+    kept = cut is not None and 0 < cut < full
+    traces = [_line(m, shown[i], curves[i], energy[i], colors[m]) for i, m in enumerate(data.models)]
+    return theme.figure(
+        height=PLOT + 58, margin={"l": 8, "r": 88, "t": 14, "b": 44}, dragmode="zoom", hoverdistance=40,
+        data=[*traces, _rings(data.models, shown, data.rank[row], colors)],
         xaxis=theme.axis("rank k, strongest direction first", range=[-0.015 * full, full * 1.015], showgrid=False,
                          showline=True, tickvals=_ticks(full)),
         yaxis=theme.axis(_title(data, row, log), range=[low, high], type="log" if log else "linear", automargin=True,
                          **(_decades(low, high) if log else {"tickvals": [0, 25, 50, 75, 95]})),
-        annotations=_labels(data.models, shown, low, high, log, colors),
+        shapes=[theme.rule(cut + 0.5, color=theme.CHANCE, dash="4px,3px")] if kept else [],
+        annotations=_labels(data.models, shown, low, high, log, colors) + ([_cut(cut)] if kept else []),
         meta={
             "title": f"Spectrum of {places.words(data, row)}",
             "uirevision": view,
             "narrow": {"layout.margin.r": 74, "layout.xaxis.nticks": 4},
         },
     )  # fmt: skip
-    if cut is not None and 0 < cut < full:
-        result.add_vline(x=cut + 0.5, line={"color": theme.CHANCE, "width": 1.5, "dash": "4px,3px"})
-        result.add_annotation(theme.label(f"rank kept, {cut}", cut + 0.5, 1, yref="paper", color=theme.CHANCE,
-                                          xanchor="left", yanchor="top", xshift=4))  # fmt: skip
-    return result
 
 
 def rows(data: Spectrum, *, block: int | None = None, kind: str | None = None) -> tuple[list[str], list[list]]:
@@ -101,6 +97,12 @@ def _rings(models: Sequence[str], shown: np.ndarray, ranks: np.ndarray, colors: 
         hovertext=[text.format(models[i], rank) for i, rank in known],
         cliponaxis=False,
     )
+
+
+def _cut(rank: int) -> dict:
+    """Return the words beside the rank that the method keeps."""
+    return theme.label(f"rank kept, {rank}", rank + 0.5, 1, yref="paper", color=theme.CHANCE, xanchor="left",
+                       yanchor="top", xshift=4)  # fmt: skip
 
 
 def _range(shown: np.ndarray, view: str) -> tuple[float, float]:
