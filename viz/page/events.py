@@ -31,7 +31,9 @@ BUTTONS = ("merge", "cancel")
 WIDGETS = ("experts", "method", "form", "post", "post_form", "metrics", "table")
 PANELS = ("accuracy", *lenses.LENSES, *learned.PANELS)
 MARKS = ("sight", "eye")
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# The page shows progress itself. Without `show_progress_on`, Gradio copies all properties of every output, and of all
+# that it contains, each time the state of any event changes.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
 COMPUTE: dict[str, Any] = {"concurrency_id": "compute", "concurrency_limit": 1, **QUIET}
 LOOK: dict[str, Any] = {"concurrency_id": "look", "concurrency_limit": 4, "trigger_mode": "multiple", **QUIET}
 SIGHT: dict[str, Any] = {"concurrency_id": "sight", "concurrency_limit": 6, "trigger_mode": "multiple", **QUIET}
