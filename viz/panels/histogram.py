@@ -21,7 +21,7 @@ WORDS = {
     "masks": "Left, entries that no expert needs; then those of one expert; then those that several share.",
 }
 
-LINES = (("strength", "weighted mean", theme.INK, 4), ("strength_chance", "random", theme.CHANCE, 20))
+LINES = {"strength": ("weighted mean", theme.INK, 4), "strength_chance": ("random", theme.CHANCE, 20)}
 
 
 def figure(data: SignConflict | MaskCounts, *, block: int | None = None, kind: str | None = None) -> go.Figure:
@@ -30,8 +30,8 @@ def figure(data: SignConflict | MaskCounts, *, block: int | None = None, kind: s
     shares, x, width = 100 * data.histogram[row], *_bins(data, signs)
     what = "agreement of the experts, |Σ τ| / Σ |τ|" if signs else "number of experts whose mask keeps the entry"
     title, about = f"{TITLE}, {places.words(data, row)}", f"{WORDS['signs' if signs else 'masks']} {ABOUT}"
-    marks = [(float(getattr(data, name)[row]), *words) for name, *words in (LINES if signs else ())]
-    marks = [mark for mark in marks if np.isfinite(mark[0])]
+    lines = [(float(getattr(data, name)[row]), *words) for name, words in (LINES if signs else {}).items()]
+    marks = [line for line in lines if np.isfinite(line[0])]
     bars = {
         "type": "bar",
         "x": x,

@@ -35,7 +35,7 @@ def figure(data: Spectrum, *, view: str = "values", block: int | None = None, ki
     full = int(np.isfinite(energy).any(0).sum()) or 1
     low, high = _range(shown, view)
     log = view == "values"
-    kept = cut is not None and 0 < cut < full
+    kept = [cut] if cut is not None and 0 < cut < full else []
     traces = [_line(m, shown[i], curves[i], energy[i], colors[m]) for i, m in enumerate(data.models)]
     return theme.figure(
         height=PLOT + 58, margin={"l": 8, "r": 88, "t": 14, "b": 44}, dragmode="zoom", hoverdistance=40,
@@ -44,8 +44,8 @@ def figure(data: Spectrum, *, view: str = "values", block: int | None = None, ki
                          showline=True, tickvals=_ticks(full)),
         yaxis=theme.axis(_title(data, row, log), range=[low, high], type="log" if log else "linear", automargin=True,
                          **(_decades(low, high) if log else {"tickvals": [0, 25, 50, 75, 95]})),
-        shapes=[theme.rule(cut + 0.5, color=theme.CHANCE, dash="4px,3px")] if kept else [],
-        annotations=_labels(data.models, shown, low, high, log, colors) + ([_cut(cut)] if kept else []),
+        shapes=[theme.rule(rank + 0.5, color=theme.CHANCE, dash="4px,3px") for rank in kept],
+        annotations=[*_labels(data.models, shown, low, high, log, colors), *map(_cut, kept)],
         meta={
             "title": f"Spectrum of {places.words(data, row)}",
             "uirevision": view,
