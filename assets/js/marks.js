@@ -22,8 +22,9 @@
       this.selected = { ...place, ...(none ? kept : again ? {} : pair) };
       send();
     },
-    place(address) {
-      this.selected = { ...this.selected, block: address.block, kind: address.kind };
+    place({ block, kind }) {
+      if (block === this.selected.block && kind === this.selected.kind) return;
+      this.selected = { ...this.selected, block, kind };
       send();
     },
   };

@@ -29,7 +29,10 @@
       this.keys = new MergeScope.Keys(this);
       this.film = new MergeScope.Film(this);
       this.stopTheme = MergeScope.onTheme(() => this.schedule());
-      this.resize = new ResizeObserver(() => Math.abs(this.plot.clientWidth - this.width) > 1 && this.schedule());
+      this.resize = new ResizeObserver(([{ contentRect }]) => {
+        this.room = Math.round(contentRect.width);
+        if (Math.abs(this.room - this.width) > 1) this.schedule();
+      });
       this.resize.observe(this.plot);
       MergeScope.turns.enter(this);
     }
@@ -78,7 +81,7 @@
 
     /* Draw the current figure at the current width and theme; a hidden panel waits until it is seen. */
     draw() {
-      const width = this.plot.clientWidth;
+      const width = this.room ?? this.plot.clientWidth; // asking for a width lays out the page anew
       const empty = !this.source || Boolean(this.meta.empty);
       this.plot.hidden = empty;
       this.width = width;
