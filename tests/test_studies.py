@@ -129,6 +129,42 @@ def test_the_mean_is_over_corruptions():
     assert found == {"clean": 90.0, "jpeg": 70.0, "contrast": 50.0, "all": 60.0}
 
 
+def _rows(name, seen, severities, value, recipe="r"):
+    row = {"name": name, "title": name, "seen": seen, "pictures": 5, "recipe": recipe}
+    spoiled_rows = [{**row, "kind": "jpeg", "severity": degree, "average": value - degree} for degree in severities]
+    return [{**row, "kind": "clean", "severity": 0, "average": value}, *spoiled_rows]
+
+
+def test_a_study_keeps_what_a_smaller_run_did_not_measure():
+    clean, alike = robustness.SEEN["clean"], robustness.SEEN["alike"]
+    there = [*_rows("average", "", (1, 3), 60.0), *_rows("adarank", clean, (1, 3), 80.0)]
+    new = [*_rows("average", "", (3,), 50.0), *_rows("adarank", clean, (3,), 82.0)]
+    new += _rows("adarank", alike, (3,), 90.0)
+    found = {(r["name"], r["seen"], r["severity"]): r["average"] for r in robustness.joined(new, there)}
+    assert found == {
+        ("average", "", 0): 50.0, ("average", "", 1): 59.0, ("average", "", 3): 47.0,
+        ("adarank", clean, 0): 82.0, ("adarank", clean, 1): 79.0, ("adarank", clean, 3): 79.0,
+        ("adarank", alike, 0): 90.0, ("adarank", alike, 3): 87.0,
+    }  # fmt: skip
+    assert robustness.joined(new, _rows("average", "", (1,), 60.0, "another recipe")) == new
+    assert robustness.joined(new, [{**row, "pictures": 9} for row in there]) == new
+
+
+def test_cases_are_compared_at_severities_that_they_share():
+    clean, alike = robustness.SEEN["clean"], robustness.SEEN["alike"]
+    whole = [*_rows("average", "", (1, 3), 60.0), *_rows("adarank", clean, (1, 3), 80.0)]
+    assert robustness.comparable(whole) == [((1, 3), whole)]
+    fewer = _rows("adarank", alike, (3,), 90.0)
+    assert robustness.comparable([*whole, *fewer]) == [
+        ((1, 3), whole),
+        ((3,), [*_rows("adarank", clean, (3,), 80.0), *fewer]),
+    ]
+    words = robustness_words([*whole, *fewer])
+    assert "the mean over severities 1, 3 (of 5)" in words
+    assert words.count("| average |") == 1
+    assert words.index(f"adarank, {alike} | 90.0 | 87.0") > words.index("the mean over severities")
+
+
 def test_the_page_shows_the_study_of_what_the_suite_holds_now(toy, toy_by_name, tmp_path):
     row = {"name": "a", "title": "A", "seen": "", "pictures": 5}
     values = (("clean", 0, 90.0), ("jpeg", 1, 80.0), ("jpeg", 3, 60.0), ("contrast", 1, 50.0))

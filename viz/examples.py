@@ -294,4 +294,6 @@ def robustness() -> Robustness:
     clean = np.array([57, 64, 78, 82, 82, 90.0])[:, None]
     loss = np.random.default_rng(5).random(len(corruptions)) * 24 + 4
     share = np.array([0.8, 1.0, 1.1, 1.0, 0.7, 1.0])[:, None]
-    return Robustness(cases, corruptions, np.hstack([clean, clean - share * loss]))
+    accuracy = np.hstack([clean, clean - share * loss])
+    adapted = Robustness(cases[3:5], corruptions, accuracy[3:5] - 0.5, (3,))
+    return Robustness(cases, corruptions, accuracy, (1, 2, 3, 4, 5), adapted)

@@ -77,9 +77,15 @@
 
   const open = async (...request) => {
     answers = new Answers(request);
-    const { body } = answers;
-    const answer = await answers.begin();
-    return answer.ok ? new Response(body, answer) : answer;
+    const mine = answers;
+    let begun = false;
+    try {
+      const answer = await mine.begin();
+      begun = answer.ok;
+      return begun ? new Response(mine.body, answer) : answer;
+    } finally {
+      if (!begun && answers === mine) answers = null;
+    }
   };
 
   // What follows from an answer brings no words of the visitor.

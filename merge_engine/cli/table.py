@@ -13,9 +13,9 @@ from ..errors import RecipeError, no_such
 from ..runs.draws import draw_steps
 from ..runs.entropy_study import entropy_steps
 from ..runs.first_look import FOLDER, look_steps
-from ..runs.publish import table_folder, write_study, write_table
+from ..runs.publish import study_in, table_folder, write_study, write_table
 from ..runs.results import read_json
-from ..runs.robustness import ADAPTED, PICTURES, cases, robustness_steps
+from ..runs.robustness import ADAPTED, PICTURES, cases, joined, robustness_steps
 from ..runs.seeds import seed_steps
 from ..runs.table import VALIDATION_PICTURES, TableRun, entries, reference_steps
 from ..save import writable
@@ -117,6 +117,7 @@ def _steps_of(
 def _study(suite: Suite, name: str, steps: Generator[Step, None, Any], target: Path | None) -> None:
     rows = followed(steps, name)
     if target is not None:
+        rows = joined(rows, study_in(suite, name, target)) if name == "robustness" else rows
         write_study(suite, name, rows, target)
     note(f"{name}: {len(rows)} rows" + ("" if target is None else f" in {target / name}.md"))
 

@@ -102,7 +102,12 @@ def write_study(suite: Suite, name: str, rows: Sequence[Row], folder: Path) -> N
 
 def stored_study(suite: Suite, name: str) -> list[Row]:
     """Return the rows of a stored study; empty where there is none of what the suite holds now."""
-    found = read_json(table_folder(suite) / f"{name}.json")
+    return study_in(suite, name, table_folder(suite))
+
+
+def study_in(suite: Suite, name: str, folder: Path) -> list[Row]:
+    """Return the rows of a study in a folder; empty where there is none of what the suite holds now."""
+    found = read_json(folder / f"{name}.json")
     return found["rows"] if found and found["content"] == suite_digest(suite, suite.experts, "score") else []
 
 

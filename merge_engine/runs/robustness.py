@@ -92,6 +92,38 @@ def robustness_steps(
     return rows
 
 
+def joined(rows: Sequence[Row], there: Sequence[Row]) -> list[Row]:
+    """Return the rows and, from those stored before, other severities and other pictures to adapt to.
+
+    Stored rows are kept where recipe and number of pictures are those of the new ones.
+    """
+    recipes, new = {row["name"]: row["recipe"] for row in rows}, {_key(row) for row in rows}
+    pictures = {row["pictures"] for row in rows}
+    kept = [r for r in there if _key(r) not in new and {r["pictures"]} == pictures]
+    kept = [r for r in kept if recipes.get(r["name"]) == r["recipe"]]
+    names, seen, kinds = list(recipes), list(SEEN.values()), [CLEAN, *KINDS]
+    places = {"name": names.index, "seen": seen.index, "kind": kinds.index, "severity": int}
+    return sorted([*rows, *kept], key=lambda row: [place(row[name]) for name, place in places.items()])
+
+
+def comparable(rows: Sequence[Row]) -> list[tuple[tuple[int, ...], list[Row]]]:
+    """Return rows that can be compared, with their severities: the cases measured at most severities come first.
+
+    Cases at fewer follow, if there are any, beside those of the same methods at the same severities.
+    """
+    degrees: dict[tuple[str, str], set[int]] = {}
+    for row in rows:
+        degrees.setdefault((row["name"], row["seen"]), set()).update({row["severity"]} - {0})
+    most = max(degrees.values(), key=len)
+    few = {case: found for case, found in degrees.items() if found != most}
+    whole = [(tuple(sorted(most)), [row for row in rows if (row["name"], row["seen"]) not in few])]
+    if not few:
+        return whole
+    names, fewer = {name for name, _ in few}, set().union(*few.values())
+    beside = [row for row in rows if row["name"] in names and row["severity"] in {0, *fewer}]
+    return [*whole, (tuple(sorted(fewer)), beside)]
+
+
 def summary(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:
     """Return by case the accuracy on clean pictures, by corruption (mean over severities), and their mean, "all"."""
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
@@ -103,6 +135,10 @@ def summary(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:
         if spoiled:
             kinds["all"] = sum(spoiled) / len(spoiled)
     return means
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return row["name"], row["seen"], row["kind"], row["severity"]
 
 
 class _Stored:

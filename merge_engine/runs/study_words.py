@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from .entropy_study import START
-from .robustness import CLEAN, summary
+from .robustness import CLEAN, comparable, summary
 
 Row = dict[str, Any]
 DRAWS_NOTE = (
@@ -58,14 +58,18 @@ def seeds_words(rows: Sequence[Row]) -> str:
 
 
 def robustness_words(rows: Sequence[Row]) -> str:
-    """Return cases against corruptions."""
+    """Return cases against corruptions, a table for every set of severities that cases share."""
+    return "\n".join(_robust(degrees, some) for degrees, some in comparable(rows))
+
+
+def _robust(degrees: Sequence[int], rows: Sequence[Row]) -> str:
     kinds = [kind for kind in dict.fromkeys(row["kind"] for row in rows) if kind != CLEAN]
     body = [
         [f"{title}, {seen}" if seen else title, *(_cell(found.get(kind)) for kind in (CLEAN, *kinds, "all"))]
         for (title, seen), found in summary(rows).items()
     ]
-    degrees = [str(s) for s in sorted({row["severity"] for row in rows if row["kind"] != CLEAN})]
-    severities = f"the mean over severities {', '.join(degrees)}" if len(degrees) > 1 else f"severity {degrees[0]}"
+    several = f"the mean over severities {', '.join(map(str, degrees))}"
+    severities = several if len(degrees) > 1 else f"severity {degrees[0]}"
     head = ["method", CLEAN, *(kind.replace("_", " ") for kind in kinds), "mean"]
     words = ROBUSTNESS_NOTE.format(severities=severities, pictures=rows[0]["pictures"])
     return f"{_table(head, body)}\n{words}\n"

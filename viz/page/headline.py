@@ -77,7 +77,9 @@ def size(parameters: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them: 0.4 s, 12 s, 3 min."""
+    """Return seconds as people say them: < 0.1 s, 0.4 s, 12 s, 3 min."""
+    if seconds < 0.05:
+        return "< 0.1 s"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     return f"{seconds:.0f} s" if seconds < 99.5 else f"{seconds / 60:.0f} min"

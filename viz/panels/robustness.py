@@ -11,21 +11,26 @@ from viz import heat, theme
 
 TITLE = "Accuracy on spoiled pictures"
 ABOUT = (
-    "Each row is a model or a merge, each column a way to spoil the pictures, averaged over severities; 'mean' is "
-    "over those. A method that adapts saw clean pictures, or pictures spoiled alike. 'Points lost' is against clean."
+    "Each row is a model or a merge, each column a way to spoil the pictures; 'mean' is over those. 'Points lost' is "
+    "against clean pictures. 'Who saw what': methods that adapt, once to clean pictures, once to pictures spoiled "
+    "alike."
 )
 EMPTY = "Not measured yet. Run `python -m merge_engine table --parts robustness`."
-VIEWS = {"accuracy": "Accuracy", "lost": "Points lost"}
 CLEAN, MEAN = "clean", "mean"
 
 
 @dataclass(frozen=True, eq=False)
 class Robustness:
-    """Mean accuracy over tasks in %, (C, 1 + K): of C cases on clean pictures and under K corruptions; NaN unknown."""
+    """Mean accuracy over tasks in %, (C, 1 + K): of C cases on clean pictures and under K corruptions; NaN unknown.
+
+    `adapted` are the methods that adapt once more, to clean pictures and alike, where that was measured.
+    """
 
     cases: tuple[str, ...]
     corruptions: tuple[str, ...]
     accuracy: np.ndarray
+    severities: tuple[int, ...] = ()
+    adapted: Robustness | None = None
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -40,8 +45,14 @@ class Robustness:
         return every[:, :1] - every if view == "lost" else every
 
 
+def VIEWS(data: Robustness) -> dict[str, str]:
+    """Return the views: that of the pictures adapted to where both kinds were measured."""
+    return {"accuracy": "Accuracy", "lost": "Points lost"} | ({"adapted": "Who saw what"} if data.adapted else {})
+
+
 def figure(data: Robustness, *, view: str = "accuracy") -> go.Figure:
     """Return case against corruption, with the numbers in the cells."""
+    data = _seen(data, view)
     z, columns = data.table(view), data.columns
     title = "points lost" if view == "lost" else "accuracy, %"
     scale = heat.Scale.of(z, title)
@@ -55,6 +66,7 @@ def figure(data: Robustness, *, view: str = "accuracy") -> go.Figure:
         yaxis={"type": "category", "tickvals": list(range(len(data))), "ticktext": theme.shorts(data.cases, 34),
                "range": [len(data) - 0.5, -0.5]},
         meta={
+            "title": f"{TITLE}, {_degrees(data.severities)}" if data.severities else TITLE,
             "narrow": {"layout.xaxis.ticktext": theme.shorts(columns, 6), "layout.xaxis.tickangle": -90,
                        "layout.yaxis.ticktext": theme.shorts(data.cases, 11), "data.0.text": _numbers(z, 0),
                        "data.0.textfont.size": 9},
@@ -64,7 +76,21 @@ def figure(data: Robustness, *, view: str = "accuracy") -> go.Figure:
 
 def rows(data: Robustness, *, view: str = "accuracy") -> tuple[list[str], list[list]]:
     """Return one line per case."""
+    data = _seen(data, view)
     return ["case", *data.columns], [[case, *line] for case, line in zip(data.cases, data.table(view), strict=True)]
+
+
+def _seen(data: Robustness, view: str) -> Robustness:
+    return data.adapted if view == "adapted" and data.adapted else data
+
+
+def _degrees(severities: tuple[int, ...]) -> str:
+    """Return severities in words: severity 3, severities 1 to 5."""
+    first, last = severities[0], severities[-1]
+    if first == last:
+        return f"severity {first}"
+    whole = severities == tuple(range(first, last + 1))
+    return f"severities {first} to {last}" if whole else f"severities {', '.join(map(str, severities))}"
 
 
 def _numbers(z: np.ndarray, digits: int) -> list[list[str]]:
