@@ -77,9 +77,7 @@ def size(parameters: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them: < 0.1 s, 0.4 s, 12 s, 3 min."""
-    if seconds < 0.05:
-        return "< 0.1 s"
+    """Return seconds as people say them: 0.4 s, 12 s, 3 min."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     return f"{seconds:.0f} s" if seconds < 99.5 else f"{seconds / 60:.0f} min"
@@ -128,7 +126,8 @@ def _comparisons(run: Run | None, found: Answer, average: float, plain: float | 
 
 def _cost_tile(run: Run) -> str:
     score = f"score {duration(run.score_seconds)}" if run.score_seconds else ""
-    return tile("merge time", duration(run.merge_seconds) if run.merged_now else "kept", score,
+    took = "< 0.1 s" if run.merge_seconds < 0.05 else duration(run.merge_seconds)
+    return tile("merge time", took if run.merged_now else "kept", score,
                 why="Seconds to merge and to score. 'kept': only the scaling changed, so nothing was merged again.")
 
 
