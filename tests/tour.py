@@ -26,6 +26,9 @@ SIZES = {
 STORED = ("tsv_m", "cart", "ties", "iso_c", "wudi", "task_arithmetic", "magmax", "regmean", "knots", "dare")
 CELLS = [(x, y) for x in (0.12, 0.3, 0.5, 0.7, 0.9) for y in (0.2, 0.6, 0.9)]
 DONE = "/^(Done|Stored result)/.test(document.querySelector('#mp-words .mp-said').textContent)"
+# The moment of the last thing that a visitor did, on the clock of the page.
+ACTED = """for (const kind of ["pointerup", "click", "keydown", "change"])
+  addEventListener(kind, () => (window.acted = performance.now()), true);"""
 SEVEN = ((9, 8), (23, 8), (15, 26))
 
 
@@ -37,11 +40,24 @@ class Tour:
         self.seconds: dict[str, list[float]] = {}
 
     def timed(self, step: str, act: Callable[[], Any], ready: str, arg: Any = None) -> None:
-        """Do something and wait until the page shows it; `ready` is a script that turns true."""
+        """Do something and wait until the page shows it, from the event in the browser to the frame that shows it.
+
+        `ready` is a script that turns true, or a function of `arg` that does.
+        """
+        act()
+        seen = f"arg => {{ const ready = {ready}; return typeof ready === 'function' ? ready(arg) : ready; }}"
+        took = f"arg => ({seen})(arg) && performance.now() - window.acted"
+        self.keep(step, self.page.wait_for_function(took, arg=arg).json_value() / 1000)
+
+    def watched(self, step: str, act: Callable[[], Any], ready: str) -> None:
+        """Time what begins with no event in the page, such as opening it."""
         start = time.perf_counter()
         act()
-        self.page.wait_for_function(ready, arg=arg, polling=20)
-        self.seconds.setdefault(step, []).append(time.perf_counter() - start)
+        self.page.wait_for_function(ready)
+        self.keep(step, time.perf_counter() - start)
+
+    def keep(self, step: str, seconds: float) -> None:
+        self.seconds.setdefault(step, []).append(seconds)
 
     def picture(self, name: str, *, full: bool = False) -> None:
         self.page.wait_for_timeout(400)
@@ -75,10 +91,10 @@ class Tour:
 
     def open(self) -> None:
         painted = "document.querySelector('#panel-accuracy .main-svg')"
-        self.timed("open: first figure", lambda: self.page.goto(self.address), painted)
+        self.watched("open: first figure", lambda: self.page.goto(self.address), painted)
         every = "['interference', 'spectrum', 'overlap', 'overlap-depth', 'histogram'].every("
-        self.timed("open: every panel after that", lambda: None,
-                   every + "p => document.querySelector(`#panel-${p} .main-svg .trace, #panel-${p} .hm`))")  # fmt: skip
+        self.watched("open: every panel after that", lambda: None,
+                     every + "p => document.querySelector(`#panel-${p} :is(.main-svg .trace, .hm)`))")  # fmt: skip
         self.picture("1-open")
         self.picture("1-open-whole", full=True)
 
@@ -105,7 +121,7 @@ class Tour:
             self.hush()
             before = self.page.inner_text("#mp-headline")
             self.timed("scaling: first estimate", lambda: slider.press("ArrowRight"), f"b => {number} !== b", before)
-            self.timed("scaling: all pictures after that", lambda: None, DONE)
+            self.watched("scaling: all pictures after that", lambda: None, DONE)
             self.idle()
         self.picture("3-scaling")
 
@@ -141,7 +157,7 @@ class Tour:
         last = self.page.locator(".mp-outs button").last
         self.timed("knock out: first flips", last.click, "document.querySelector('#mp-flips tbody tr')")
         settled = "!document.querySelector('#mp-flips h3').textContent.includes('≈')"
-        self.timed("knock out: all pictures after that", lambda: None, settled)
+        self.watched("knock out: all pictures after that", lambda: None, settled)
         self.page.locator("#mp-flips").scroll_into_view_if_needed()
         self.picture("5-knocked-out")
         asked = "document.querySelectorAll('#mp-why .ms-router').length >= 6"
@@ -227,6 +243,7 @@ def main(folder: Path, address: str, sizes: str) -> None:
         browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
         for tag in sizes.split(","):
             page = browser.new_context(**SIZES[tag]).new_page()
+            page.add_init_script(ACTED)
             page.set_default_timeout(90_000)
             page.on("pageerror", lambda error, tag=tag: wrong.append(f"{tag}: {error}"))
             tour = Tour(page, address, folder, tag)
