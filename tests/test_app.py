@@ -152,6 +152,14 @@ def _merge(page) -> None:
     _idle(page)
 
 
+def test_no_event_has_gradio_copy_its_outputs_to_show_progress():
+    import app
+
+    events = [fn for fn in app.build_demo().fns.values() if fn.api_visibility == "private"]
+    assert len(events) > 80
+    assert all(fn.show_progress_on == [] for fn in events)
+
+
 def test_programs_list_what_there_is(url):
     client = Client(url, verbose=False)
     assert {"suite": "toy", "experts": ["stripes", "blob", "colour", "grain"]}.items() <= next(

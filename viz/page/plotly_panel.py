@@ -4,15 +4,16 @@
     with gr.Blocks() as demo:
         with gr.Column(min_width=320):               # the panel itself ignores scale and min_width
             bars = PlotlyPanel.of(accuracy, height=340)
-        bars.select(on_select, None, [other], show_progress="hidden", queue=False)
+        bars.select(on_select, None, [other], show_progress="hidden", show_progress_on=[], queue=False)
 
     def on_select(event: gr.EventData):
         where = Selection.of(event)                  # .panel .view .block .kind .expert .other .task .x .y .z .id .ids
         return draw(spectrum, ...)                   # a viz.panel.Drawing, a plotly Figure or None (empty state)
 
 Events: `select` (click, tap, Enter), `hover` (at rest for 150 ms), `view` (another view was chosen), `relayout`.
-Never list a panel as an input of an event: its whole figure would travel back; use the event's data. Stream into a
-panel with `show_progress="hidden"`. Hover marks and the outline of the selected block stay in the browser.
+Never list a panel as an input of an event: its whole figure would travel back; use the event's data. Show no progress
+on a panel, as above: Gradio would copy it each time. Hover marks and the outline of the selected block stay in the
+browser.
 """
 
 from __future__ import annotations
