@@ -527,7 +527,7 @@ def test_no_answer_is_lost_when_the_stream_or_a_receipt_is_late(visit, late):
         window.atEnd = () => { window.atEnd = null; choose(then); }; }"""
     for first, then in (("magmax", "ties"), ("dare", "cart")) * 4:
         page.evaluate(choose, [first, then])
-        page.wait_for_selector(f"#mp-form-box [data-owner={then}]", timeout=10_000)
+        page.wait_for_selector(f"#mp-form-box [data-owner={then}]", timeout=5000)
         page.wait_for_timeout(400)
         assert page.input_value("#mp-method") == then
 
