@@ -56,9 +56,10 @@ def figure(data: Sequence[TaskAccuracy], *, colors: Mapping[str, str] | None = N
     colors = colors or theme.colors(score.task for score in data)
     lines, heading = _lines(data)
     last = lines[-1][1]
-    result = theme.figure(height=round(92 + 27 * (last + 1)), margin={"r": 62, "t": 34, "b": 44})
-    result.add_traces([*_tracks(lines), *_marks(lines, colors), *_pinned(lines), _numbers(lines)])
-    result.update_layout(
+    return theme.figure(
+        height=round(92 + 27 * (last + 1)),
+        margin={"r": 62, "t": 34, "b": 44},
+        data=[*_tracks(lines), *_marks(lines, colors), *_pinned(lines), _numbers(lines)],
         xaxis=theme.axis(
             "accuracy, % of test pictures", range=[0, EDGE], tickvals=[0, 25, 50, 75, 100], fixedrange=True
         ),
@@ -78,7 +79,6 @@ def figure(data: Sequence[TaskAccuracy], *, colors: Mapping[str, str] | None = N
             "narrow": {"layout.yaxis.ticktext": [_name(score, 11) for score, _ in lines], **_narrow_key(lines[0])},
         },
     )
-    return result
 
 
 def rows(data: Sequence[TaskAccuracy]) -> tuple[list[str], list[list]]:

@@ -48,9 +48,10 @@ def figure(data: Sequence[MethodPoint], *, view: str = "parameters") -> go.Figur
     pad = max(0.12, 0.08 * (high - low))
     bottom, top = float(np.nanmin(accuracy)), float(np.nanmax(accuracy))
     room = max(2.0, 0.08 * (top - bottom))
-    result = theme.figure(height=PLOT + 60, margin={"r": 16, "t": 16, "b": 44})
-    result.add_traces([_steps(cost[front], accuracy[front], 10 ** (high + pad)), _dots(data, cost, front)])
-    result.update_layout(
+    return theme.figure(
+        height=PLOT + 60,
+        margin={"r": 16, "t": 16, "b": 44},
+        data=[_steps(cost[front], accuracy[front], 10 ** (high + pad)), _dots(data, cost, front)],
         xaxis=theme.axis(
             {"parameters": "stored parameters, millions", "seconds": "seconds to merge"}[view],
             type="log",
@@ -64,7 +65,6 @@ def figure(data: Sequence[MethodPoint], *, view: str = "parameters") -> go.Figur
         annotations=_names(data, cost, accuracy, front, (bottom - room, top + room)),
         meta={"uirevision": view, "narrow": _narrow(data, cost, accuracy, front, (bottom - room, top + room))},
     )
-    return result
 
 
 def rows(data: Sequence[MethodPoint]) -> tuple[list[str], list[list]]:
