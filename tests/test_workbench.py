@@ -17,9 +17,10 @@ from viz.page import session as state
 from viz.page.record import Run, average_of
 from viz.page.session import Session
 from viz.page.shelf import Shelf, Tickets
-from viz.page.weights import lenses
+from viz.page.weights import drawn, lenses
 from viz.page.weights.measure import Ask, metrics
 from viz.page.workbench import Workbench, can_rescale, direction_key, paced
+from viz.panel import Drawing, empty
 
 pytestmark = pytest.mark.usefixtures("toy_by_name")
 
@@ -179,6 +180,27 @@ def test_measurements_are_taken_once_and_resumed(bench):
     assert list(bench.measures.steps(ask)) == []
 
 
+def test_a_place_is_drawn_once_for_a_measurement(bench, monkeypatch):
+    session, _ = acts.first_session(("toy",), {})
+    focus, drawings = lenses.focus_of(session, None), []
+    for name, draw in lenses.DRAWN.items():
+        monkeypatch.setitem(lenses.DRAWN, name, lambda *about, draw=draw: drawings.append(about) or draw(*about))
+    list(lenses.lens_steps(bench, focus, lambda: True, set()))
+    parts = lenses.at_hand(bench, focus)
+    drawings.clear()
+    assert lenses.at_hand(bench, focus) == parts
+    assert not drawings
+    other = dataclasses.replace(focus, block=1)
+    assert lenses.at_hand(bench, other)["overlap"] != parts["overlap"]
+    assert len(drawings) == len(lenses.at_hand(bench, other))
+    measured = bench.measures.widest(lenses.ask(bench, focus, "overlap"))
+    waiting = Drawing({"": empty("Measuring …")}, {}, "")
+    assert "Measuring" in bench.drawn.text("overlap", focus.key, dataclasses.replace(measured), lambda: waiting)
+    monkeypatch.setattr(drawn, "MOST", 2)
+    assert lenses.at_hand(bench, focus)["overlap"] == parts["overlap"]
+    assert len(bench.drawn._kept) == 2
+
+
 def test_the_lenses_fill_every_panel(bench, recipe):
     session, _ = acts.first_session(("toy",), {})
     finished(bench.run(recipe))
@@ -191,8 +213,8 @@ def test_the_lenses_fill_every_panel(bench, recipe):
     assert not any(set(part) & set(lenses.LENSES) for part in lenses.lens_steps(bench, focus, lambda: True, done))
     assert set(lenses.LENSES) <= set(parts)
     for name in lenses.LENSES:
-        assert '"empty"' not in parts[name].to_json(), name
-    assert "merged" in parts["spectrum"].to_json()
+        assert '"empty"' not in parts[name], name
+    assert "merged" in parts["spectrum"]
 
 
 def test_a_panel_of_these_experts_is_never_blanked(bench):

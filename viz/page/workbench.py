@@ -35,6 +35,7 @@ from .own.replies import Replies
 from .own.usual import Usual
 from .record import Record, Run
 from .shelf import Shelf
+from .weights.drawn import Drawn
 from .weights.measure import Measures
 
 MEMORY = 1 << 30
@@ -51,7 +52,7 @@ class Workbench:
 
     def __init__(self, memory: int = MEMORY, svd: SvdStore | None = None) -> None:
         self.shelf, self.svd, self.record = Shelf(memory), svd or SvdStore(), Record()
-        self.measures, self.insight = Measures(self.svd), Insight(self.svd)
+        self.measures, self.drawn, self.insight = Measures(self.svd), Drawn(), Insight(self.svd)
         self.replies, self.usual = Replies(), Usual()
         self.near = Neighbourhoods(lambda: self.busy)
         self._rates: dict[tuple[str, str], float] = {}

@@ -65,7 +65,7 @@ def focus_of(session: Session, recipe: Recipe | None) -> Focus:
 def at_hand(bench: Workbench, focus: Focus) -> Parts:
     """Return the panels of a place that can be drawn without measuring."""
     found = ((name, bench.measures.widest(ask(bench, focus, name))) for name in NEAR)
-    return {name: DRAWN[name](focus, measured) for name, measured in found if measured is not None}
+    return {name: _text(bench, focus, name, measured) for name, measured in found if measured is not None}
 
 
 def lens_steps(
@@ -128,9 +128,13 @@ def _drawn(
         if measured is None:
             measured = yield from _measured(bench, focus, wanted, going)
         if measured is not None:
-            yield {name: DRAWN[name](focus, measured), "measuring": status("")}
+            yield {name: _text(bench, focus, name, measured), "measuring": status("")}
     except MergeError as error:
         yield {name: _sentence(str(error)), "measuring": status("")}
+
+
+def _text(bench: Workbench, focus: Focus, name: str, measured: Measured) -> str:
+    return bench.drawn.text(name, focus.key, measured, lambda: DRAWN[name](focus, measured))
 
 
 def _measured(

@@ -51,9 +51,9 @@ class Measures:
         return self._kept.get(ask)
 
     def widest(self, ask: Ask) -> Measured | None:
-        """Return a measurement that has this place in it: of its matrix, its block or the whole network."""
-        wider = (dataclasses.replace(ask, kind=None), dataclasses.replace(ask, block=None, kind=None))
-        return next((found for a in (ask, *wider) if (found := self.get(a)) is not None), None)
+        """Return a measurement that has this place in it: of the whole network, else of its block or its matrix."""
+        wider = (dataclasses.replace(ask, block=None, kind=None), dataclasses.replace(ask, kind=None))
+        return next((found for a in (*wider, ask) if (found := self.get(a)) is not None), None)
 
     def steps(
         self, ask: Ask, merged: Merged | None = None, going: Callable[[], bool] = lambda: True
