@@ -190,7 +190,7 @@ def test_a_place_is_drawn_once_for_a_measurement(bench, monkeypatch):
     drawings.clear()
     assert lenses.at_hand(bench, focus) == parts
     assert not drawings
-    other = dataclasses.replace(focus, block=1)
+    other = dataclasses.replace(focus, block=0)
     assert lenses.at_hand(bench, other)["overlap"] != parts["overlap"]
     assert len(drawings) == len(lenses.at_hand(bench, other))
     measured = bench.measures.widest(lenses.ask(bench, focus, "overlap"))
