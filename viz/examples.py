@@ -288,8 +288,8 @@ def rank_curve(experts: Sequence[str] = EXPERTS) -> RankCurve:
 
 def robustness() -> Robustness:
     """Return accuracies that fall with the strength of the corruption, least for a method that adapts to it."""
-    cases = ("pretrained model", "Weight average", "TSV-M", "AdaRank, adapted to clean pictures",
-             "AdaRank, adapted to pictures corrupted alike", "experts, each on its own task")  # fmt: skip
+    cases = ("pretrained model", "Weight average", "TSV-M", "AdaRank, saw clean", "AdaRank, saw alike",
+             "experts, each on its own task")  # fmt: skip
     corruptions = ("motion_blur", "impulse_noise", "gaussian_noise", "pixelate", "spatter", "contrast", "jpeg")
     clean = np.array([57, 64, 78, 82, 82, 90.0])[:, None]
     loss = np.random.default_rng(5).random(len(corruptions)) * 24 + 4

@@ -68,7 +68,7 @@ def figure(data: Robustness, *, view: str = "accuracy") -> go.Figure:
         meta={
             "title": f"{TITLE}, {_degrees(data.severities)}" if data.severities else TITLE,
             "narrow": {"layout.xaxis.ticktext": theme.shorts(columns, 6), "layout.xaxis.tickangle": -90,
-                       "layout.yaxis.ticktext": theme.shorts(data.cases, 11), "data.0.text": _numbers(z, 0),
+                       "layout.yaxis.ticktext": _stacked(data.cases), "data.0.text": _numbers(z, 0),
                        "data.0.textfont.size": 9},
         },
     )  # fmt: skip
@@ -82,6 +82,14 @@ def rows(data: Robustness, *, view: str = "accuracy") -> tuple[list[str], list[l
 
 def _seen(data: Robustness, view: str) -> Robustness:
     return data.adapted if view == "adapted" and data.adapted else data
+
+
+def _stacked(cases: tuple[str, ...]) -> list[str]:
+    """Return names on two lines, a case above what is special about it."""
+    parts = [case.partition(", ") for case in cases]
+    heads = list(dict.fromkeys(head for head, _, _ in parts))
+    short = dict(zip(heads, theme.shorts(heads, 11), strict=True))
+    return [f"{short[head]}<br>{theme.shorts([tail], 11)[0]}" if tail else short[head] for head, _, tail in parts]
 
 
 def _degrees(severities: tuple[int, ...]) -> str:
