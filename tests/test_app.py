@@ -673,11 +673,18 @@ def _click_cell(page, right: float, down: float) -> None:
     plot.click(position={"x": box["width"] * right, "y": box["height"] * down})
 
 
+def _tiles(page) -> list[str]:
+    """Return the numbers of the headline but the seconds, which hang on what else the machine does."""
+    tiles = [" ".join(text.split()) for text in page.locator("#mp-headline .mp-tile").all_text_contents()]
+    assert any(text.startswith("merge time") for text in tiles)
+    return [text for text in tiles if not text.startswith("merge time")]
+
+
 def test_a_knock_out_is_scored_beside_the_merge_and_shows_what_flips(visit):
     page = visit()
     _merge(page)
     page.wait_for_function("document.querySelector('#mp-headline').textContent.includes('over plain average')")
-    headline = page.text_content("#mp-headline")
+    headline = _tiles(page)
     page.focus("#panel-collisions .ms-plot")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
@@ -689,7 +696,7 @@ def test_a_knock_out_is_scored_beside_the_merge_and_shows_what_flips(visit):
     gone = page.get_attribute(".mp-gone button", "value")
     assert page.text_content("#mp-flips h3").startswith(f"Without {gone}: ")
     assert f"without={gone}" in page.url
-    assert page.text_content("#mp-headline") == headline
+    assert _tiles(page) == headline
     page.click(".ms-flip >> nth=0")
     page.wait_for_selector("#mp-why .ms-input")
     page.click("#mp-tabs button[role=tab] >> nth=0")
