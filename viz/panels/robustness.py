@@ -89,7 +89,7 @@ def _stacked(cases: tuple[str, ...]) -> list[str]:
     parts = [case.partition(", ") for case in cases]
     heads = list(dict.fromkeys(head for head, _, _ in parts))
     short = dict(zip(heads, theme.shorts(heads, 11), strict=True))
-    return [f"{short[head]}<br>{theme.shorts([tail], 11)[0]}" if tail else short[head] for head, _, tail in parts]
+    return [f"{short[head]}<br>{theme.short(tail, 11)}" if tail else short[head] for head, _, tail in parts]
 
 
 def _degrees(severities: tuple[int, ...]) -> str:
