@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -27,8 +27,9 @@ class Score:
     """Accuracy of one model on `n` of `total` inputs of one task.
 
     `routed` counts the inputs by the expert they were routed to, where the merge routes. An input is right only if
-    its class is right and, where the merge chose the head, the head is its own. A score made in this process also knows
-    what was `said` about each of its inputs, and the experts' mean weights `by_layer` where the merge weighs them.
+    its class is right and, where the merge chose the head, the head is its own. A score made in this process, or stored
+    with its answers, also knows what was `said` about each of its inputs, and the experts' mean weights `by_layer`
+    where the merge weighs them.
     """
 
     task: str
@@ -39,11 +40,11 @@ class Score:
     ece: float
     routed: Mapping[str, int] | None = None
     by_layer: LayerWeights | None = field(default=None, compare=False)
-    answers: Said | None = field(default=None, compare=False)
+    answers: Callable[[], Predicted] | None = field(default=None, compare=False)
 
     @property
     def said(self) -> Predicted | None:
-        """What was said about each of the inputs scored; None where the score was stored. Puts batches together."""
+        """What was said about each of the inputs scored, put together now; None where nobody kept it."""
         return None if self.answers is None else self.answers()
 
     @property

@@ -25,6 +25,11 @@ def live_dtype() -> torch.dtype:
     return torch.bfloat16 if _multiplies_bfloat16() else torch.float32
 
 
+def name_of(dtype: torch.dtype) -> str:
+    """Return the name of a precision, such as `bfloat16`."""
+    return str(dtype).removeprefix("torch.")
+
+
 def _multiplies_bfloat16() -> bool:
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(bool(getattr(torch.cpu, probe, lambda: False)()) for probe in probes)

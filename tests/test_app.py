@@ -479,7 +479,7 @@ def test_a_phone_scrolls_in_one_direction(visit):
 
 @pytest.mark.browser
 def test_single_inputs_are_explained_and_narrowed(visit):
-    page = visit("?suite=toy&recipe=" + _link("sim"))
+    page = visit("?suite=toy&recipe=" + _link("sim", rank=3))
     page.get_by_role("tab", name="Inputs").click()
     page.wait_for_function("document.querySelector('#mp-gallery').textContent.includes('Press Merge')")
     page.get_by_role("tab", name="Merge", exact=True).click()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from string import Template
 
-STYLES = ("assets/css/tokens.css", "assets/css/panel.css", "assets/css/routes.css")
+STYLES = ("assets/css/tokens.css", "assets/css/panel.css", "assets/css/routes.css", "assets/css/wall.css")
 SCRIPTS = (
     "assets/vendor/plotly-cartesian.min.js",
     "assets/js/theme.js",
@@ -23,7 +23,7 @@ PANEL = """<figure class="ms-panel" data-panel="${panel}">
 <div class="ms-views" role="group" aria-label="Views"></div>
 <div class="ms-film" hidden></div>
 <div class="ms-empty" style="min-height:min(${height}px, 150px)" hidden></div>
-<div class="ms-plot" role="group" tabindex="0" aria-label="${aria}" style="min-height:${height}px"></div>
+<div class="ms-plot" role="group" tabindex="0" aria-label="${aria}" style="--ms-height:${height}px"></div>
 <p class="ms-note" hidden></p>
 <details class="ms-data" hidden><summary>Data table</summary>
 <div class="ms-table" tabindex="0" role="region" aria-label="Data table"></div></details>

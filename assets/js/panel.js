@@ -89,7 +89,7 @@
       const figure = this.composed(width, this.plot);
       this.figure = figure;
       this.ranges = structuredClone({ xaxis: figure.layout.xaxis?.range, yaxis: figure.layout.yaxis?.range });
-      this.plot.style.minHeight = `${figure.layout.height}px`;
+      this.plot.style.setProperty("--ms-height", `${figure.layout.height}px`);
       Plotly.react(this.plot, figure.data, figure.layout, CONFIG).then(() => this.drawn());
     }
 

@@ -138,7 +138,7 @@ def _merge_suite(
         check_free(suite.pretrained, writable(out))
     run = followed(run_steps(suite, recipe, protocol, Context(device=place, seed=recipe.seed)), "merging")
     if protocol is not None:
-        Results(suite.name).save(run.result, history_of(run.merged))
+        Results(suite.name).save(run.result, history_of(run.merged), run.scores)
     if out is not None:
         followed(save_steps(run.merged, suite.pretrained, out, recipe, source), "writing")
     return run.result

@@ -14,12 +14,13 @@ from ..derive import REFERENCE, reference_page
 from ..hp import declared
 from ..methods import registry
 from ..suite import BUNDLED, Suite, load_suite
-from . import trajectories
+from . import kept_answers, trajectories
 from .content import suite_digest
 from .results import (
     SHIPPED,
     Result,
     Results,
+    answers_file,
     cached_folder,
     read_json,
     shipped_folder,
@@ -71,7 +72,9 @@ def write_table(suite: Suite, rows: Sequence[Row], reference: dict[str, Any], fo
     write_json(folder / "table.json", table)
     write_json(folder / "baselines.json", reference["entries"])
     (folder / "table.md").write_text(markdown(table, multitask_of(suite, folder)), encoding="utf-8")
-    _write_trajectories(suite, every, folder)
+    results = [Result.from_dict(row) for row in every]
+    _write_trajectories(suite, results, folder)
+    _write_answers(suite, results, folder)
 
 
 def multitask_of(suite: Suite, folder: Path) -> dict[str, Any] | None:
@@ -80,16 +83,30 @@ def multitask_of(suite: Suite, folder: Path) -> dict[str, Any] | None:
     return record if record and record["content"] == suite_digest(suite, suite.experts, "score") else None
 
 
-def _write_trajectories(suite: Suite, rows: Sequence[Row], folder: Path) -> None:
+def _write_trajectories(suite: Suite, results: Sequence[Result], folder: Path) -> None:
     """Put beside the table how its rows adapted, as far as that is known; trajectories of no row go."""
     store, held = Results(suite.name), set()
-    for result in map(Result.from_dict, rows):
+    for result in results:
         file, cached = folder / trajectory_file(result.recipe, result.half), store.trajectory(result.key)
         if trajectories.read(cached, result.key) is not None:
             write_bytes(file, cached.read_bytes())
         if trajectories.read(file, result.key) is not None:
             held.add(file)
     for stray in set((folder / trajectories.FOLDER).glob(f"*{trajectories.SUFFIX}")) - held:
+        stray.unlink()
+
+
+def _write_answers(suite: Suite, results: Sequence[Result], folder: Path) -> None:
+    """Put beside the table what its rows said about inputs, as far as that is known; answers of no row go."""
+    store, held = Results(suite.name), set()
+    for result in results:
+        file, cached = folder / answers_file(result), store.answers_file(result.key)
+        correct = result.correct
+        if (found := kept_answers.read(cached, result.key, suite)) is not None and found.correct == correct:
+            write_bytes(file, cached.read_bytes())
+        if (found := kept_answers.read(file, result.key, suite)) is not None and found.correct == correct:
+            held.add(file)
+    for stray in set((folder / kept_answers.FOLDER).glob(f"*{kept_answers.SUFFIX}")) - held:
         stray.unlink()
 
 

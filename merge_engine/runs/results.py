@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from ..adapting.history import History
+from ..evaluate import Score
 from ..maths.svd import default_cache
 from ..metrics.accuracy import accuracy_improvement, normalised
-from . import trajectories
+from ..suite import Suite
+from . import kept_answers, trajectories
+from .kept_answers import SPLIT, KeptAnswers, packed
 from .recipe import Recipe, check_name
 
 SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "results"
@@ -92,6 +95,11 @@ class Result:
         key = result_key(self.recipe, self.split, self.limit, self.content, self.half)
         return f"{key}-clean-stream" if self.corruption.endswith("clean") else key
 
+    @property
+    def correct(self) -> dict[str, int]:
+        """Number of pictures of every task that were right."""
+        return {task: round(a.merged * a.n / 100) for task, a in self.accuracy.items()}
+
 
 def averages(
     accuracy: Mapping[str, TaskAccuracy], own: Sequence[str], unseen: Sequence[str] = ()
@@ -123,16 +131,42 @@ class Results:
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", cached_folder(self.suite) / "runs")
 
-    def save(self, result: Result, history: History | None = None) -> None:
+    def save(
+        self,
+        result: Result,
+        history: History | None = None,
+        scores: Mapping[str, Score] | None = None,
+        precision: str = "float32",
+    ) -> None:
         """Keep a result in the user's cache, unless one with more tasks is there; a full disk costs the record.
 
-        The history of an adaptation lies beside it.
+        Beside it lie the history of an adaptation, and what its scores, made in a `precision`, said about inputs.
         """
         self.save_history(result, history)
         stored = read_json(self.folder / f"{result.key}.json") or {}
         if set(stored.get("accuracy", ())) > set(result.accuracy):
             return
         write_json(self.folder / f"{result.key}.json", result.to_dict(), quiet=True)
+        self.save_answers(result, scores or {}, precision)
+
+    def save_answers(self, result: Result, scores: Mapping[str, Score], precision: str = "float32") -> None:
+        """Keep in the user's cache what a result on the whole score half said about inputs, or forget what is there."""
+        file, whole = self.answers_file(result.key), result.split == SPLIT and result.limit is None and scores
+        data = packed(scores, result.key, precision) if whole and not result.corruption else None
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
+        if data is not None:
+            write_bytes(file, data, quiet=True)
+
+    def answers(self, result: Result, suite: Suite) -> KeptAnswers | None:
+        """Return what a result said about inputs, if that was kept; what does not add up to its scores was not."""
+        shipped = shipped_folder(self.suite) / answers_file(result)
+        found = (kept_answers.read(file, result.key, suite) for file in (self.answers_file(result.key), shipped))
+        return next((kept for kept in found if kept is not None and kept.correct == result.correct), None)
+
+    def answers_file(self, key: str) -> Path:
+        """Return the file in the user's cache that holds what a result said about inputs."""
+        return self.folder / f"{key}{kept_answers.SUFFIX}"
 
     def find(
         self, recipe: Recipe, content: str, split: str = "score", limit: int | None = None, half: str = ""
@@ -189,6 +223,11 @@ def result_key(recipe: str, split: str, limit: int | None, content: str, half: s
 def trajectory_file(recipe: str, half: str) -> str:
     """Return where the folder of a table keeps how a recipe adapted to a half of the test split."""
     return f"{trajectories.FOLDER}/{recipe}-{half or 'adapt'}{trajectories.SUFFIX}"
+
+
+def answers_file(result: Result) -> str:
+    """Return where the folder of a table keeps what a result said about inputs."""
+    return f"{kept_answers.FOLDER}/{result.recipe}-{result.half or 'adapt'}{kept_answers.SUFFIX}"
 
 
 def shipped_folder(suite: str) -> Path:

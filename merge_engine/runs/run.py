@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..adapting.history import History
@@ -25,10 +25,11 @@ from .results import Result, TaskAccuracy, averages
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: what came out, and the record of it."""
+    """A finished run: what came out, the record of it, and what was scored."""
 
     merged: Merged
     result: Result
+    scores: Mapping[str, Score] = field(default_factory=dict)
 
 
 def run_steps(
@@ -69,7 +70,7 @@ def run_steps(
         accuracy=accuracy, routed=routes(scores), curve=watch.points if watch else (),
         own=own_tasks(suite, recipe), unseen=suite.unseen, protocol=protocol,
     )  # fmt: skip
-    return Run(merged, result)
+    return Run(merged, result, scores)
 
 
 def problem_of(suite: Suite, recipe: Recipe, half: str = "adapt") -> Problem:

@@ -163,6 +163,7 @@ class TableRun:
         protocol = Protocol("score", self.limit, tuple(suite.tasks), half, watch=PICTURES)
         run = yield from run_steps(suite, line.recipe(suite, CPU), protocol, chosen="the cpu preset")
         Results(suite.name).save_history(run.result, history_of(run.merged))
+        Results(suite.name).save_answers(run.result, run.scores)
         return {**line.about(), "setting": setting, "tried": 1, **run.result.to_dict()}
 
     def _chosen(self, line: Entry) -> Generator[Step, None, tuple[Recipe, int]]:
@@ -191,10 +192,12 @@ class TableRun:
         method, post = recipe.build()
         sentence = protocol.sentence(accuracy, (method, *post), words)
         content = suite_digest(suite, recipe.experts, "score")
-        return describe(
+        result = describe(
             recipe, merged, taken, sentence, content, accuracy=accuracy, routed=routes(scores),
             own=own_tasks(suite, recipe), unseen=suite.unseen, protocol=protocol,
         )  # fmt: skip
+        Results(suite.name).save_answers(result, scores)
+        return result
 
     def _refused(self, line: Entry, setting: str, reason: str) -> Row:
         recipe = line.recipe(self.suite)

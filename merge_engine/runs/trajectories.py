@@ -42,7 +42,7 @@ def read(path: Path, key: str) -> History | None:
         if path.stat().st_size > READ_LIMIT:
             return None
         data = path.read_bytes()
-        about = _header(data).get("__metadata__", {})
+        about = header(data).get("__metadata__", {})
         if (about.get("format"), about.get("key")) != (FORMAT, key):
             return None
         return _history(json.loads(about["history"]), load(data))
@@ -50,7 +50,7 @@ def read(path: Path, key: str) -> History | None:
         return None
 
 
-def _header(data: bytes) -> dict[str, Any]:
+def header(data: bytes) -> dict[str, Any]:
     """Return the header of a safetensors file: its length in 8 bytes, then JSON."""
     return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
 

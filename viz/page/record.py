@@ -13,9 +13,10 @@ from merge_engine.adapting.history import History
 from merge_engine.adapting.live import Point
 from merge_engine.contract import Step
 from merge_engine.evaluate import Score
-from merge_engine.precision import live_dtype
+from merge_engine.precision import live_dtype, name_of
 from merge_engine.runs.baselines import Baseline, Baselines
 from merge_engine.runs.content import suite_digest
+from merge_engine.runs.kept_answers import KeptAnswers, KeptTask
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.results import Result, Results, TaskAccuracy, averages
 from merge_engine.runs.run import adapts, routes
@@ -31,7 +32,8 @@ INPUTS = 24  # runs whose single inputs are remembered; of a routed merge of the
 class Run:
     """One moment of a merge on the page: how far it is and what it scored so far.
 
-    While a method adapts, `curve` grows and `scores` are those of its latest watched snapshot.
+    While a method adapts, `curve` grows and `scores` are those of its latest watched snapshot. `precision` is what
+    single inputs were scored in, empty where nothing is known about them.
     """
 
     recipe: Recipe
@@ -46,6 +48,7 @@ class Run:
     curve: tuple[Point, ...] = ()
     merged_now: bool = True
     stored: bool = False
+    precision: str = field(default_factory=lambda: name_of(live_dtype()))
 
     @property
     def partial(self) -> bool:
@@ -83,7 +86,10 @@ class Record:
         if recipe.digest in self._runs:
             return self._runs[recipe.digest]
         found = Results(recipe.suite).find(recipe, _content(recipe.suite, recipe.experts))
-        return None if found is None else self.keep(stored_run(recipe, found))
+        if found is None:
+            return None
+        kept = Results(recipe.suite).answers(found, load_suite(recipe.suite))
+        return self.keep(stored_run(recipe, found, kept))
 
     def shown(self, digest: str) -> Run | None:
         """Return the run of a recipe that is on a page, by its digest."""
@@ -133,14 +139,14 @@ class Record:
                 **{key: plain[key] for key in ("suite", "method", "parameters", "seed")},
                 experts=run.recipe.experts, post=tuple(plain["post"]), accuracy=accuracy,
                 protocol="Top-1 accuracy in percent on the score half of the test split, measured on the page in "
-                f"{str(live_dtype()).removeprefix('torch.')}.",
+                f"{run.precision}.",
                 **averages(accuracy, tuple(own)), stored_parameters=run.stored_parameters,
                 seconds={"merge": run.merge_seconds, "score": run.score_seconds}, warnings=run.notes,
                 forwards=run.forwards, routed=routes(run.scores), curve=tuple(p.to_dict() for p in run.curve),
                 half="adapt" if adapts(run.recipe) else "",
                 recipe=run.recipe.digest, split="score", content=_content(suite.name, run.recipe.experts),
             ),
-            history,
+            history, run.scores, run.precision,
         )  # fmt: skip
 
     def baselines(self, suite: str) -> Pairs:
@@ -178,18 +184,22 @@ def without_inputs(run: Run) -> Run:
     return replace(run, scores={task: replace(score, answers=None) for task, score in run.scores.items()})
 
 
-def stored_run(recipe: Recipe, found: Result) -> Run:
-    """Return a stored result as a finished run."""
-    nan = float("nan")
-    scores = {
-        t: Score(t, round(a.merged * a.n / 100), a.n, a.n, nan, nan, found.routed.get(t))
-        for t, a in found.accuracy.items()
-    }
+def stored_run(recipe: Recipe, found: Result, kept: KeptAnswers | None = None) -> Run:
+    """Return a stored result as a finished run, with what it said about single inputs where that was kept."""
+    said = kept.tasks if kept else {}
+    scores = {t: _stored_score(t, found, said.get(t)) for t in found.accuracy}
     return Run(
         recipe, "done", scores=scores, merge_seconds=found.seconds.get("merge", 0.0), stored=True,
         score_seconds=found.seconds.get("score", 0.0), stored_parameters=found.stored_parameters, notes=found.warnings,
         forwards=found.forwards, curve=tuple(Point.from_dict(point) for point in found.curve),
+        precision=kept.precision if kept else "",
     )  # fmt: skip
+
+
+def _stored_score(task: str, found: Result, said: KeptTask | None) -> Score:
+    n, nan = found.accuracy[task].n, float("nan")
+    layers = said.by_layer if said else None
+    return Score(task, found.correct[task], n, n, nan, nan, found.routed.get(task), layers, said)
 
 
 @lru_cache(maxsize=8)

@@ -161,6 +161,8 @@ def _notes(suite: Suite, a: Run, b: Run, found: Sequence[TaskPair]) -> list[str]
         seen, total = sum(pair.counts.n for pair in found), sum(a.scores[pair.task].total for pair in found)
         who = " and ".join(partial)
         notes.append(f"{who} scored a part of the inputs: {seen:,} of {total:,}, which both know, count.")
+    if found and a.precision != b.precision:
+        notes.append(f"A was scored in {a.precision} and B in {b.precision}: a few inputs differ by rounding alone.")
     if len({pair.counts.n for pair in found if pair.seen}) > 1:
         notes.append("The average weighs every task alike, the test every input.")
     return notes

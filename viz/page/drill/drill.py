@@ -12,6 +12,7 @@ from merge_engine.errors import MergeError
 from merge_engine.knock_out import KnockOut, starts_over
 from merge_engine.methods import method_class
 from merge_engine.metrics.joint_overlap import JointOverlap
+from merge_engine.precision import live_dtype, name_of
 from merge_engine.running import drive
 from merge_engine.runs.run import adapts
 from merge_engine.suite import load_suite
@@ -23,6 +24,7 @@ from viz.panels.collisions import Pair
 from .. import session as state
 from ..headline import duration
 from ..inputs import sight
+from ..inputs.inputs import knows
 from ..record import Run
 from ..session import Session
 from ..view import Parts, status
@@ -75,13 +77,16 @@ def known(bench: Workbench, runs: Knocked, session: Session, shown: str) -> bool
 
 
 def base_of(bench: Workbench, session: Session, shown: str) -> Run | None:
-    """Return the run on the page where it is the session's own and single inputs of it are known."""
+    """Return the run on the page where it is the session's own and single inputs of it are known.
+
+    What was scored in another precision than the page's will not do: inputs would flip by rounding alone.
+    """
     run = sight.run_of(bench, shown)
     try:
         own = run is not None and state.recipe(session).digest == shown
     except MergeError:
         own = False
-    known = run is not None and any(score.answers for score in run.scores.values())
+    known = knows(run) and run is not None and run.precision == name_of(live_dtype())
     return run if own and known else None
 
 
