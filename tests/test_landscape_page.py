@@ -12,8 +12,12 @@ import pytest
 
 from merge_engine.errors import MergeError
 from merge_engine.hp import declared
+from merge_engine.landscape import first
 from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import method_class
+from merge_engine.precision import KNOWN, live_dtype
+from merge_engine.running import drive
+from merge_engine.runs import results
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from viz import landscape_examples, levels
@@ -334,3 +338,33 @@ def test_models_on_a_line_are_a_sentence(bench, session, monkeypatch):
     suite.expert.cache_clear()
     assert "one line" in json.loads(last["surveying"])["text"]
     assert last["survey"]["interactive"] is True
+
+
+class TestShipped:
+    def test_the_first_landscape_is_read_not_measured(self, bench, tmp_path, monkeypatch):
+        shipped = tmp_path / "shipped"
+        monkeypatch.setattr(first, "PICTURES", 4)
+        monkeypatch.setattr(first, "DETAIL", 5)
+        files = drive(first.survey_steps(load_suite("toy"), shipped / "toy"))
+        assert len({file.name for file in files}) == 3 * len(KNOWN)
+        monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path / "another machine"))
+        opened = dataclasses.replace(acts.first_session(("toy",), {})[0], ground=Ground(pictures=4, detail=5))
+        waiting = Landscape(bench).at_hand(opened, "")
+        assert "passes" in waiting["ground"]
+        monkeypatch.setattr(results, "SHIPPED", shipped)
+        found = Landscape(bench).at_hand(opened, "")
+        assert "Everything chosen here is measured." in found["ground"]
+        for name in PANELS:
+            assert '"empty"' in waiting[name].to_json()
+            assert '"empty"' not in found[name].to_json()
+        for damage in ("[1, 2", "null", ""):
+            for file in files:
+                file.write_text(damage)
+            assert Landscape(bench).views(opened).plane.missing(5) == 28
+
+    def test_what_is_shipped_is_what_the_page_begins_with(self):
+        toy = load_suite("toy")
+        chosen = ground.settled(Ground(), toy, toy.experts)
+        plane, line, spread = first.first_surveys(toy, live_dtype())
+        assert (chosen.plane, chosen.pair, chosen.pair) == (plane.models, line.models, spread.experts)
+        assert (chosen.pictures, chosen.detail) == (plane.probe.pictures, first.DETAIL)

@@ -10,6 +10,7 @@ import typer
 
 from ..contract import Step
 from ..errors import RecipeError, no_such
+from ..landscape.first import survey_steps
 from ..runs.draws import draw_steps
 from ..runs.entropy_study import entropy_steps
 from ..runs.first_look import FOLDER, look_steps
@@ -23,7 +24,7 @@ from ..suite import Suite, load_suite
 from . import options
 from .output import check_target, emit, followed, note, print_table
 
-PARTS = ("methods", "draws", "seeds", "weights", "robustness", "entropy")
+PARTS = ("methods", "draws", "seeds", "weights", "landscape", "robustness", "entropy")
 
 
 def table(
@@ -73,7 +74,9 @@ def table(
     if "weights" in wanted and target is not None:
         files = followed(look_steps(chosen, target), "weights")
         note(f"weights: {len(files)} measurements in {target / FOLDER}")
-    for name in (part for part in wanted if part not in ("methods", "weights")):
+    if "landscape" in wanted and target is not None:
+        note(f"landscape: {len(followed(survey_steps(chosen, target), 'landscape'))} views in {target}")
+    for name in (part for part in wanted if part not in ("methods", "weights", "landscape")):
         _study(chosen, name, _steps_of(name, chosen, (stored or {}).get("rows", rows), spoiled, limit), target)
 
 

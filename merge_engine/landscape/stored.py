@@ -1,4 +1,4 @@
-"""Readings measured so far, in the user's cache under a digest of everything that they depend on."""
+"""Readings measured so far, under a digest of everything that they depend on: in the user's cache, else as shipped."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..runs.content import model_digest
-from ..runs.results import cached_folder, read_json, write_json
+from ..runs.results import cached_folder, read_json, shipped_folder, write_json
 from ..suite import Suite
 from .probe import Probe
 from .span import PRETRAINED
 
+FOLDER = "landscape"
 EVERY = 16  # readings between two times that they are written
 
 
@@ -21,8 +22,8 @@ class Stored:
     def __init__(self, view: str, suite: Suite, models: Sequence[str], probe: Probe) -> None:
         content = [model_digest(suite, None if name == PRETRAINED else name) for name in models]
         digest = hashlib.blake2b("\x00".join((view, *content, *probe.digest)).encode(), digest_size=16).hexdigest()
-        self.file = cached_folder(suite.name) / "landscape" / f"{view}-{digest}.json"
-        known = read_json(self.file)
+        self.file = cached_folder(suite.name) / FOLDER / f"{view}-{digest}.json"
+        known = read_json(self.file) or read_json(shipped_folder(suite.name) / FOLDER / self.file.name)
         self.found: dict[str, Any] = known if isinstance(known, dict) else {}
         self._unwritten = 0
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from merge_engine.errors import RecipeError
+from merge_engine.landscape import first
 from merge_engine.landscape.lattice import SIDES
 from merge_engine.landscape.span import PRETRAINED, known_models
 from merge_engine.suite import Suite
@@ -30,8 +31,8 @@ class Ground:
 
     plane: tuple[str, ...] = ()
     pair: tuple[str, ...] = ()
-    pictures: int = 16
-    detail: int = 9
+    pictures: int = first.PICTURES
+    detail: int = first.DETAIL
 
 
 def settled(ground: Ground, suite: Suite, experts: Sequence[str]) -> Ground | None:
@@ -39,13 +40,13 @@ def settled(ground: Ground, suite: Suite, experts: Sequence[str]) -> Ground | No
 
     None where the suite has fewer than two experts.
     """
-    first = [*(e for e in experts if e in suite.experts), *(e for e in suite.experts if e not in experts)][:2]
-    if len(first) < 2:
+    pair = [*(e for e in experts if e in suite.experts), *(e for e in suite.experts if e not in experts)][:2]
+    if len(pair) < 2:
         return None
     known = known_models(suite)
-    plane = ground.plane if _fits(ground.plane, 3, known) else (PRETRAINED, *first)
-    pair = ground.pair if _fits(ground.pair, 2, known[1:]) else tuple(first)
-    return dataclasses.replace(ground, plane=tuple(plane), pair=pair)
+    plane = ground.plane if _fits(ground.plane, 3, known) else (PRETRAINED, *pair)
+    line = ground.pair if _fits(ground.pair, 2, known[1:]) else tuple(pair)
+    return dataclasses.replace(ground, plane=tuple(plane), pair=line)
 
 
 def chosen(ground: Ground, said: Mapping[str, Any], suite: Suite, experts: Sequence[str]) -> Ground:
