@@ -267,6 +267,29 @@ def test_a_phone_needs_no_sideways_scroll(visit):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize(("width", "height", "grown"), [(3840, 2160, 1.9), (2560, 1440, 1.25), (1920, 1080, 1)])
+def test_a_wall_has_larger_letters_and_is_hit_where_it_is_pointed_at(visit, width, height, grown):
+    page = visit(width=width, height=height)
+    letters = "node => node.querySelector('.ytick text').getBoundingClientRect().height"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    usual = plot(visit(), "overlap").evaluate(letters)
+    assert plot(page, "overlap").evaluate(letters) == pytest.approx(grown * usual, rel=0.1)
+    for panel in ("overlap_depth", "overlap"):
+        box = page.locator(f'[data-panel="{panel}"]').bounding_box()
+        drawn = plot(page, panel).locator(".main-svg").first.bounding_box()
+        assert box["x"] <= drawn["x"]
+        assert drawn["x"] + drawn["width"] <= box["x"] + box["width"] + 1
+        below = page.locator(f'[data-panel="{panel}"] .ms-data').bounding_box()
+        assert below["y"] >= drawn["y"] + drawn["height"] - 1
+    for block, row, kind in ((3, 4, "fc1"), (11, 0, "q"), (0, 5, "fc2")):
+        at = point(page, "overlap_depth", (block + 0.5) / 12, (row + 0.5) / 6)
+        page.mouse.click(*at)
+        says(page, f"overlap_depth {block} {kind} None None")
+        chosen = plot(page, "overlap_depth").locator(".ms-chosen").bounding_box()
+        assert chosen["x"] < at[0] < chosen["x"] + chosen["width"]
+        assert chosen["y"] < at[1] < chosen["y"] + chosen["height"]
+
+
 def test_updates_do_not_pile_up(visit):
     page = visit()
 
