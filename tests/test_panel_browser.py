@@ -267,6 +267,12 @@ def test_a_phone_needs_no_sideways_scroll(visit):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_nothing_moves_where_the_system_asks_for_that(visit):
+    moving = "node => getComputedStyle(node).transitionDuration.split(', ').some((time) => parseFloat(time) > 0)"
+    assert visit().locator("#again").evaluate(moving)
+    assert not visit(reduced_motion="reduce").locator("#again").evaluate(moving)
+
+
 @pytest.mark.parametrize(("width", "height", "grown"), [(3840, 2160, 1.9), (2560, 1440, 1.25), (1920, 1080, 1)])
 def test_a_wall_has_larger_letters_and_is_hit_where_it_is_pointed_at(visit, width, height, grown):
     page = visit(width=width, height=height)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from string import Template
 
-STYLES = ("assets/css/tokens.css", "assets/css/panel.css", "assets/css/routes.css", "assets/css/wall.css")
+STYLES = ("assets/css/tokens.css", "assets/css/panel.css", "assets/css/routes.css", "assets/css/window.css")
 SCRIPTS = (
     "assets/vendor/plotly-cartesian.min.js",
     "assets/js/theme.js",
