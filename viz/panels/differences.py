@@ -14,7 +14,7 @@ ABOUT = (
     "Points of accuracy that B has more than A, with Newcombe's 95 % interval for paired shares. A filled dot is more "
     "than chance at 5 % by McNemar's exact test, after Holm's correction over tasks. Click a task to see its inputs."
 )
-EMPTY = "Pin two runs of the table as A and B, both merged in this visit, to compare them input by input."
+EMPTY = "Pin two runs of the table as A and B to compare them input by input."
 SURE = 0.05  # p values below it are more than chance
 ROOM, NARROW_ROOM = 118, 46  # pixels for the numbers at the right
 

@@ -13,7 +13,7 @@ from viz.panels.route_gallery import badge, picture
 
 TITLE = "Which inputs differ"
 ABOUT = "Below each input stands what the run that is wrong said. Choose an input to open it in the tab Inputs."
-EMPTY = "No input to show: pin two runs that differ, both merged in this visit."
+EMPTY = "No input to show: pin two runs that differ."
 
 
 @dataclass(frozen=True, eq=False)
