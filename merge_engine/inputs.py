@@ -101,7 +101,7 @@ class SuiteInputs:
         return self.suite.backbone.pool_block(hidden, inputs)
 
     def layers(self) -> Mapping[str, torch.nn.Module]:
-        """Return the layers of the blocks by path, in order of execution."""
+        """Return the modules that are linear in their parameters by path, in order of execution."""
         return self.suite.backbone.layers(self.suite.module)
 
     def real_tokens(self, inputs: Tensor) -> Tensor | None:

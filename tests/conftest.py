@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -66,6 +67,17 @@ def small_problem(tasks: int = 4, *, seed: int = 0, scale: float = 0.1, inputs=N
         noise = small_weights(1000 + 100 * seed + t, scale)
         experts[f"task{t}"] = {n: w + (noise[n] - (1 if "norm" in n else 0)) for n, w in pretrained.items()}
     return Problem(pretrained, experts, SmallTransformer(), inputs)
+
+
+def moved_outside(problem: Problem, scale: float = 0.1) -> Problem:
+    """Return a problem whose experts differ outside the blocks too, as after fine-tuning everything."""
+    draw = torch.Generator().manual_seed(11)
+    outside = [n for n in problem.pretrained if problem.architecture.place(n).block is None]
+    experts = {}
+    for task, expert in problem.experts.items():
+        own = {n: expert[n] for n in expert}
+        experts[task] = own | {n: own[n] + scale * torch.randn(own[n].shape, generator=draw) for n in outside}
+    return dataclasses.replace(problem, experts=experts)
 
 
 def fresh() -> Context:

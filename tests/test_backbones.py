@@ -1,5 +1,8 @@
 """Backbones: features are transformers' own, every tensor has a place, captured inputs fit the layers."""
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,9 @@ from merge_engine.backbones import MATRIX_KINDS, get_backbone
 from merge_engine.backbones.blockwise import enter, through
 from merge_engine.backbones.dinov2 import resample_positions
 from merge_engine.errors import DataError, SuiteError, WeightsError
+from merge_engine.maths.parts import DensePart, LowRankPart
+from merge_engine.maths.svd import decompose
+from merge_engine.routing.per_input import Decided, blended, shares_of
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 VISION = {**TINY, "image_size": 16, "patch_size": 8}
@@ -112,6 +118,40 @@ def test_block_by_block_is_the_whole_pass(name):
         torch.testing.assert_close(seen[n], whole[n])
     pooled = backbone.pool_block(given.hidden, inputs)
     torch.testing.assert_close(pooled, backbone.block_features(module, weights, inputs)[-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Network:
+    """A backbone as a blend runs it."""
+
+    backbone: Any
+    module: torch.nn.Module
+
+    def features(self, weights, inputs, changes=None):
+        return self.backbone.features(self.module, weights, inputs, changes)
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_blend_of_every_tensor_is_one_dense_model_per_input(name, rank):
+    """Embeddings, class tokens, patch weights and norms outside the blocks are blended like the blocks."""
+    backbone, module, weights, inputs = _case(name)
+    draw = torch.Generator().manual_seed(1)
+    vectors = {n: 0.1 * torch.randn(2, *w.shape, generator=draw) for n, w in weights.items()}
+    parts = {
+        n: DensePart(v) if rank is None or v.ndim != 3 else LowRankPart(tuple(decompose(m).top(rank) for m in v))
+        for n, v in vectors.items()
+    }
+    shares, left = shares_of(parts, backbone.layers(module))
+    assert left == []
+    w = torch.tensor([[1.0, 0.0], [0.3, -0.4], [0.5, 0.5]])
+    got, route = blended(_Network(backbone, module), weights, shares, Decided(w), inputs)
+    assert all(torch.equal(route[:, layer], w) for layer in range(route.shape[1]))
+    for i in range(3):
+        dense = {n: weights[n] + sum(w[i, t] * part.task_vector(t) for t in range(2)) for n, part in parts.items()}
+        wanted = backbone.features(module, dense, inputs[i : i + 1])[0]
+        torch.testing.assert_close(got[i], wanted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(weights, _case(name)[2])
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import fresh, said, some
+from conftest import fresh, moved_outside, said, some
 from reference import per_input as naive
 
 from merge_engine.contract import Step
@@ -36,7 +36,7 @@ def names_inside(network) -> list[str]:
 
 @pytest.fixture(scope="module")
 def problem(toy):
-    return toy.problem()
+    return moved_outside(toy.problem())
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_twin_equals_one_dense_model_per_input(toy, problem, network, plain, wei
     inputs, base = some(toy, 1), naive.double(problem.pretrained)
     experts = [naive.double(problem.experts[t]) for t in problem.tasks]
     shared = naive.task_arithmetic(base, experts, 0.3)
-    parts = naive.exclusive(shared, experts, names_inside(network), lambda rank: int(0.2 * rank))
+    parts = naive.exclusive(shared, experts, names_inside(network), lambda rank: int((1 - 0.8) * rank))
     alone = weights == "exclusive-only"
     merged = dataclasses.replace(
         plain,

@@ -142,9 +142,16 @@ class Backbone(ABC):
         return [tuple(found[b][k] for k in "qkv" if k in found[b]) for b in sorted(found)]
 
     def layers(self, module: nn.Module) -> dict[str, nn.Module]:
-        """The leaves of the blocks that are linear in their parameters, by path, in order of execution."""
-        inside = [(n, m) for n, m in module.named_modules() if n.startswith(f"{self.blocks}.")]
-        return {n: m for n, m in inside if [*m.parameters(recurse=False)] and not [*m.children()]}
+        """The modules that are linear in their parameters, by path, in order of execution.
+
+        They are leaves, but for embeddings with parameters of their own, which stand for all inside them.
+        """
+        found: dict[str, nn.Module] = {}
+        for path, layer in module.named_modules():
+            inside = any(path.startswith(f"{above}.") for above in found)
+            if path and not inside and [*layer.parameters(recurse=False)]:
+                found[path] = layer
+        return found
 
     def linears(self, names: Iterable[str]) -> tuple[str, ...]:
         """Names of the linear layers' weights inside the blocks."""

@@ -16,10 +16,15 @@ WAYS = ("svd", "magnitude", "bernoulli")
 def compressed(vectors: Tensor, way: str, share: float, ctx: Context, key: tuple[str, tuple[str, ...]]) -> Part:
     """Return a part that keeps a share of what the experts have in one tensor, (T, *S); vectors stay whole.
 
+    Axes of size 1 count for nothing where S has more than two, so that a class token is a vector and a position
+    embedding a matrix; parts then have S without them.
+
     `svd` keeps k = kept(share, rank) singular components, `magnitude` the kept(share, entries) largest entries, and
     `bernoulli` every entry with probability `share`, divided by it. `key` are the tensor's name and the tasks, which
     seed the draw.
     """
+    if vectors.ndim > 3:
+        vectors = vectors.reshape(len(vectors), *(size for size in vectors.shape[1:] if size > 1))
     if vectors.ndim < 3:
         return DensePart(vectors)
     if way == "svd":

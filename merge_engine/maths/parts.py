@@ -14,6 +14,7 @@ from .svd import Factors
 class Part(Protocol):
     """The task vectors of all experts for one tensor, in some storage."""
 
+    def __len__(self) -> int: ...
     def task_vector(self, index: int) -> Tensor: ...
     @property
     def stored_parameters(self) -> float: ...
@@ -24,6 +25,10 @@ class DensePart:
     """Every task vector as it is, (T, *S)."""
 
     values: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of experts."""
+        return len(self.values)
 
     def task_vector(self, index: int) -> Tensor:
         """Return the task vector of one expert, shape S."""
@@ -39,6 +44,10 @@ class LowRankPart:
     """Leading singular components of every task matrix: U (m, k), s (k,), Vh (k, n) for each of T."""
 
     factors: tuple[Factors, ...]
+
+    def __len__(self) -> int:
+        """Return the number of experts."""
+        return len(self.factors)
 
     def task_vector(self, index: int) -> Tensor:
         """Return U diag(s) Vh of one expert, (m, n)."""
@@ -63,15 +72,15 @@ class SparsePart:
         values = tuple(v[k] for v, k in zip(vectors, kept, strict=True))
         return cls(vectors.shape[1:], _packed(kept), values)
 
+    def __len__(self) -> int:
+        """Return the number of experts."""
+        return len(self.values)
+
     def task_vector(self, index: int) -> Tensor:
         """Return one task vector with zeros where nothing is kept, shape S."""
         kept = _unpacked(self.bits[index], self.shape)
         dense = torch.zeros(self.shape, dtype=self.values[index].dtype, device=kept.device)
         return dense.masked_scatter_(kept, self.values[index])
-
-    def dense(self) -> Tensor:
-        """Return all task vectors, (T, *S)."""
-        return torch.stack([self.task_vector(t) for t in range(len(self.values))])
 
     @property
     def stored_parameters(self) -> float:
@@ -91,6 +100,10 @@ class MaskedPart:
         """Pack boolean masks (T, *S) into bytes, eight entries each."""
         return cls(unified, _packed(masks), rescale)
 
+    def __len__(self) -> int:
+        """Return the number of experts."""
+        return len(self.rescale)
+
     def mask(self, index: int) -> Tensor:
         """Return the boolean mask of one expert, shape S."""
         return _unpacked(self.bits[index], self.unified.shape)
@@ -102,6 +115,13 @@ class MaskedPart:
     @property
     def stored_parameters(self) -> float:
         return self.unified.numel() + len(self.rescale) * self.unified.numel() / 32
+
+
+def dense(part: Part) -> Tensor:
+    """Return all task vectors of a part, (T, *S)."""
+    if isinstance(part, DensePart):
+        return part.values
+    return torch.stack([part.task_vector(t) for t in range(len(part))])
 
 
 def _packed(masks: Tensor) -> Tensor:

@@ -24,6 +24,10 @@ class CentredPart:
     mean: Tensor
     factors: tuple[Factors, ...]
 
+    def __len__(self) -> int:
+        """Return the number of experts."""
+        return len(self.factors)
+
     def task_vector(self, index: int) -> Tensor:
         """Return mean + U diag(s) Vh of one expert, (m, n)."""
         return self.mean + self.factors[index].matrix()

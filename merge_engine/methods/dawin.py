@@ -12,12 +12,11 @@ from torch import Tensor
 from ..adapting.adapt import entropy
 from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import hp
-from ..maths.parts import DensePart
 from ..merged import Merged
 from ..problem import Problem
-from ..routing.per_input import Decided, blended, shares_of
+from ..routing.per_input import Decided, blended
 from ..routing.prediction import Network, Prediction, Predictor
-from ..routing.stores import FULL, EveryExpert, store_steps
+from ..routing.stores import FULL, EveryExpert, blendable, store_steps
 from ..weights import in_memory
 
 
@@ -36,7 +35,7 @@ class Dawin(MergeMethod):
     -----
     It is told the task of every input, which picks the head that all entropies are taken under: a ceiling. T passes to
     find the weights and one with them; every input has its own, without the clusters of the published code, and the
-    batch is not run again for each of its inputs as it is there. Tensors outside the blocks take λ of every expert.
+    batch is not run again for each of its inputs as it is there.
     """
 
     kind: ClassVar[Kind] = "routed"
@@ -76,12 +75,8 @@ class DawinMerged(EveryExpert):
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor: one pass of every expert, and one of the blend."""
         serve = self.store.predictor(network, dtype)
-        vectors = {name: self._vectors(name) for name in self.store.parts}
-        shares, outside = shares_of(vectors, network.layers())
-        shares = {path: share.to(dtype) for path, share in shares.items()}
+        shares = {path: share.to(dtype) for path, share in blendable(self.store, network.layers()).items()}
         base = in_memory(self.store.pretrained, dtype=dtype)
-        for name in outside:
-            base[name] = base[name] + self.offset * vectors[name].values.sum(0).to(dtype)
 
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
             assert task is not None
@@ -92,11 +87,6 @@ class DawinMerged(EveryExpert):
             return Prediction(features, route=route)
 
         return predict
-
-    def _vectors(self, name: str) -> DensePart:
-        """Return the task vectors of one tensor in memory."""
-        part = self.store.parts[name]
-        return DensePart(torch.stack([part.task_vector(t) for t in range(len(self.tasks))]))
 
 
 def weights_of(entropies: Tensor, offset: float) -> Tensor:

@@ -39,12 +39,11 @@ class TwinMerging(MergeMethod):
 
     Notes
     -----
-    Matrices of the blocks keep k = ⌊ρ r⌋ singular components, vectors stay whole; ρ = 0 keeps nothing. The router is
-    the published network and course, trained on which task an input is from. Published numbers come from a code that
-    takes biases and head from the true task and picks the epoch on test inputs: `as published`, where the half to
-    adapt to stands for the test inputs. Here the routed task picks the head, biases are merged and validation inputs
-    pick the epoch. Tensors outside the blocks, such as embeddings, stay as in the shared model. λ and ρ are published
-    choices, not tuned.
+    Matrices keep k = ⌊ρ r⌋ singular components, embeddings and patch weights too; vectors stay whole; ρ = 0 keeps
+    nothing. The router is the published network and course, trained on which task an input is from. Published numbers
+    come from a code that takes biases and head from the true task and picks the epoch on test inputs: `as published`,
+    where the half to adapt to stands for the test inputs. Here the routed task picks the head, biases are merged and
+    validation inputs pick the epoch. λ and ρ are published choices, not tuned.
     """
 
     kind: ClassVar[Kind] = "routed"
@@ -116,12 +115,14 @@ class TwinMerging(MergeMethod):
         if self.weights == "shared-only" or self.rank_share == 0:
             return {}
         inside = [f"{path}.{leaf}" for path, layer in layers.items() for leaf, _ in layer.named_parameters()]
-        groups = problem.groups(device=ctx.device, names={n for n in inside if not self._borrowed(n)})
+        names = {n for n in inside if n in problem.pretrained and not self._borrowed(n)}
+        groups = problem.groups(device=ctx.device, names=names)
         parts: dict[str, Part] = {}
         for done, group in enumerate(groups, 1):
             vectors = group.experts - shared[group.name].to(group.experts)
-            key = (group.name, group.tasks)
-            parts[group.name] = compressed(vectors, self.compression, self.rank_share, ctx, key)
+            if vectors.any():
+                key = (group.name, group.tasks)
+                parts[group.name] = compressed(vectors, self.compression, self.rank_share, ctx, key)
             yield Step(done, len(groups), f"Exclusive parts of {group.name}")
         return shares_of(parts, layers)[0]
 

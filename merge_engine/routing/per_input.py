@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from ..maths.parts import DensePart, LowRankPart, Part, SparsePart
+from ..maths.parts import LowRankPart, Part, SparsePart, dense
 from .prediction import Network
+from .whole_module import WholeModule
 
 
 class Share(Protocol):
@@ -62,7 +63,7 @@ class DenseLinear(_Tensors):
 
         Weights that all inputs share blend the experts first.
         """
-        by_token = _by_token(w)
+        by_token = _by_token(w, x)
         if w.ndim == 2 and len(w) == 1:
             return x @ torch.tensordot(w[0], self.weight, 1).T + _vectors(self.bias, by_token)
         weighted = (x.unsqueeze(-2) * by_token.unsqueeze(-1)).flatten(-2)  # (B, N, T·n)
@@ -95,7 +96,7 @@ class LowRankLinear(_Tensors):
 
         One product with all components side by side; where most weights are nothing, expert by expert.
         """
-        by_token = _by_token(w)
+        by_token = _by_token(w, x)
         shifts = _vectors(self.bias, by_token)
         if _mostly_nothing(by_token):
             return self._expert_by_expert(x, by_token.expand(*x.shape[:-1], -1)) + shifts
@@ -123,7 +124,7 @@ class SparseLinear:
     def to(self, dtype: torch.dtype) -> DenseLinear:
         """Return the dense share in a floating-point type."""
         bias = _stacked(self.bias)
-        return DenseLinear(_side_by_side(self.weight.dense().to(dtype)), None if bias is None else bias.to(dtype))
+        return DenseLinear(_side_by_side(dense(self.weight).to(dtype)), None if bias is None else bias.to(dtype))
 
     def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
         """Return Σ_t w_t (x W_tᵀ + b_t), (B, N, m)."""
@@ -143,7 +144,7 @@ class Norm(_Tensors):
 
     def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
         """Return Σ_t w_t (x̂ ⊙ g_t + b_t), (B, N, d), where x̂ is x normalised."""
-        by_token = _by_token(w)
+        by_token = _by_token(w, x)
         plain = layer_norm(x, layer.normalized_shape, None, None, layer.eps)  # type: ignore[arg-type]
         return plain * _vectors(self.gain, by_token) + _vectors(self.bias, by_token)
 
@@ -156,12 +157,12 @@ class Scale(_Tensors):
 
     def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
         """Return Σ_t w_t (x ⊙ g_t), (B, N, d)."""
-        return x * _vectors(self.gain, _by_token(w))
+        return x * _vectors(self.gain, _by_token(w, x))
 
 
-def _by_token(w: Tensor) -> Tensor:
-    """(B, T) or (B, N, T) as something that broadcasts over tokens."""
-    return w.unsqueeze(1) if w.ndim == 2 else w
+def _by_token(w: Tensor, x: Tensor) -> Tensor:
+    """(B, T) or (B, N, T) as something that broadcasts over the tokens of x, (B, N, n), or over (B, n) as it is."""
+    return w.unsqueeze(1) if w.ndim == 2 and x.ndim == 3 else w
 
 
 def _something(w: Tensor) -> Tensor:
@@ -182,17 +183,19 @@ def _vectors(values: Tensor | None, by_token: Tensor) -> Tensor | float:
 def shares_of(parts: Mapping[str, Part], layers: Mapping[str, nn.Module]) -> tuple[dict[str, Share], list[str]]:
     """Return the shares of all layers whose tensors have parts, and the names that belong to no such layer.
 
-    A tensor outside linear, norm and scale layers, such as a position embedding, cannot be blended per input.
+    `layers` are such as `Network.layers` returns them, all linear in their parameters.
     """
     left, found = dict(parts), {}
     for path, layer in layers.items():
-        own = {leaf: left.pop(f"{path}.{leaf}", None) for leaf, _ in layer.named_parameters(recurse=False)}
+        own = {leaf: left.pop(f"{path}.{leaf}", None) for leaf, _ in layer.named_parameters()}
         if any(part is not None for part in own.values()):
             found[path] = _share(layer, own)
     return found, sorted(left)
 
 
 def _share(layer: nn.Module, own: dict[str, Part | None]) -> Share:
+    if isinstance(layer, nn.Embedding | nn.Conv2d) or [*layer.children()]:
+        return WholeModule({name: part for name, part in own.items() if part is not None})
     weight, bias = own.get("weight"), own.get("bias")
     if isinstance(weight, SparsePart):
         return SparseLinear(weight, bias)
@@ -200,11 +203,11 @@ def _share(layer: nn.Module, own: dict[str, Part | None]) -> Share:
     if isinstance(layer, nn.Linear):
         if isinstance(weight, LowRankPart):
             return LowRankLinear.of(weight, bias)
-        dense = _stacked(weight)
-        if dense is None:
+        matrices = _stacked(weight)
+        if matrices is None:
             assert bias is not None
-            dense = torch.zeros(len(bias), layer.out_features, layer.in_features)
-        return DenseLinear(_side_by_side(dense), bias)
+            matrices = torch.zeros(len(bias), layer.out_features, layer.in_features)
+        return DenseLinear(_side_by_side(matrices), bias)
     if isinstance(layer, nn.LayerNorm):
         return Norm(_stacked(weight), bias)
     gain = _stacked(next(iter(own.values())))
@@ -213,13 +216,7 @@ def _share(layer: nn.Module, own: dict[str, Part | None]) -> Share:
 
 
 def _stacked(part: Part | None) -> Tensor | None:
-    if part is None:
-        return None
-    if isinstance(part, DensePart):
-        return part.values
-    if isinstance(part, SparsePart):
-        return part.dense()
-    raise TypeError(f"a {type(part).__name__} cannot be blended per input; densify it first")
+    return None if part is None else dense(part)
 
 
 def _side_by_side(weight: Tensor) -> Tensor:
@@ -271,13 +268,13 @@ def blended(
 
     def change(path: str, share: Share) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
         def added(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-            w = weigh(path, layer, x).to(x.dtype)
-            used[path] = (w if w.ndim == 2 else w.mean(1)).detach().expand(len(x), -1)
+            w = weigh(path, layer, x).to(y.dtype)
+            used[path] = (w if w.ndim == 2 else w.mean(1)).detach()
             return y + share.added(layer, x, w)
 
         return added
 
     changes = {path: change(path, share) for path, share in shares.items()}
     features = network.features(shared, inputs, changes)
-    ordered = [used[path] for path in shares if path in used]
+    ordered = [used[path].expand(len(features), -1) for path in shares if path in used]
     return features, torch.stack(ordered, dim=1) if used else features.new_zeros(len(features), 0, 0)

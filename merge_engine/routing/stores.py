@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from ..contract import Context, Step
 from ..errors import RecipeError
-from ..maths.parts import DensePart, Part
+from ..maths.parts import DensePart, LowRankPart, Part, SparsePart, dense
 from ..merged import Merged, PerTaskMerged
 from ..methods import build, registry
 from ..problem import Problem
@@ -45,13 +44,13 @@ class WholePart:
     pretrained: Weights
     experts: tuple[Weights, ...]
 
+    def __len__(self) -> int:
+        """Return the number of experts."""
+        return len(self.experts)
+
     def task_vector(self, index: int) -> Tensor:
         """Return θ_t − θ_0 of one expert, shape S."""
         return self.experts[index][self.name].float() - self.pretrained[self.name].float()
-
-    def dense(self) -> DensePart:
-        """Return all task vectors in memory."""
-        return DensePart(torch.stack([self.task_vector(t) for t in range(len(self.experts))]))
 
     @property
     def stored_parameters(self) -> float:
@@ -84,18 +83,21 @@ class EveryExpert(Merged):
 def blendable(store: PerTaskMerged, layers: Mapping[str, nn.Module]) -> dict[str, Share]:
     """Return what a store adds to every layer, for weights of their own per input.
 
-    Raises RecipeError where that cannot be: masks, and changes outside linear, norm and scale layers.
+    Raises RecipeError where a tensor that the experts change is in no layer that is linear in its parameters.
     """
-    dense = {name: part.dense() if isinstance(part, WholePart) else part for name, part in store.parts.items()}
-    try:
-        shares, left = shares_of({name: part for name, part in dense.items() if not _idle(part)}, layers)
-    except TypeError as error:
-        left, reason = [""], str(error)
-    else:
-        reason = f"{', '.join(left[:1])} is in no linear, norm or scale layer"
+    parts = {name: _in_memory(part) for name, part in store.parts.items()}
+    shares, left = shares_of({name: part for name, part in parts.items() if not _idle(part)}, layers)
     if left:
-        raise RecipeError(f"This store cannot be blended per input: {reason}; choose decision=hard, or another store.")
+        raise RecipeError(
+            f"This store cannot be blended per input: {left[0]} is in no layer that is linear in its parameters; "
+            "choose decision=hard."
+        )
     return shares
+
+
+def _in_memory(part: Part) -> Part:
+    """Return a part with nothing left to read or to unpack; factors stay factors."""
+    return part if isinstance(part, LowRankPart | SparsePart) else DensePart(dense(part))
 
 
 def _idle(part: Part) -> bool:

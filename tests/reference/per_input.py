@@ -29,11 +29,21 @@ def task_arithmetic(base: Weights, experts: list[Weights], scaling: float) -> We
 
 
 def exclusive(shared: Weights, experts: list[Weights], names: list[str], k) -> list[Weights]:
-    """Return v_t of every expert for the named tensors; `k` says how many components a matrix keeps."""
+    """Return v_t of every expert for the named tensors; `k` says how many components a matrix keeps.
+
+    A class token (1, 1, d) is a vector, a position embedding (1, N, d) and patch weights (d, c, p, p) are matrices.
+    """
     found = []
     for expert in experts:
-        vectors = {n: expert[n] - shared[n] for n in names}
-        found.append({n: leading(v, k(min(v.shape))) if v.ndim == 2 else v for n, v in vectors.items()})
+        own = {}
+        for n in names:
+            v = expert[n] - shared[n]
+            matrix = v if v.ndim < 3 else v.squeeze()
+            if matrix.ndim > 1:
+                matrix = matrix.flatten(1)
+                v = leading(matrix, k(min(matrix.shape))).reshape(v.shape)
+            own[n] = v
+        found.append(own)
     return found
 
 
