@@ -13,7 +13,7 @@ from merge_engine.methods import method_class
 from merge_engine.runs.publish import stored_lines
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.results import Result
-from merge_engine.runs.table import CPU, DEFAULT, shown_row
+from merge_engine.runs.table import CPU, DEFAULT, TRANSDUCTIVE, shown_row
 from merge_engine.suite import Suite
 from viz.panels.method_table import MethodPoint
 
@@ -23,15 +23,20 @@ from .headline import duration, size
 
 @dataclass(frozen=True)
 class Line:
-    """A method at its best setting, and what it scored at its published default."""
+    """A method at its best setting, and what it scored otherwise: at its default, and shown the scored pictures."""
 
     name: str
     title: str
     family: str
     best: Result
     default: float | None
+    transductive: float | None
     changes: str
-    task_known: bool
+    needs: tuple[str, ...]
+
+    @property
+    def task_known(self) -> bool:
+        return "task id" in self.needs
 
 
 def lines(suite: Suite) -> list[Line]:
@@ -48,8 +53,12 @@ def methods_table(suite: Suite, found: Sequence[Line]) -> str:
             f"<code>python -m merge_engine table --suite {escape(suite.name)}</code>.</p>"
         )
     tasks = [task for task in suite.tasks if any(task in line.best.accuracy for line in found)]
-    heads = ("method", "average", "at default", *tasks, "of experts", "to store", "merge time", "chosen setting", "")
-    head = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
+    heads = {
+        "method": "", "average": "", "at default": "", "transductive": TRANSDUCTIVE_WORDS, **dict.fromkeys(tasks, ""),
+        "of experts": "", "unseen tasks": "", "head": HEAD_WORDS, "is given": "", "passes": PASSES_WORDS,
+        "to store": "", "merge time": "", "chosen setting": "", "": "",
+    }  # fmt: skip
+    head = "".join(f'<th scope="col"{_hint(hint)}>{escape(h)}</th>' for h, hint in heads.items())
     body = "".join(_row(line, tasks) for line in found)
     return (
         '<div class="mp-table-box" tabindex="0" role="region" aria-label="Results of every method">'
@@ -59,9 +68,20 @@ def methods_table(suite: Suite, found: Sequence[Line]) -> str:
 
 
 CAPTION = (
-    "Accuracy in percent on the score half of the test pictures, at the setting chosen on validation. "
+    "Accuracy in percent on the score half of the test pictures, at the setting chosen on validation or, where a method "
+    "adapts or trains, its cpu preset; what adapts saw the other half. "
     "Methods marked ◇ are told which task a picture is from: a ceiling, not one merged model."
 )
+TRANSDUCTIVE_WORDS = "Accuracy after adapting to the very pictures that are scored, without their labels"
+HEAD_WORDS = "Whether the merge picks the task's head itself, so that a wrong task is a wrong answer, or is given it"
+PASSES_WORDS = "Forward passes of one model that a picture costs"
+GIVEN = {
+    "support": "unlabelled pictures",
+    "stream": "unlabelled pictures",
+    "train": "train pictures",
+    "labels": "labels",
+    "task id": "the true task",
+}
 
 
 def points(found: Sequence[Line], method: str) -> list[MethodPoint]:
@@ -93,10 +113,10 @@ def link_of(result: Result) -> str:
 def _line(pair: dict[str, dict[str, Any]]) -> Line:
     best = shown_row(pair)
     steps = [(best["method"], best["parameters"]), *((p["method"], p["parameters"]) for p in best["post"])]
-    at_default = pair[DEFAULT]["average"] if DEFAULT in pair else None
+    at_default, seen = (pair[s]["average"] if s in pair else None for s in (DEFAULT, TRANSDUCTIVE))
     return Line(
-        best["name"], best["title"], best["family"], Result.from_dict(best), at_default,
-        changes(steps), "task id" in best["needs"],
+        best["name"], best["title"], best["family"], Result.from_dict(best), at_default, seen,
+        changes(steps), tuple(best["needs"]),
     )  # fmt: skip
 
 
@@ -120,10 +140,15 @@ def plain(value: Any) -> Any:
 
 def _row(line: Line, tasks: Sequence[str]) -> str:
     best = line.best
-    cells = [f'<td class="mp-strong">{number(best.average)}</td>', f"<td>{number(line.default)}</td>"]
+    cells = [f'<td class="mp-strong"{_hint(best.protocol)}>{number(best.average)}</td>']
+    cells += [f"<td>{number(value)}</td>" for value in (line.default, line.transductive)]
     cells += [shaded(best.accuracy[task].merged if task in best.accuracy else None) for task in tasks]
-    merge = duration(best.seconds.get("merge", 0.0))
-    cells += [f"<td>{escape(c)}</td>" for c in (number(best.normalised_average), size(best.stored_parameters), merge)]
+    given = ", ".join(dict.fromkeys(GIVEN.get(need, need) for need in line.needs)) or "the weights"
+    measured = (
+        number(best.normalised_average), number(best.unseen_average), "routed" if best.routed else "given", given,
+        f"{best.forwards:.3g}", size(best.stored_parameters), duration(best.seconds.get("merge", 0.0)),
+    )  # fmt: skip
+    cells += [f"<td>{escape(value)}</td>" for value in measured]
     tied = f'data-emit="load" data-recipe="{link_of(best)}"'
     button = f'<button type="button" {tied} aria-label="Load {escape(line.title, quote=True)}">load</button>'
     mark = " ◇" if line.task_known else " (two experts)" if _fewer(line) else ""
@@ -139,6 +164,10 @@ def shaded(accuracy: float | None) -> str:
     if accuracy is None:
         return "<td>–</td>"
     return f'<td class="mp-shade" style="--share:{max(0.0, min(100.0, accuracy)):.0f}%">{accuracy:.1f}</td>'
+
+
+def _hint(words: str) -> str:
+    return f' title="{escape(words, quote=True)}"' if words else ""
 
 
 def number(value: float | None) -> str:
