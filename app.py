@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
+from viz.page.acts import lost_session
 from viz.page.api import Api
 from viz.page.events import wire
 from viz.page.layout import build_page
@@ -33,7 +34,7 @@ def build_demo(bench: Workbench | None = None) -> gr.Blocks:
     with gr.Blocks(title="MergeScope", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         bench = bench or Workbench()
         Api(bench).publish()
-        wire(build_page(), bench, demo)
+        wire(build_page(lost_session()), bench, demo)
     return demo.queue(max_size=64)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -58,6 +59,7 @@ class PatientBench(Workbench):
     """A workbench that can be slowed down, so that there is time to press Cancel."""
 
     pause = 0.0
+    sessions: Any = None  # the server's memory of who is on the page
 
     def run(self, recipe, going: Callable[[], bool] = lambda: True) -> Runs:
         runs = super().run(recipe, going)
@@ -90,6 +92,7 @@ def url(toy_folder, bench, tmp_path_factory) -> Iterator[str]:
         _, address, _ = demo.launch(
             **app.launch_settings(), server_port=free_port(), prevent_thread_lock=True, quiet=True
         )
+        bench.sessions = demo.app.state_holder.session_data
         yield address
         demo.close()
 
@@ -556,6 +559,71 @@ def test_steps_can_be_undone_and_done_again(visit):
     redo.click()
     page.wait_for_function(f"document.querySelector('{box}').value === '0.5'")
     assert redo.is_disabled()
+
+
+@pytest.mark.browser
+def test_undo_twice_at_once_leaves_redo_and_the_runs_of_the_visit(visit):
+    page = visit("?suite=toy&recipe=" + _link("task_arithmetic"))
+    _merge(page)
+    page.wait_for_timeout(800)
+    for step, method in enumerate(("ties", "magmax", "dare"), 1):
+        page.select_option("#mp-method", method)
+        page.wait_for_function(f"history.state.step === {step}")
+        page.wait_for_timeout(800)
+    page.evaluate("for (let i = 0; i < 2; i++) document.querySelector('[data-undo]').click()")
+    page.wait_for_function("document.querySelector('#mp-method').value === 'ties'")
+    page.wait_for_timeout(800)
+    assert page.evaluate("history.state.step") == 1
+    for method in ("magmax", "dare"):
+        page.get_by_label("Redo").click()
+        page.wait_for_function(f"document.querySelector('#mp-method').value === '{method}'")
+    assert page.get_by_label("Redo").is_disabled()
+    page.get_by_role("tab", name="Compare").click()
+    page.wait_for_function("document.querySelector('.mp-runs')?.textContent.includes('Task Arithmetic')")
+
+
+@pytest.mark.browser
+def test_a_drag_while_it_merges_frees_the_button(visit, bench):
+    page = visit("?suite=toy&recipe=" + _link("ties", density=0.33))
+    bench.pause = 0.4
+    page.click("#mp-merge")
+    page.wait_for_function("document.querySelector('#mp-merge').disabled")
+    page.locator("[data-owner=ties][data-name=scaling][type=range]").press("ArrowRight")
+    bench.pause = 0.0
+    page.wait_for_function("!document.querySelector('#mp-merge').disabled", timeout=20_000)
+    assert page.locator("#mp-cancel").is_disabled()
+    _merge(page)
+
+
+@pytest.mark.browser
+def test_a_second_click_starts_no_second_merge(visit, bench, monkeypatch):
+    page, begun = visit("?suite=toy&recipe=" + _link("ties", scaling=0.73)), []
+    run = bench.run
+    monkeypatch.setattr(bench, "run", lambda recipe, *going: begun.append(recipe.digest) or run(recipe, *going))
+    bench.pause = 0.1
+    page.dblclick("#mp-merge")
+    _said(page, "Done")
+    _idle(page)
+    page.wait_for_timeout(500)
+    assert len(begun) == 1
+
+
+@pytest.mark.browser
+def test_a_page_that_the_server_let_go_of_comes_back(visit, bench):
+    """As after an hour of sleep: the server makes up a session, and the page opens its own address again."""
+    page = visit("?suite=toy&recipe=" + _link("ties", density=0.6))
+    page.wait_for_timeout(500)
+    bench.sessions.clear()
+    page.select_option("#mp-method", "dare")
+    page.wait_for_function("document.querySelector('#mp-fault').textContent.includes('let go of this page')")
+    assert page.input_value("[data-owner=ties][data-name=density][type=number]") == "0.6"
+    assert page.url.endswith(_link("ties", density=0.6))
+    bench.sessions.clear()
+    page.click("#mp-merge")
+    page.wait_for_function("document.querySelector('#mp-fault').textContent.includes('let go of this page')")
+    page.wait_for_function("!document.querySelector('#mp-merge').disabled")
+    _merge(page)
+    assert page.url.endswith(_link("ties", density=0.6))
 
 
 @pytest.mark.browser

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html import unescape
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -18,6 +20,7 @@ from merge_engine.runs.table import TableRun, by_line, entries, reference_steps,
 from viz.page import acts, cards, controls, presets
 from viz.page import session as state
 from viz.page.headline import Answer, duration, headline, size
+from viz.page.inputs.choice import Choice
 from viz.page.record import Run
 from viz.page.session import Session
 from viz.page.view import menu, status
@@ -224,6 +227,55 @@ def test_an_address_is_a_step_back_and_keeps_what_was_edited_elsewhere(toy, toy_
     assert again.inputs.chosen == "blob:1"
     with pytest.raises(MergeError):
         acts.perform(session, {"act": "open", "value": "recipe=nothing"})
+
+
+def test_an_address_keeps_what_the_visit_has_seen(toy, toy_by_name):
+    session, _ = acts.first_session(("toy",), {})
+    seen = Recipe("toy", tuple(toy.experts), "average").to_link()
+    busy = dataclasses.replace(
+        session, comparison=dataclasses.replace(session.comparison, seen=(seen,), sort="average"),
+        inputs=Choice(task="blob", yours=3), pair=("blob:1", "grain:1"),
+    )  # fmt: skip
+    back = acts.perform(busy, {"act": "open", "value": state.query(session), "turn": "4"})
+    assert (back.comparison, back.inputs, back.pair, back.turn) == (busy.comparison, busy.inputs, busy.pair, "4")
+    elsewhere = acts.perform(busy, {"act": "open", "value": state.query(dataclasses.replace(session, block=session.block ^ 1))})
+    assert elsewhere.pair == (), "components belong to a matrix"
+    assert acts.refused(busy, {"act": "open", "turn": "5"}, "no").turn == "5"
+
+
+def test_an_address_tells_of_what_cannot_be_merged_yet(toy, toy_by_name):
+    session, _ = acts.first_session(("toy",), {})
+    two = acts.perform(session, {"act": "method", "value": "nuslerp"})
+    assert "exactly 2 experts" in state.fault(two)
+    found, sorry = acts.first_session(("toy",), dict(parse_qsl(state.query(two))))
+    assert (found.method, found.experts, sorry) == ("nuslerp", two.experts, "")
+    none = acts.perform(two, {"act": "experts", "values": []})
+    found, sorry = acts.first_session(("toy",), dict(parse_qsl(state.query(none))))
+    assert (found.method, found.experts, sorry) == ("nuslerp", (), "")
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "cka", "routing", "<b>"])
+def test_an_address_cannot_ask_for_a_map_that_is_none(toy, toy_by_name, metric):
+    found, _ = acts.first_session(("toy",), {"metric": metric})
+    assert found.metric == ""
+    with pytest.raises(RecipeError, match="No metric"):
+        acts.perform(found, {"act": "measure", "value": metric} | {"act": "metric"})
+
+
+def test_an_address_with_a_recipe_of_another_suite_opens_the_default_and_says_so(toy, toy_by_name):
+    link = Recipe("moon", tuple(toy.experts), "average").to_link()
+    found, sorry = acts.first_session(("toy",), {"recipe": link})
+    assert found.suite == "toy"
+    assert "suite 'moon', which is not here" in sorry
+
+
+def test_the_session_that_stands_in_is_whole_and_marked(toy, toy_by_name):
+    lost = acts.lost_session()
+    assert lost.turn == state.LOST
+    assert lost.suite
+    back = acts.perform(lost, {"act": "open", "value": "suite=toy", "turn": "1"})
+    assert back.turn == "1"
+    assert "let go of this page" in state.fault(back)
 
 
 def test_the_status_is_json():

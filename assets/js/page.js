@@ -113,38 +113,49 @@
     let at = history.state?.step ?? 0;
     let top = at;
     let when = Infinity;
+    let turn = 0; // how often an address was opened; answers to what was done before the last time tell nothing
+    let turning = false;
+    const reopen = () => {
+      turning = true;
+      turn += 1;
+      trigger("act", { act: "open", value: location.search.slice(1), turn: String(turn) });
+    };
     const paint = () => {
       element.querySelector("[data-undo]")?.toggleAttribute("disabled", at <= 0);
       element.querySelector("[data-redo]")?.toggleAttribute("disabled", at >= top);
     };
     const write = () => {
-      const query = element.querySelector("[data-query]")?.dataset.query;
+      const told = element.querySelector("[data-query]")?.dataset;
+      if (told?.turn === "lost") return turning || reopen();
+      if (told && told.turn !== (turn ? String(turn) : "")) return;
+      const query = told?.query;
       if (query && location.search !== `?${query}`) {
-        const same = when === Infinity || Date.now() - when < SETTLED;
+        const same = turning || when === Infinity || Date.now() - when < SETTLED;
         if (!same) top = at += 1;
         history[same ? "replaceState" : "pushState"]({ step: at }, "", `${location.pathname}?${query}`);
-        when = Date.now();
+        when = turning ? 0 : Date.now();
       } else if (query && when === Infinity) when = 0;
+      if (told) turning = false;
       paint();
     };
-    const turn = (step) => (step < 0 ? at > 0 : at < top) && history.go(step);
+    const go = (step) => (step < 0 ? at > 0 : at < top) && history.go(step);
     addEventListener("popstate", (event) => {
       at = event.state?.step ?? 0;
       top = Math.max(top, at);
       when = 0;
       paint();
-      trigger("act", { act: "open", value: location.search.slice(1) });
+      reopen();
     });
     element.addEventListener("click", (event) => {
-      if (event.target.closest("[data-undo]")) turn(-1);
-      if (event.target.closest("[data-redo]")) turn(1);
+      if (event.target.closest("[data-undo]")) go(-1);
+      if (event.target.closest("[data-redo]")) go(1);
     });
     document.addEventListener("keydown", (event) => {
       const key = event.key.toLowerCase();
       const typing = event.target.matches?.("input:not([type=range]):not([type=checkbox]), textarea, select");
       if (typing || event.altKey || !(event.ctrlKey || event.metaKey) || !["z", "y"].includes(key)) return;
       event.preventDefault();
-      turn(key === "y" || event.shiftKey ? 1 : -1);
+      go(key === "y" || event.shiftKey ? 1 : -1);
     });
     watch(["value"], write);
     write();

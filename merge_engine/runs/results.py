@@ -259,10 +259,14 @@ def write_bytes(path: Path, data: bytes, *, quiet: bool = False) -> None:
     with contextlib.suppress(OSError) if quiet else contextlib.nullcontext():
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.chmod(aside, 0o644)
+            os.replace(aside, path)
+        except BaseException:
+            os.unlink(aside)
+            raise
 
 
 def _apart_from(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:

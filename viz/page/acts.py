@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-from merge_engine.errors import RecipeError, SuiteError, no_such
+from merge_engine.errors import MergeError, RecipeError, SuiteError, no_such
 from merge_engine.methods import registry as methods
-from merge_engine.metrics import registry
 from merge_engine.places import depth
 from merge_engine.runs.first_look import first_place
 from merge_engine.runs.recipe import Recipe
@@ -17,14 +16,16 @@ from merge_engine.suite import Suite, load_suite, suite_folders
 
 from . import presets
 from . import session as state
-from .compare import compare_acts
+from .compare import compare_acts, comparison
 from .drill import knock
 from .inputs import choice
 from .landscape import ground
 from .session import Session
 from .sweep import sweep_acts
+from .weights.measure import offered
 
 Said = Mapping[str, Any]
+FORGOTTEN = "After a long pause the server had let go of this page. It is as its address says; do the last thing again."
 REDRAW = ("suite", "load", "open", "method", "post", "reset", "preset")  # acts after which every box is filled anew
 
 
@@ -36,11 +37,15 @@ def perform(session: Session, said: Said) -> Session:
     standing = tuple(fault for fault in session.faults if fault[0])
     after = ACTS[act](dataclasses.replace(session, faults=standing), said)
     rows = after.experts != session.experts and state.has_rows(after)
-    return state.redrawn(after) if rows or act in REDRAW else after
+    after = state.redrawn(after) if rows or act in REDRAW else after
+    back = session.turn == state.LOST and after.turn != state.LOST
+    return state.refused(after, FORGOTTEN) if back else after
 
 
 def refused(session: Session, said: Said, sentence: str) -> Session:
     """Return the session after an act that was refused: a number that stands in its box, or a passing remark."""
+    if said.get("act") == "open":
+        session = dataclasses.replace(session, turn=str(said.get("turn", "")))
     owner = str(said.get("owner")) if said.get("act") == "set" else ""
     return state.refused(session, sentence, *((owner, said.get("name")) if owner in methods() else ()))
 
@@ -61,7 +66,7 @@ def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Se
     best = presets.first_recipe(suite)
     fresh = dataclasses.replace(state.load(fresh, best, suite.experts) if best else fresh, block=first_place(suite)[0])
     try:
-        if given.get("metric") in registry():
+        if given.get("metric") in offered():
             fresh = dataclasses.replace(fresh, metric=given["metric"])
         fresh = dataclasses.replace(fresh, ground=ground.from_word(given.get("ground", ""), suite))
         found = state.opened(fresh, given, suite.experts, depth(suite))
@@ -69,6 +74,14 @@ def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Se
         return (_input(found, {"value": given["input"]}) if given.get("input") else found), ""
     except (RecipeError, SuiteError) as error:
         return fresh, str(error)
+
+
+def lost_session() -> Session:
+    """Return what stands in where the server no longer has a visitor's session: the first page, marked as such."""
+    try:
+        return dataclasses.replace(first_session(tuple(suite_folders()), {})[0], turn=state.LOST)
+    except MergeError:
+        return Session(turn=state.LOST)
 
 
 def _suite(session: Session) -> Suite:
@@ -118,8 +131,8 @@ def _look(session: Session, said: Said) -> Session:
 
 
 def _measure(session: Session, said: Said) -> Session:
-    if said.get("value") not in registry():
-        raise RecipeError(no_such("metric", str(said.get("value")), registry()))
+    if said.get("value") not in offered():
+        raise RecipeError(no_such("metric", str(said.get("value")), sorted(offered())))
     return dataclasses.replace(session, metric=str(said["value"]))
 
 
@@ -129,13 +142,24 @@ def _load(session: Session, said: Said) -> Session:
 
 
 def _open(session: Session, said: Said) -> Session:
-    """Go to an address of this page; what was edited of other methods stays."""
+    """Go to an address of this page; what no address tells stays, such as edits of other methods and runs seen."""
     found, sorry = first_session(tuple(suite_folders()), dict(parse_qsl(str(said.get("value")))))
     if sorry:
         raise RecipeError(sorry)
+    found = dataclasses.replace(found, drawn=session.drawn, turn=str(said.get("turn", "")))
+    if session.turn == state.LOST:
+        return found
     edits = {**dict(session.edits), found.method: (), found.post: (), **dict(found.edits)}
-    kept = tuple((owner, pairs) for owner, pairs in edits.items() if pairs)
-    return dataclasses.replace(found, edits=kept, drawn=session.drawn)
+    found = dataclasses.replace(found, edits=tuple((owner, pairs) for owner, pairs in edits.items() if pairs))
+    seen = comparison.remembered(session.comparison, *found.comparison.seen)
+    found = dataclasses.replace(
+        found, comparison=dataclasses.replace(seen, a=found.comparison.a, b=found.comparison.b)
+    )
+    if found.suite != session.suite:
+        return found
+    inputs = dataclasses.replace(session.inputs, chosen=found.inputs.chosen)
+    same = (found.experts, found.block, found.kind) == (session.experts, session.block, session.kind)
+    return dataclasses.replace(found, inputs=inputs, pair=session.pair if same else ())
 
 
 def _narrow(session: Session, said: Said) -> Session:

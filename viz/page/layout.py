@@ -152,9 +152,9 @@ class Page:
         return [getattr(self, f.name) for f in fields(self)]
 
 
-def build_page() -> Page:
-    """Create all components inside the current Blocks."""
-    parts: dict[str, Any] = {"session": gr.State(Session()), "shown": gr.State("")}
+def build_page(lost: Session) -> Page:
+    """Create all components inside the current Blocks; `lost` stands in for a session that the server let go of."""
+    parts: dict[str, Any] = {"session": gr.State(lost), "shown": gr.State("")}
     parts |= {name: Signal(elem_id=f"mp-{name}") for name in SIGNALS}
     with gr.Row(elem_id="mp-header"):
         gr.HTML(BRAND, apply_default_css=False, elem_id="mp-brand")

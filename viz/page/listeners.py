@@ -42,6 +42,7 @@ FIRST_LOOK = 32  # pictures of every task in the first estimate of the models al
 ON, OFF = gr.update(interactive=True), gr.update(interactive=False)
 IDLE = {"merge": ON, "cancel": OFF}
 WAITING = "a merge that waits in the queue"
+CANCELLED = view.status("Cancelled before it began.", tone="stale")
 
 
 class Listeners:
@@ -98,6 +99,8 @@ class Listeners:
     def act(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Do what the visitor did, and redraw only what it changes."""
         words = said(event)
+        if session.turn == state.LOST and words.get("act") != "open":
+            return self.page.fill({"link": view.link(session)})
         try:
             after = acts.perform(session, words)
         except MergeError as error:
@@ -121,8 +124,11 @@ class Listeners:
     def merge(self, session: Session, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Merge and score the session's recipe, streaming, unless it was cancelled while it waited."""
         yield gr.skip()
+        if session.turn == state.LOST:
+            yield self.page.fill({"link": view.link(session), "status": view.status(""), **IDLE})
+            return
         if self.tickets.held(visitor(request)).cancelled:
-            yield self.page.fill({"status": view.status("Cancelled before it began.", tone="stale"), **IDLE})
+            yield self.page.fill({"status": CANCELLED, **IDLE})
             return
         yield from self._stream(session, request)
 
@@ -151,10 +157,11 @@ class Listeners:
             parts["status"] = view.stale_status(self.bench, session)
         return self.page.fill(parts)
 
-    def cancel(self, request: gr.Request) -> Any:
-        """Stop what this visitor is computing at its next step."""
+    def cancel(self, request: gr.Request) -> tuple[Any, Any, Any]:
+        """Stop what this visitor is computing at its next step, or at once what waits for its turn."""
+        waits = self.tickets.held(visitor(request)).what == WAITING
         self.tickets.cancel(visitor(request))
-        return OFF
+        return (CANCELLED, ON, OFF) if waits else (gr.skip(), gr.skip(), OFF)
 
     def select(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Look at the matrix that was clicked, in every panel."""
@@ -216,8 +223,8 @@ class Listeners:
             recipe = state.recipe(session)
             ticket = self.tickets.take(visitor(request), recipe.digest)
             for run in paced(self.bench.run(recipe, ticket.going)):
-                if run.phase == "stopped" and not ticket.cancelled:
-                    return
+                if run.phase == "stopped" and not ticket.cancelled:  # something else is wanted
+                    break
                 yield self.page.fill(self._shown(session, run) | {"cancel": ON if run.partial else OFF})
             yield self.page.fill(IDLE)
         except MergeError as error:

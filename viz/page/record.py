@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -61,18 +62,20 @@ class Record:
 
     def __init__(self) -> None:
         self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._keeping = threading.Lock()
         self._baselines: dict[str, Baselines] = {}
         self._followed: OrderedDict[str, tuple[Recipe, History]] = OrderedDict()
 
     def keep(self, run: Run) -> Run:
         """Remember a run that scored something; a finished one is never replaced by a partial one."""
-        known = self._runs.get(run.recipe.digest)
-        if run.scores and not (run.partial and known and not known.partial):
-            self._runs[run.recipe.digest] = run
-            self._runs.move_to_end(run.recipe.digest)
-            while len(self._runs) > LIMIT:
-                self._runs.popitem(last=False)
-            self._forget_inputs()
+        with self._keeping:
+            known = self._runs.get(run.recipe.digest)
+            if run.scores and not (run.partial and known and not known.partial):
+                self._runs[run.recipe.digest] = run
+                self._runs.move_to_end(run.recipe.digest)
+                while len(self._runs) > LIMIT:
+                    self._runs.popitem(last=False)
+                self._forget_inputs()
         return run
 
     def _forget_inputs(self) -> None:
@@ -83,8 +86,8 @@ class Record:
 
     def known(self, recipe: Recipe) -> Run | None:
         """Return what a recipe scored, here or in the stored results, or None."""
-        if recipe.digest in self._runs:
-            return self._runs[recipe.digest]
+        if (run := self._runs.get(recipe.digest)) is not None:
+            return run
         found = Results(recipe.suite).find(recipe, _content(recipe.suite, recipe.experts))
         if found is None:
             return None

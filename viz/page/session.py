@@ -27,6 +27,8 @@ from .sweep.wish import Wish, from_query, to_query
 
 FIRST_METHOD = "task_arithmetic"
 QUICK = "cpu"
+LOST = "lost"
+NOBODY = "none"  # in a link: no expert is chosen
 PLACE = re.compile(r"(\d{1,3})\.([a-z0-9]{1,8})")
 
 
@@ -39,7 +41,8 @@ class Session:
     typed and refused and still stands in a box, as (owner, name, sentence); `drawn` counts how often the boxes were
     filled from here. `inputs` are the single inputs looked at. `knocked` are the words of what is left out of the merge
     for a moment, `pair` those of the components chosen on the map of collisions. `comparison` are the runs seen and
-    pinned; `sweep` is what is to be swept, `ground` the models of the landscapes.
+    pinned; `sweep` is what is to be swept, `ground` the models of the landscapes. `turn` names the latest address that
+    the browser asked to open, `LOST` for a session that the server made up because it no longer had the visitor's.
     """
 
     suite: str = ""
@@ -59,6 +62,7 @@ class Session:
     comparison: Comparison = field(default_factory=Comparison)
     sweep: Wish = field(default_factory=Wish)
     ground: Ground = field(default_factory=Ground)
+    turn: str = ""
 
 
 def parameters(session: Session, owner: str) -> dict[str, Any]:
@@ -106,17 +110,15 @@ def has_rows(session: Session) -> bool:
 def _legal(session: Session) -> Recipe:
     if not session.experts:
         raise RecipeError("No expert is chosen; choose at least one.")
-    post = ((session.post, parameters(session, session.post)),) if session.post else ()
-    made = Recipe(
-        session.suite,
-        session.experts,
-        session.method,
-        parameters(session, session.method),
-        post,
-        session.seed,
-    )
+    made = _composed(session, session.experts)
     made.build()[0].check(session.experts)
     return made
+
+
+def _composed(session: Session, experts: tuple[str, ...]) -> Recipe:
+    """Return what is composed, whether or not it can be merged."""
+    post = ((session.post, parameters(session, session.post)),) if session.post else ()
+    return Recipe(session.suite, experts, session.method, parameters(session, session.method), post, session.seed)
 
 
 def choose_suite(session: Session, suite: str, experts: Iterable[str]) -> Session:
@@ -218,7 +220,7 @@ def query(session: Session) -> str:
     pairs |= {"input": session.inputs.chosen, "without": ",".join(session.knocked), "sweep": to_query(session.sweep)}
     pairs["ground"] = to_word(session.ground)
     with contextlib.suppress(MergeError):
-        pairs["recipe"] = _legal(session).to_link()
+        pairs["recipe"] = _composed(session, session.experts or (NOBODY,)).to_link()
     pairs |= comparing.pins_of(comparing.of_suite(session.comparison, session.suite))
     return urlencode({k: v for k, v in pairs.items() if v})
 
@@ -226,7 +228,12 @@ def query(session: Session) -> str:
 def opened(session: Session, given: Mapping[str, str], known: Iterable[str], depth: int) -> Session:
     """Return the session that a URL query describes; raises RecipeError when its recipe cannot be read."""
     if link := given.get("recipe"):
-        session = load(session, Recipe.from_link(link), known)
+        wanted = Recipe.from_link(link)
+        if wanted.suite != session.suite:
+            raise RecipeError(f"This link's recipe is for the suite '{wanted.suite}', which is not here.")
+        known, nobody = tuple(known), wanted.experts == (NOBODY,)
+        session = load(session, dataclasses.replace(wanted, experts=known) if nobody else wanted, known)
+        session = dataclasses.replace(session, experts=()) if nobody else session
     if place := PLACE.fullmatch(given.get("at", "")):
         session = look_at(session, block=int(place[1]), kind=place[2], depth=depth)
     pinned = comparing.opened(session.comparison, given)

@@ -68,8 +68,8 @@ def methods_table(suite: Suite, found: Sequence[Line]) -> str:
 
 
 CAPTION = (
-    "Accuracy in percent on the score half of the test pictures, at the setting chosen on validation or, where a method "
-    "adapts or trains, its cpu preset; what adapts saw the other half. "
+    "Accuracy in percent on the score half of the test pictures, at the setting chosen on validation; methods that "
+    "adapt or train have their cpu preset, and those that adapt saw the other half. "
     "Methods marked ◇ are told which task a picture is from: a ceiling, not one merged model."
 )
 TRANSDUCTIVE_WORDS = "Accuracy after adapting to the very pictures that are scored, without their labels"

@@ -117,7 +117,8 @@ def link(session: Session) -> str:
     )
     return (
         f'<span class="mp-history">{steps}'
-        f'<button type="button" class="mp-copy" data-copy data-query="{escape(query(session), quote=True)}">'
+        f'<button type="button" class="mp-copy" data-copy data-turn="{escape(session.turn, quote=True)}" '
+        f'data-query="{escape(query(session), quote=True)}">'
         "<span aria-live=polite>Copy link</span></button></span>"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from ..workbench import Workbench
 from . import drill
 from .knocked import Knocked
 
+LOG = logging.getLogger("mergescope")
 Kind = Mapping[str, Any]
 SCORING = "without "  # tickets of merges without something begin so
 
@@ -92,6 +94,10 @@ class Drills:
                 yield self.page.fill({**parts, "cancel": ON})
         except MergeError as error:
             yield self.page.fill({"knocking": view.complaint(str(error))})
+        except Exception as error:
+            LOG.exception("scoring without something failed")
+            words = f"Scoring without it failed: {type(error).__name__}: {error}. The log has the details."
+            yield self.page.fill({"knocking": view.complaint(words)})
         if self.tickets.held(who) is ticket:
             yield self.page.fill({"cancel": OFF})
         else:  # a merge was wanted first: ask again, in the queue behind it

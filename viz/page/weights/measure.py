@@ -95,10 +95,18 @@ def metrics(merged: Merged | None) -> dict[str, type[Metric]]:
     return {key: cls for key, cls in registry().items() if _fits(cls, merged)}
 
 
+def offered() -> set[str]:
+    """Return the keys of all metrics that the interference panel can ever show."""
+    return {key for key, cls in registry().items() if _maps(cls)}
+
+
 def _fits(cls: type[Metric], merged: Merged | None) -> bool:
-    if not issubclass(cls, WeightMetric) or (cls.merge == "needed" and not isinstance(merged, StaticMerged)):
-        return False
-    return any("row" in q.axes and "index" not in q.axes for q in cls.produces.quantities().values())
+    return _maps(cls) and (getattr(cls, "merge", "") != "needed" or isinstance(merged, StaticMerged))
+
+
+def _maps(cls: type[Metric]) -> bool:
+    quantities = cls.produces.quantities().values() if issubclass(cls, WeightMetric) else ()
+    return any("row" in q.axes and "index" not in q.axes for q in quantities)
 
 
 def uses_merge(key: str) -> bool:
