@@ -238,7 +238,8 @@ def test_an_address_keeps_what_the_visit_has_seen(toy, toy_by_name):
     )  # fmt: skip
     back = acts.perform(busy, {"act": "open", "value": state.query(session), "turn": "4"})
     assert (back.comparison, back.inputs, back.pair, back.turn) == (busy.comparison, busy.inputs, busy.pair, "4")
-    elsewhere = acts.perform(busy, {"act": "open", "value": state.query(dataclasses.replace(session, block=session.block ^ 1))})
+    there = state.query(dataclasses.replace(session, block=session.block ^ 1))
+    elsewhere = acts.perform(busy, {"act": "open", "value": there})
     assert elsewhere.pair == (), "components belong to a matrix"
     assert acts.refused(busy, {"act": "open", "turn": "5"}, "no").turn == "5"
 

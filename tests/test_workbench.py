@@ -12,13 +12,16 @@ from merge_engine.maths.svd import SvdStore
 from merge_engine.places import depth
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
+from viz import places
 from viz.page import acts, view
 from viz.page import session as state
+from viz.page.plotly_panel import Selection
 from viz.page.record import Run, average_of
 from viz.page.session import Session
 from viz.page.shelf import Shelf, Tickets
 from viz.page.weights import drawn, lenses
 from viz.page.weights.measure import Ask, metrics
+from viz.page.weights.meeting import meeting
 from viz.page.workbench import Workbench, can_rescale, direction_key, paced
 from viz.panel import Drawing, empty
 
@@ -199,6 +202,30 @@ def test_a_place_is_drawn_once_for_a_measurement(bench, monkeypatch):
     monkeypatch.setattr(drawn, "MOST", 2)
     assert lenses.at_hand(bench, focus)["overlap"] == parts["overlap"]
     assert len(bench.drawn._kept) == 2
+
+
+@pytest.mark.parametrize(("metric", "view"), [("cosine", "cosine"), ("sign_conflict", "agreement"), ("", "left")])
+def test_a_clicked_pair_leads_to_the_matrix_where_it_is_furthest_from_chance(bench, metric, view):
+    session, _ = acts.first_session(("toy",), {})
+    focus = dataclasses.replace(lenses.focus_of(session, None), metric=metric or session.metric or "cosine")
+    first, second = focus.experts[:2]
+    chosen = Selection(view=view, expert=first, other=second)
+    list(lenses.lens_steps(bench, focus, lambda: True, set()))
+    found = meeting(bench, focus, chosen)
+    name, quantity = ("overlap", "overlap_left") if view == "left" else ("interference", view)
+    measured = bench.measures.widest(lenses.ask(bench, focus, name))
+    i, j = measured.models.index(first), measured.models.index(second)
+    value, level = getattr(measured, quantity), places.chance(measured, quantity)
+    away = {}
+    for position, row in enumerate(measured.rows):
+        if row.level == "tensor":
+            chance = level[position, i, j]
+            away[row.block, row.kind] = abs(value[position, i, j] - (chance if chance == chance else 0.0))
+    assert found == max(away, key=lambda place: (away[place], *place))
+    assert len(away) > 1 or name == "overlap"
+    assert meeting(bench, focus, dataclasses.replace(chosen, other="<b>")) is None
+    assert meeting(bench, focus, dataclasses.replace(chosen, view="rows")) is None
+    assert meeting(bench, focus, dataclasses.replace(chosen, other=first)) is None
 
 
 def test_the_lenses_fill_every_panel(bench, recipe):

@@ -148,6 +148,11 @@ class Tour:
         self.idle()
         plot = self.page.locator("#panel-interference .nsewdrag").first
         plot.scroll_into_view_if_needed()
+        self.page.wait_for_timeout(1500)
+        box, told = plot.bounding_box(), "document.querySelector('.mp-where').textContent.includes('meet most')"
+        at = {"x": box["width"] * 0.62, "y": box["height"] * 0.2}
+        self.timed("a pair of the interference map", lambda: plot.click(position=at), told)
+        self.page.wait_for_timeout(3000)
         self.picture("4-interference")
         pairs = "document.querySelectorAll('.mp-pairs button').length"
         self.page.wait_for_function(pairs)

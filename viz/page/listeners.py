@@ -34,6 +34,7 @@ from .spoiled import spoiled
 from .surer import surer
 from .table import lines, link_of, methods_table, points
 from .weights import lenses
+from .weights.meeting import meeting
 from .widget import said
 from .workbench import Workbench, paced
 
@@ -164,12 +165,17 @@ class Listeners:
         return (CANCELLED, ON, OFF) if waits else (gr.skip(), gr.skip(), OFF)
 
     def select(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
-        """Look at the matrix that was clicked, in every panel."""
-        chosen = Selection.of(event)
-        after = acts.perform(session, {"act": "cell", "block": chosen.block, "kind": chosen.kind})
-        if after == session:
+        """Look at the matrix that was clicked, or at the one in which a clicked pair meets most, in every panel."""
+        chosen, remark = Selection.of(event), ""
+        place = (chosen.block, chosen.kind)
+        if place == (None, None) and chosen.expert and chosen.other:
+            focus = lenses.focus_of(session, self._recipe(session, shown))
+            place = meeting(self.bench, focus, chosen) or place
+            remark = f"{chosen.expert} and {chosen.other} meet most here."
+        after = acts.perform(session, {"act": "cell", "block": place[0], "kind": place[1]})
+        if after == session and not (remark and place[1]):
             return gr.skip()
-        return self._moved(after, shown, request)
+        return self._moved(after, shown, request, remark)
 
     def choose(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Compose the recipe behind a dot of the scatter."""
@@ -209,12 +215,12 @@ class Listeners:
             ticket.done.update(mark for mark in before.done if same or mark not in lenses.NEAR)
         return ticket
 
-    def _moved(self, session: Session, shown: str, request: gr.Request) -> dict[Any, Any]:
+    def _moved(self, session: Session, shown: str, request: gr.Request, remark: str = "") -> dict[Any, Any]:
         """Return the panels of another place as far as they are measured; the look that follows does the rest."""
         focus = lenses.focus_of(session, self._recipe(session, shown))
         parts = lenses.at_hand(self.bench, focus)
         self._looking(focus, request).done.update(parts, (f"seen {name}" for name in parts))
-        place = view.where(session, depth(load_suite(session.suite)))
+        place = view.where(session, depth(load_suite(session.suite)), remark)
         return self._answered(session, {**parts, "where": place, "focus": focus.key, "link": view.link(session)})
 
     def _stream(self, session: Session, request: gr.Request) -> Generator[dict[Any, Any], None, None]:

@@ -250,14 +250,14 @@ def stale_status(bench: Workbench, session: Session) -> str:
     return status("The recipe changed: press Merge.", tone="stale")
 
 
-def where(session: Session, depth: int) -> str:
-    """Return the line that says which matrix the panels look at, and lets it be chosen without a mouse."""
+def where(session: Session, depth: int, remark: str = "") -> str:
+    """Return the line that says which matrix the panels look at, and why, and lets it be chosen without a mouse."""
     place = f"{session.block}.{session.kind}"
     blocks = menu("block", "Block", {str(b): f"block {b}" for b in range(depth)}, str(session.block), place)
     kinds = menu("kind", "Matrix", {k: k for k in MATRIX_KINDS}, session.kind, place)
     return (
         f'<div class="mp-where"><span>Looking at</span>{blocks}<span>›</span>{kinds}'
-        "<span>Click any cell to look elsewhere; every panel follows.</span></div>"
+        f"<span>{escape(remark or 'Click a cell or a pair to look elsewhere; every panel follows.')}</span></div>"
     )
 
 
