@@ -18,6 +18,7 @@ from merge_engine.runs.publish import table_folder, write_table
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.table import TableRun, by_line, entries, reference_steps, shown_row
 from viz.page import acts, cards, controls, presets
+from viz.page import headline as headline_words
 from viz.page import session as state
 from viz.page.headline import Answer, duration, headline, size
 from viz.page.inputs.choice import Choice
@@ -309,3 +310,16 @@ def test_the_page_opens_with_the_best_stored_merge_and_offers_what_validation_ch
     session, sorry = acts.first_session(("toy",), {})
     assert not sorry
     assert state.recipe(session) == best
+
+
+@pytest.mark.parametrize(("key", "cls"), [(k, c) for k, c in registry().items()])
+def test_the_card_says_which_variant_runs(key, cls):
+    """What the reference notes about assumptions and differing codes stands on the card, whole."""
+    html = cards.method_card(key, {n: hp.default for n, hp in declared(cls).items()}, 4)
+    told = unescape(re.sub(r"<[^>]+>", "", html.partition('class="mp-variant"')[2]))
+    assert len(cards.notes(cls)) > 90, "nothing is noted"
+    assert cards.notes(cls).replace("`", "") in told
+
+
+def test_bytes_are_said_in_words():
+    assert [headline_words.in_bytes(n) for n in (21.5e6, 3000.0, 10.0, float("nan"))] == ["86 MB", "12 kB", "40 B", "–"]

@@ -7,7 +7,10 @@ import dataclasses
 import pytest
 import torch
 
+from merge_engine.adapting.live import Point
+from merge_engine.contract import Step
 from merge_engine.errors import MergeError
+from merge_engine.evaluate import Score
 from merge_engine.maths.svd import SvdStore
 from merge_engine.places import depth
 from merge_engine.runs.recipe import Recipe
@@ -17,6 +20,7 @@ from viz.page import acts, view
 from viz.page import session as state
 from viz.page.plotly_panel import Selection
 from viz.page.record import Run, average_of
+from viz.page.remaining import seconds_left, words_left
 from viz.page.session import Session
 from viz.page.shelf import Shelf, Tickets
 from viz.page.weights import drawn, lenses
@@ -354,3 +358,19 @@ def test_a_finished_adaptation_remembers_its_curve(bench):
     again = Workbench(svd=SvdStore(folder=None)).record.known(adapting)
     if again is not None:  # stored only once the baselines are known
         assert [point.step for point in again.curve] == [point.step for point in last.curve]
+
+
+def test_what_is_left_follows_the_pace_so_far():
+    recipe = Recipe("toy", ("blob", "grain"), "ties")
+    slow = Run(recipe, "merging", Step(2, 8), merge_seconds=4.0)
+    assert seconds_left(slow) == pytest.approx(12.0)
+    assert words_left(slow) == ", about 12 s left"
+    assert words_left(dataclasses.replace(slow, merge_seconds=1.0)) == "", "too early to tell"
+    assert words_left(dataclasses.replace(slow, step=Step(0, 8))) == ""
+    assert words_left(dataclasses.replace(slow, phase="done")) == ""
+    scores = {"blob": Score("blob", 5, 10, 40, 0.0, 0.0), "grain": Score("grain", 5, 10, 40, 0.0, 0.0)}
+    assert seconds_left(Run(recipe, "scoring", scores=scores, score_seconds=3.0)) == pytest.approx(9.0)
+    adapting = Recipe("toy", ("blob", "grain"), "adamerging", {"steps": 21})
+    points = (Point(1, 10.0, 0.5, {}), Point(11, 30.0, 0.4, {}))
+    assert seconds_left(Run(adapting, "merging", Step(11, 21), curve=points[:1])) is None
+    assert seconds_left(Run(adapting, "merging", Step(11, 21), curve=points)) == pytest.approx(20.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -63,12 +64,12 @@ def post_menu(chosen: str, drawn: int = 0) -> str:
 
 
 def method_card(key: str, values: Mapping[str, Any], experts: int) -> str:
-    """Return the card of a method or post-step: idea, formula with numbers, needs and paper."""
+    """Return the card of a method or post-step: idea, formula with numbers, needs, paper, and which variant runs."""
     cls = method_class(key)
     return (
         f'<div class="mp-card"><p class="mp-idea">{escape(cls.idea)}</p>'
         f'<div class="mp-formula"><span>{escape(cls.formula)}</span>{filled(cls, values, experts)}</div>'
-        f"{_badges(cls)}<p class=\"mp-paper\">{_paper(cls.paper)}</p></div>"
+        f"{_badges(cls)}<p class=\"mp-paper\">{_paper(cls.paper)}</p>{_variant(cls)}</div>"
     )
 
 
@@ -83,6 +84,17 @@ def filled(cls: type[MergeMethod], values: Mapping[str, Any], experts: int) -> s
     return '<span class="mp-numbers">' + "".join(
         f"<span><i>{escape(symbol)}</i> = <b>{escape(value)}</b></span>" for symbol, value in pairs
     ) + "</span>"
+
+
+def notes(cls: type[MergeMethod]) -> str:
+    """Return what the reference says about a method's assumptions, and where papers and libraries differ."""
+    return " ".join((inspect.getdoc(cls) or "").partition("\nNotes\n-----\n")[2].split())
+
+
+def _variant(cls: type[MergeMethod]) -> str:
+    told = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(notes(cls)))
+    summary = "<summary>What runs here, and where papers and libraries differ</summary>"
+    return f'<details class="mp-variant">{summary}<p>{told}</p></details>' if told else ""
 
 
 def badges(cls: type[MergeMethod]) -> list[tuple[str, str]]:

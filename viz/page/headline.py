@@ -76,6 +76,13 @@ def size(parameters: float) -> str:
     return f"{parameters:.0f}"
 
 
+def in_bytes(parameters: float) -> str:
+    """Return the bytes of so many float32 numbers in words: 86 MB."""
+    words = size(4 * parameters)
+    unit = "B" if words[-1].isalpha() else " B"
+    return words + unit if math.isfinite(parameters) else words
+
+
 def duration(seconds: float) -> str:
     """Return seconds as people say them: 0.4 s, 12 s, 3 min."""
     if seconds < 9.95:

@@ -19,8 +19,9 @@ from . import cards, controls, presets, strip
 from .adapting.learned import word_of
 from .adapting.moving import moving_parts
 from .compare.visit import reference, seen_part
-from .headline import answer, duration, headline, size
+from .headline import answer, duration, headline, in_bytes, size
 from .record import Pairs, Run, model_size
+from .remaining import words_left
 from .session import Session, parameters, query, recipe
 from .workbench import Workbench, can_rescale
 
@@ -132,21 +133,26 @@ def cost_line(bench: Workbench, session: Session) -> str:
     one = model_size(load_suite(session.suite))
     seconds = bench.estimate(wanted)
     takes = "merged already" if seconds == 0 else f"about {duration(seconds)}" if seconds else "not timed yet"
-    read = size(one * (1 + len(session.experts)))
+    read, (about, left) = one * (1 + len(session.experts)), stored_before(bench, wanted, one)
     return (
-        f'<p class="mp-cost"><span title="Parameters of the pretrained model and of every expert">reads {read}</span>'
+        f'<p class="mp-cost"><span title="Parameters of the pretrained model and of every expert, and their bytes in '
+        f'float32; one matrix of all of them is in memory at a time">reads {size(read)}, {in_bytes(read)}</span>'
         f'<span title="Time to merge, without scoring">{takes}</span>'
-        f'<span title="Parameters to keep afterwards">stores {stored_before(bench, wanted, one)} parameters</span></p>'
+        f'<span title="Parameters to keep afterwards, and their bytes in float32, on disk or in memory">'
+        f"stores {about}{size(left)}, {in_bytes(left)}</span></p>"
     )
 
 
-def stored_before(bench: Workbench, wanted: Any, one: float) -> str:
-    """Return what a merge will leave, before it runs: measured where it ran once, else what its kind implies."""
+def stored_before(bench: Workbench, wanted: Any, one: float) -> tuple[str, float]:
+    """Return the parameters that a merge will leave, before it runs: measured where it ran once, else by its kind.
+
+    A word comes first: `up to ` where its kind gives a bound only.
+    """
     known = bench.record.known(wanted)
     if known is not None:
-        return size(known.stored_parameters)
+        return "", known.stored_parameters
     several = wanted.build()[0].kind == "routed"
-    return f"up to {size(one * (1 + len(wanted.experts)))}" if several else size(one)
+    return ("up to ", one * (1 + len(wanted.experts))) if several else ("", one)
 
 
 def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
@@ -221,11 +227,11 @@ def run_status(run: Run, found_average: float | None) -> str:
     """Return the status line of a run."""
     if run.phase == "merging":
         words = f"Merging: {run.step.label}" if run.step.label else "Merging"
-        return status(words, done=run.step.done, total=max(run.step.total, 1), tone="busy")
+        return status(words + words_left(run), done=run.step.done, total=max(run.step.total, 1), tone="busy")
     pictures, total = (sum(getattr(s, k) for s in run.scores.values()) for k in ("n", "total"))
     if run.phase == "scoring":
-        return status(f"Scoring: {pictures} of {total} pictures" if total else "Scoring", done=pictures,
-                      total=max(total, 1), tone="busy")  # fmt: skip
+        words = f"Scoring: {pictures} of {total} pictures{words_left(run)}" if total else "Scoring"
+        return status(words, done=pictures, total=max(total, 1), tone="busy")
     if run.phase == "stopped":
         kept = f"partial result from {pictures} of {total} pictures is kept" if total else "nothing was changed"
         return status(f"Cancelled; {kept}.", tone="stale")
