@@ -55,7 +55,7 @@ def pca(features: np.ndarray, dimensions: int = 2) -> Projection:
 def umap_coordinates(features: np.ndarray, *, neighbours: int = NEIGHBOURS, seed: int = 0) -> np.ndarray:
     """Return UMAP coordinates (N, 2) of features (N, D), the same for the same seed; PCA for fewer than four inputs.
 
-    The first call in a process compiles for many seconds; call `warm_umap` beforehand, away from anybody who waits.
+    The first call in a process compiles for many seconds; make it away from anybody who waits.
 
     References
     ----------
@@ -77,8 +77,3 @@ def umap_coordinates(features: np.ndarray, *, neighbours: int = NEIGHBOURS, seed
     count = min(neighbours, len(start) - 1)
     found = umap.UMAP(n_neighbors=count, min_dist=NEAR, init=start, random_state=seed, n_jobs=1)
     return np.asarray(found.fit_transform(np.asarray(features, np.float32)), np.float64)
-
-
-def warm_umap() -> None:
-    """Pay for loading and compiling UMAP once."""
-    umap_coordinates(np.random.default_rng(0).random((32, 8)))

@@ -17,7 +17,7 @@ from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from viz.page import acts
 from viz.page.adapting import moving
-from viz.page.inputs import choice, inputs, sight
+from viz.page.inputs import choice, inputs, others, sight
 from viz.page.inputs.case import case_of
 from viz.page.inputs.choice import Choice
 from viz.page.inputs.manifold_data import feature_map, points, unit, within
@@ -146,7 +146,7 @@ class TestWhy:
         task, index = choice.parsed(inputs.shown(runs["task_arithmetic"], Choice()).keys()[0])
         found, seen = view(bench, runs["task_arithmetic"], task, index)
         assert [r.router.split(":")[0] for r in found.routers] == [
-            "SiM", "Nearest mean", "Nearest neighbour", "Mahalanobis distance", "MASS",
+            "SiM", "Nearest mean", "Nearest neighbour", "Mahalanobis distance", "Weight projection, as in MASS",
         ]  # fmt: skip
         assert found.merged
         assert all(found.says)
@@ -366,3 +366,34 @@ def test_the_second_map_waits_for_merges_and_survives_a_failure():
     assert near.get("a").shape == (5, 2)
     assert near.get("b") is None
     assert near.settled("never asked")
+
+
+class TestOthers:
+    """Routers that had to be learned stand beside the others, from results that are stored."""
+
+    @pytest.fixture
+    def stored(self, runs, monkeypatch):
+        lines = {name: {"cpu": runs[name].recipe.to_dict()} for name in ("sim", "we_moe", "task_arithmetic")}
+        monkeypatch.setattr(others, "LINES", (*lines, "mass"))
+        monkeypatch.setattr(others, "stored_lines", lambda suite: lines)
+
+    def test_what_they_made_of_an_input_is_what_their_own_run_shows(self, bench, runs, stored):
+        suite, here = load_suite("toy"), runs["mass"]
+        case = case_of(suite, here, "grain", int(here.scores["grain"].said.index[2]))
+        found = {other.method: other for other in others.other_cases(bench.record, case)}
+        assert set(found) == {"sim", "we_moe"}, "a merge without routes has nothing to say, one not stored either"
+        for method, other in found.items():
+            own = case_of(suite, runs[method], "grain", case.index)
+            card, wanted = other.routed(None, "T"), own.routed(None)
+            np.testing.assert_array_equal(card.values, wanted.values)
+            assert (card.router, card.picked, card.guess) == ("T", wanted.picked, wanted.guess)
+        shown, _ = last(why_steps(bench.insight, case, None, (), found.values()))
+        names = [card.router for card in shown.routers]
+        assert {"SiM", "WEMoE", "Mahalanobis distance"} <= set(names)
+
+    def test_a_run_is_not_beside_itself_and_other_experts_are_not_compared(self, bench, runs, stored):
+        suite, here = load_suite("toy"), runs["sim"]
+        case = case_of(suite, here, "blob", int(here.scores["blob"].said.index[0]))
+        assert [other.method for other in others.other_cases(bench.record, case)] == ["we_moe"]
+        fewer = dataclasses.replace(here, recipe=dataclasses.replace(here.recipe, experts=here.recipe.experts[:2]))
+        assert list(others.other_cases(bench.record, dataclasses.replace(case, run=fewer))) == []

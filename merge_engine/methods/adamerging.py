@@ -49,8 +49,12 @@ class AdaMerging(adaptive.AdaptiveMerge):
     formula: ClassVar[str] = "θ = θ₀ + Σₜ λₜₙ τₜₙ,  λ minimises the entropy of predictions"
     paper: ClassVar[str] = "Yang et al., AdaMerging, ICLR 2024, arXiv:2310.02575"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "cpu": {"steps": 60, "batch": 8, "learning_rate": 5e-3}
+        "cpu": {"steps": 60, "batch": 8, "learning_rate": 5e-3},
+        "failure": {"steps": 40, "batch": 8, "learning_rate": 0.1},
     }
+    lesson: ClassVar[str] = (
+        "With steps this long a few tasks take over: digits are solved, and emoji fall far below the pretrained model."
+    )
 
     base: str = hp(
         "task_arithmetic", "Task vectors as they are, trimmed and sign-filtered as in Ties (AdaMerging++), or of CART.",

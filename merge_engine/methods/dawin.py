@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +44,11 @@ class Dawin(MergeMethod):
     idea: ClassVar[str] = "Weigh the experts for every input by how certain each is of it."
     formula: ClassVar[str] = "θ(x) = θ₀ + Σₜ wₜ(x) τₜ,  w = λT softmax(−H)"
     paper: ClassVar[str] = "Oh et al., DaWin: Training-free Dynamic Weight Interpolation, ICLR 2025, arXiv:2410.03782"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"offset": 1.0}}
+    lesson: ClassVar[str] = (
+        "The weights of an input add up to the number of experts: even the right experts, weighed for every input, "
+        "make too long a step together."
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"task id"})
 
     offset: float = hp(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -40,6 +41,11 @@ class IsoCts(TensorMerge):
     idea: ClassVar[str] = "Share most of the rank, give the rest to single tasks, and flatten the spectrum."
     formula: ClassVar[str] = "D = s̄ polar([U₁ₖ … U_Tₖ U_c]) polar([V₁ₖ … V_Tₖ V_c])ᵀ"
     paper: ClassVar[str] = "Marczak et al., No Task Left Behind, ICML 2025, arXiv:2502.04959"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"scaling": 6.0}}
+    lesson: ClassVar[str] = (
+        "Every direction has the same length, so too long a step goes wrong in all of them at once; "
+        "icons and emoji lose most."
+    )
 
     scaling: float = hp(
         1.0, "Scaling coefficient of the merged task vector; FusionBench's table uses 1.5.", low=-10, high=10,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import hp, like
@@ -40,6 +40,11 @@ class Mass(MergeMethod):
     idea: ClassVar[str] = "Ask the weights which experts know an input, and merge only those, without any data."
     formula: ClassVar[str] = "S = {t : softmaxₜ(−‖x − VₜVₜᵀx‖) > .2},  θ(x) = TSV-M of S"
     paper: ClassVar[str] = "Crisostomi et al., MASS: MoErging through Adaptive Subspace Selection, arXiv:2504.05342"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"depth": 0.25}}
+    lesson: ClassVar[str] = (
+        "A quarter of the way up, inputs of all tasks still look alike: nearly all of them are sent to the same two "
+        "tasks, and a wrong head is a wrong answer."
+    )
 
     depth: float = like(WeightProjection, "depth")
     first: str = like(WeightProjection, "first")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -44,6 +44,11 @@ class Ties(TensorMerge):
     idea: ClassVar[str] = "Keep the largest changes, let the experts vote on each sign, and drop who disagrees."
     formula: ClassVar[str] = "θ = θ₀ + λ · mean{τ̂ₜ : sign τ̂ₜ = sign Σₜ τ̂ₜ}"
     paper: ClassVar[str] = "Yadav et al., TIES-Merging, NeurIPS 2023, arXiv:2306.01708"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"scaling": 3.0}}
+    lesson: ClassVar[str] = (
+        "What the experts agree on is added three times over: agreement does not keep a step from being too long, "
+        "and the average falls below the pretrained model's."
+    )
 
     density: float = hp(0.2, "Share of entries kept.", low=0.001, high=1, soft=(0.01, 1), step=0.01, symbol="d")
     scope: str = hp("global", "Trim over the whole model, or within each tensor.", choices=("global", "tensor"))

@@ -55,7 +55,14 @@ class TwinMerging(MergeMethod):
     formula: ClassVar[str] = "θ(x) = θₛ + Σₜ wₜ(x) vₜ,  vₜ = SVDₖ(θₜ − θₛ),  w = softmax(R(f(x; θₛ)))"
     paper: ClassVar[str] = "Lu et al., Twin-Merging, NeurIPS 2024, arXiv:2406.15479"
     needs: ClassVar[frozenset[str]] = frozenset({"train"})
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"cpu": {"examples": 500, "epochs": 20}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "cpu": {"examples": 500, "epochs": 20},
+        "failure": {"examples": 500, "epochs": 20, "weights": "uniform"},
+    }
+    lesson: ClassVar[str] = (
+        "Every input gets the same mix of the exclusive parts: what the router knows picks the head alone, and most of "
+        "what Twin-Merging gains is lost."
+    )
 
     shared: str = hp("task_arithmetic", "Static merge that gives the shared model.", choices=static_keys)
     shared_scaling: float = hp(

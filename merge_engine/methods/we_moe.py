@@ -44,8 +44,13 @@ class WeMoe(MlpRoutedMerge):
     )
     paper: ClassVar[str] = "Tang et al., Weight-Ensembling Mixture of Experts, ICML 2024, arXiv:2402.00433"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "cpu": {"rank": 0.1, "steps": 60, "batch": 4, "learning_rate": 3e-4, "schedule": "cosine"}
+        "cpu": {"rank": 0.1, "steps": 60, "batch": 4, "learning_rate": 3e-4, "schedule": "cosine"},
+        "failure": {"rank": 0.1, "steps": 30, "batch": 4, "learning_rate": 0.1},
     }
+    lesson: ClassVar[str] = (
+        "Predictions can be certain without being right: with steps this long the routers run away, and within thirty "
+        "updates every task is at chance."
+    )
 
     rank: float = hp(
         1.0, "Share of singular components kept of the MLPs' task vectors; 1 keeps them whole.", low=0.001, high=1,

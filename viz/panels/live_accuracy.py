@@ -14,10 +14,11 @@ from viz import entropy_lesson, theme
 TITLE = "Accuracy while it adapts"
 ABOUT = (
     "Scored now and then on a few test pictures, for watching only. The thick line is the average; its ring is the "
-    "start, its dot the last step, which is the result. Below, what is minimised: the entropy of predictions."
+    "first look, after one update, its dot the last, which is the result. Below, what is minimised: the entropy of "
+    "predictions."
 )
 EMPTY = "Nothing has adapted yet. Choose a method of the family Adaptive or Routed, then press Merge."
-VIEWS = {"accuracy": "Accuracy", "change": "Change since the start"}
+VIEWS = {"accuracy": "Accuracy", "change": "Change since the first look"}
 PLOT, SMOOTH = 380, 200  # pixels of both strips; entropies are averaged to at most so many points
 UPPER, LOWER = (0.32, 1.0), (0.0, 0.21)
 
@@ -70,7 +71,7 @@ def figure(data: LiveAccuracy, *, view: str = "accuracy", colors: Mapping[str, s
     change = view == "change"
     if change:
         average, curves = average - average[0], curves - curves[:1]
-    references = {"the start": 0.0} if change else _known(data.references)
+    references = {"the first look": 0.0} if change else _known(data.references)
     low, high = _range([*curves.ravel(), *average, *references.values()], 4.0 if change else 8.0)
     end = max(1.0, float(max(data.total, data.steps[-1], *data.entropy_steps[-1:])))
     result = theme.figure(height=PLOT + 66, margin={"t": 22, "r": 112}, dragmode="zoom", hoverdistance=40)
@@ -161,7 +162,7 @@ def _line(data: LiveAccuracy, y: np.ndarray, task: str, color: str, change: bool
     ends[0], ends[-1] = (9, 10) if not task else (5, 6)
     fill = [theme.SURFACE] * (count - 1) + [color]
     seconds = [""] * count if data.seconds is None else [f", {s:.0f} s" for s in data.seconds]
-    value = "%{y:+.1f} points since the start" if change else "%{y:.1f} %"
+    value = "%{y:+.1f} points since the first look" if change else "%{y:.1f} %"
     seen = f" of {data.pictures} pictures{'' if task else ' per task'}" if data.pictures and not change else ""
     return go.Scatter(
         x=data.steps, y=y.astype(np.float32), mode="lines+markers", customdata=seconds, cliponaxis=False,

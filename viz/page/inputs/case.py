@@ -29,7 +29,7 @@ WORDS: dict[str, tuple[str, Kind, str]] = {
     "nearest_mean": ("Nearest mean", "distance", "mean feature"),
     "nearest_neighbour": ("Nearest neighbour", "distance", "nearest support input"),
     "mahalanobis": ("Mahalanobis distance", "distance", "mean feature"),
-    "weight_projection": ("MASS: weight projection", "distance", "input directions"),
+    "weight_projection": ("Weight projection, as in MASS", "distance", "input directions"),
 }
 OWN = "This merge"
 
@@ -99,10 +99,10 @@ class Case:
         """Return the class that an expert with features (D,) predicts with its own head."""
         return class_of(self.suite, self.suite.task_of[expert], features)
 
-    def routed(self, merged: Merged | None) -> RouterView | None:
-        """Return how the merge itself routes the input; None for one model without routes."""
+    def routed(self, merged: Merged | None, whose: str = "") -> RouterView | None:
+        """Return how the merge itself routes the input, or one named `whose`; None for one model without routes."""
         guess = self.guess if self.picked in (None, self.task) or not self.owned else _other_head(self, merged)
-        return way(self, merged, None if self.said.route is None else self.said.route[self.row], guess)
+        return way(self, merged, None if self.said.route is None else self.said.route[self.row], guess, whose)
 
 
 class Asked(Protocol):
@@ -148,9 +148,11 @@ def case_of(suite: Suite, run: Run, task: str, index: int) -> Case | None:
     return Case(suite, run, said, int(rows[0])) if len(rows) else None
 
 
-def way(case: Asked, merged: Merged | None, route: np.ndarray | None, guess: str) -> RouterView | None:
+def way(
+    case: Asked, merged: Merged | None, route: np.ndarray | None, guess: str, whose: str = ""
+) -> RouterView | None:
     """Return how a merge routes an input, from its own router or from its route (L, T); None where it does not."""
-    title = f"{OWN}: {method_class(case.method).title}"
+    title = whose or f"{OWN}: {method_class(case.method).title}"
     if isinstance(merged, RoutedMerged) and not isinstance(merged, SubsetMerged):
         kind, values, near = _scored(case, merged.router)
         return RouterView(title, kind, values, case.picked, guess, near)
@@ -163,9 +165,9 @@ def way(case: Asked, merged: Merged | None, route: np.ndarray | None, guess: str
 
 
 def _other_head(case: Case, merged: Merged | None) -> str:
-    """Return the class that the merge predicted with the head of another task; empty when it is not kept any more."""
+    """Return the class that the merge predicted with the head of another task, or what is left to say of it."""
     if merged is None or case.picked is None:
-        return ""
+        return f"a class of {case.picked}"
     _, found = Model(merged, case.suite)(case.inputs, case.task)
     return class_of(case.suite, case.suite.task_of[case.picked], found.features[0])
 

@@ -26,6 +26,7 @@ from .case import case_of
 from .choice import parsed
 from .insight import Input
 from .manifold_data import Points, feature_map, points, unit
+from .others import other_cases
 from .why import why_steps
 
 BESIDE = 4  # inputs that the experts are asked about along with the chosen one
@@ -86,7 +87,7 @@ def eye_steps(
         yield {"map": ringed}
     colors = theme.colors(suite.task_of)
     beside = _beside(run, session)
-    for found in why_steps(bench.insight, case, bench.merged(run.recipe), beside):
+    for found in why_steps(bench.insight, case, bench.merged(run.recipe), beside, other_cases(bench.record, case)):
         if not going():
             return
         if isinstance(found, Step):
