@@ -226,7 +226,8 @@ def test_masks_off_leave_the_base(options):
 def test_a_mask_flips_after_a_hundred_constant_pushes():
     """A5"""
     what = adaptable(problem_of(3), "adarank", base="cart", rank=0.5)
-    optimiser = torch.optim.Adam([what.masks.logits], lr=1e-3)
+    optimiser = torch.optim.Adam([group for group in what.parameters() if group.get("lr")], lr=1.0)
+    assert [p for group in optimiser.param_groups for p in group["params"]] == [what.masks.logits]
     start, flipped = what.masks.logits.detach() > 0, None
     for step in range(1, 111):
         what.masks.logits.grad = torch.where(start, 3e-4, -3e-4)

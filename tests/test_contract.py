@@ -20,8 +20,10 @@ from merge_engine.hp import HP, declared
 from merge_engine.maths.svd import SvdStore
 from merge_engine.merged import Merged, PerTaskMerged, StaticMerged
 from merge_engine.methods import build, key_of, method_class, registry
+from merge_engine.methods.adarank import PUBLISHED as PUBLISHED_STARTS
 from merge_engine.methods.task_arithmetic import TaskArithmetic
 from merge_engine.problem import Problem
+from merge_engine.routers._training import Course, Layers
 from merge_engine.running import drive, merge_steps
 from merge_engine.tensorwise import PostStep
 
@@ -116,6 +118,38 @@ def test_a_preset_is_legal_and_names_only_what_it_changes(cls, name):
     method = build(key_of(cls), **changes)
     assert all(getattr(method, field) == value != getattr(cls(), field) for field, value in changes.items())
     assert bool(changes) == (name != "published")
+
+
+PUBLISHED = {
+    "twin_merging": {"shared": "task_arithmetic", "shared_scaling": 0.3, "rank_share": 0.1, "compression": "svd",
+                     "examples": 5500, "epochs": 50},
+    "sim": {"examples": 32, "rank": 16, "centring": "task", "normalise": True, "decision": "hard", "store": "tsv_c"},
+    "we_moe": {"prior": 0.3, "depth": 2, "routing": "input", "learning_rate": 1e-4, "steps": 1000, "batch": 16},
+    "e_we_moe": {"prior": 0.3, "depth": 2, "routing": "input", "learning_rate": 1e-4, "steps": 1000, "batch": 16,
+                 "sparsity": 0.9},
+    "adarank": {"learning_rate": 1e-3, "mask_rate": 1e-3, "steps": 10_000, "batch": 16, "candidates": 1.0, "delay": 0},
+    "adamerging": {"learning_rate": 1e-3, "batch": 16, "unit": "tensor", "clamp": True},
+    "cart": {"scaling": 2.0, "rank": 0.12},
+    "task_arithmetic": {"scaling": 0.3},
+    "ties": {"density": 0.2, "scaling": 1.0},
+    "surgery": {"rank": 16, "learning_rate": 1e-3, "steps": 1000},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "name", "value"), [(k, n, v) for k, vs in PUBLISHED.items() for n, v in vs.items()])
+def test_defaults_are_the_published_numbers(key, name, value):
+    """Written down from the papers and their repositories, not from this code."""
+    assert getattr(build(key), name) == value
+
+
+def test_the_published_starts_and_courses():
+    """AdaRank's λ and share of components by base; the router of Twin-Merging: AdamW, 5e-4, batches of 1024."""
+    assert PUBLISHED_STARTS["task_arithmetic"] == (0.3, 1.0)
+    assert PUBLISHED_STARTS["cart"] == (2.3, 0.16)
+    course = Course()
+    assert (course.examples, course.epochs, course.batch, course.learning_rate) == (5500, 50, 1024, 5e-4)
+    network = Layers(384, 8)
+    assert [network.first.out_features, network.second.out_features, network.last.out_features] == [768, 768, 8]
 
 
 @every

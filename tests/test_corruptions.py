@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from merge_engine.corruptions import CONTRAST, IMPULSE, KINDS, NOISE, corrupt
+from merge_engine.corruptions import CONTRAST, IMPULSE, JPEG, KINDS, MOTION, NOISE, PIXELATE, corrupt
 from merge_engine.errors import RecipeError
 
 GREY = np.random.default_rng(0).integers(40, 216, (6, 32, 32), dtype=np.uint8)
@@ -47,6 +50,45 @@ def test_higher_severity_changes_more(kind, pictures):
 def test_a_picture_does_not_depend_on_its_neighbours():
     assert np.array_equal(corrupt(COLOUR, "gaussian_noise", 2)[:3], corrupt(COLOUR[:3], "gaussian_noise", 2))
     assert not np.array_equal(corrupt(COLOUR, "spatter", 2, seed=0), corrupt(COLOUR, "spatter", 2, seed=1))
+
+
+def test_constants_are_those_of_cifar_10_c():
+    """By severity, as published for pictures of 32 x 32."""
+    assert MOTION == ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5))
+    assert JPEG == (80, 65, 58, 50, 40)
+    assert PIXELATE == (0.95, 0.9, 0.85, 0.75, 0.65)
+    assert CONTRAST == (0.75, 0.5, 0.4, 0.3, 0.15)
+    assert NOISE == (0.04, 0.06, 0.08, 0.09, 0.10)
+    assert IMPULSE == (0.01, 0.02, 0.03, 0.05, 0.07)
+
+
+def test_pixelate_shrinks_and_enlarges_to_the_size_of_the_picture():
+    """At the second severity of five, 20 pixels become 18 and 20 again, and no more different rows are left."""
+    picture = np.random.default_rng(3).integers(0, 256, (1, 20, 20), dtype=np.uint8)
+    found = corrupt(picture, "pixelate", 2)[0]
+    assert len(np.unique(found, axis=0)) <= 18
+    assert len(np.unique(found, axis=1)) <= 20
+    flat = np.full((1, 20, 20), 77, np.uint8)
+    assert (corrupt(flat, "pixelate", 5) == 77).all()
+
+
+def test_motion_blur_smears_one_point_as_far_as_its_radius():
+    point = np.zeros((1, 41, 41), np.uint8)
+    point[0, 20, 20] = 255
+    for severity, (radius, deviation) in enumerate(MOTION, 1):
+        weights = np.exp(-(np.arange(2 * radius + 1) ** 2) / (2 * deviation**2))
+        found = corrupt(point, "motion_blur", severity)[0].astype(float)
+        assert found.max() == pytest.approx(255 * weights[0] / weights.sum(), abs=1)
+        assert found.sum() == pytest.approx(255, abs=4)
+        rows, columns = np.nonzero(found)
+        assert np.hypot(rows - 20, columns - 20).max() <= 2 * radius + 1
+
+
+def test_jpeg_is_what_the_library_writes_at_that_quality():
+    picture = smooth(COLOUR)[:1]
+    file = io.BytesIO()
+    Image.fromarray(picture[0]).save(file, "JPEG", quality=58)
+    assert np.array_equal(corrupt(picture, "jpeg", 3)[0], np.asarray(Image.open(file)))
 
 
 def test_noise_has_the_published_size():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -43,6 +43,11 @@ class Dare(TensorMerge):
     idea: ClassVar[str] = "Drop most changes at random and enlarge the rest, so that fewer of them collide."
     formula: ClassVar[str] = "θ = θ₀ + λ Σₜ mₜ τₜ / d,  mₜ ~ Bernoulli(d)"
     paper: ClassVar[str] = "Yu et al., Language Models are Super Mario, ICML 2024, arXiv:2311.03099"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"density": 0.002}}
+    lesson: ClassVar[str] = (
+        "Two entries of a thousand stay and are multiplied by five hundred: the expectation is the same, but the noise "
+        "drowns every task."
+    )
 
     density: float = hp(0.5, "Share of entries kept, 1 − p.", low=0.001, high=1, soft=(0.05, 1), step=0.05, symbol="d")
     rescale: str = hp(
