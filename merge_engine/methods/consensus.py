@@ -43,7 +43,7 @@ class Consensus(TensorMerge):
     paper: ClassVar[str] = "Wang et al., Localizing Task Information, ICML 2024, arXiv:2405.07813"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"k": 8}}
     lesson: ClassVar[str] = (
-        "Only entries that eight experts agree on are kept. There are hardly any, so this is close to the "
+        "Only entries that all eight experts use are kept. There are hardly any, so this is close to the "
         "pretrained model."
     )
 

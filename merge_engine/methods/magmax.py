@@ -39,7 +39,8 @@ class MagMax(TensorMerge):
     paper: ClassVar[str] = "Marczak et al., MagMax, ECCV 2024, arXiv:2407.06322"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"scaling": 2.0}}
     lesson: ClassVar[str] = (
-        "The largest change of every entry, doubled. Tasks with large changes hold out; the others pay for them."
+        "The largest change of every entry, doubled: the step is too long in many entries at once, and most tasks pay "
+        "for it."
     )
 
     scaling: float = hp(

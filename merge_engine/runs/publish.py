@@ -156,9 +156,9 @@ def markdown(table: dict[str, Any], multitask: dict[str, Any] | None = None) -> 
 
 
 MOVING_NOTE = (
-    "Methods that adapt to unlabelled pictures, or route every picture. Inductive: they saw the adapt half of the test "
-    "split and are scored on the other half; transductive: they saw the very pictures they are scored on. Passes: "
-    "forward passes of one model that a picture costs. Head: whether the merge picks the task's head itself, so that a "
+    "Methods that adapt to unlabelled pictures, or route every picture; those given the task id are ceilings. "
+    "Inductive: they saw the adapt half of the test split and are scored on the other half; transductive: they saw the "
+    "very pictures they are scored on. Passes: forward passes of one model that a picture costs. Head: whether the merge picks the task's head itself, so that a "
     "wrong task is a wrong answer, or is given it. While adapting: accuracy after the first and the last update "
     f"watched, on {PICTURES} score pictures per task, and the best one, which nobody could pick without labels. "
     "Parameters that differ from the published defaults are shown; courses are shortened for two processor cores."
@@ -263,7 +263,8 @@ def _footnote(table: dict[str, Any]) -> str:
     own = table["machine"]
     protocol = next((row["protocol"] for row in table["rows"] if row["accuracy"]), "")
     return (
-        f"{protocol.partition(' The method is given')[0]} The columns after the second one are at the chosen setting; "
+        f"{protocol.partition(' The method is given')[0]} Averages "
+        "are over the tasks of the merged experts. The columns after the second one are at the chosen setting; "
         "normalised is the mean of merged over expert accuracy in percent, NAI the share of the way from the "
         "pretrained model to the experts. Methods marked “task known” are given the task of every picture: a ceiling, "
         f"not a merged model. Seconds on {own['threads']} threads, decompositions in the store where there were any."

@@ -18,9 +18,10 @@ accuracy is lost; the panels show where.</p>
 
 SCORES = """
 <h2>How the numbers are made</h2>
-<p>Every task has pictures that no expert was trained on. Half of them are the <em>score half</em>; all accuracies on
-this page are top-1 accuracies there. While a merge is being scored, the page shows an estimate from the pictures seen
-so far with a 95 % interval, which tightens until every picture is scored.</p>
+<p>Every task has pictures that no expert was trained on. Half of them are the <em>score half</em>; accuracies are
+top-1 accuracies there, but for sweeps and landscapes, which use validation pictures. While a merge is being scored, the
+page shows an estimate from the pictures seen so far with a 95 % interval, which tightens until every picture is
+scored.</p>
 <p>The pretrained model, the experts and the merged model are compared on the same pictures, with the same frozen class
 vectors. Normalised accuracy is the mean over tasks of the merged accuracy divided by the expert's own. Settings in the
 table of all methods were chosen on a validation split of the training pictures, never on test pictures. Methods marked

@@ -235,7 +235,9 @@ def run_status(run: Run, found_average: float | None) -> str:
     if run.phase == "stopped":
         kept = f"partial result from {pictures} of {total} pictures is kept" if total else "nothing was changed"
         return status(f"Cancelled; {kept}.", tone="stale")
-    score = "" if found_average is None else f": {found_average:.1f} % on average, from {pictures} test pictures"
+    task_of = load_suite(run.recipe.suite).task_of
+    own = sum(score.n for task, score in run.scores.items() if task in {task_of[e] for e in run.recipe.experts})
+    score = "" if found_average is None else f": {found_average:.1f} % on average, from {own} test pictures"
     return status(" ".join((f"{'Stored result' if run.stored else 'Done'}{score}.", *run.notes)))
 
 

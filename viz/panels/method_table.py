@@ -13,8 +13,8 @@ from viz import theme
 
 TITLE = "What accuracy costs"
 ABOUT = (
-    "Each dot is a method at the setting chosen on validation. Methods on the stepped line are the best for their "
-    "price; a hollow dot needs to know the task of its input."
+    "Each dot is a method at the setting chosen on validation, or at its cpu preset where it adapts or trains. Methods "
+    "on the stepped line are the best for their price; a hollow dot needs to know the task of its input."
 )
 EMPTY = "No table of results is shipped with this suite yet. Run `python -m merge_engine table` to make one."
 VIEWS = {"parameters": "Stored parameters", "seconds": "Seconds to merge"}
