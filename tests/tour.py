@@ -29,6 +29,11 @@ DONE = "/^(Done|Stored result)/.test(document.querySelector('#mp-words .mp-said'
 # The moment of the last thing that a visitor did, on the clock of the page.
 ACTED = """for (const kind of ["pointerup", "click", "keydown", "change"])
   addEventListener(kind, () => (window.acted = performance.now()), true);"""
+# What a link has to bring back: experts, method and its numbers, place, accuracy, and the input that is explained.
+STATE = """JSON.stringify([
+  ...document.querySelectorAll("#mp-experts input:checked, #mp-form-box input[type=number]")].map(e => e.value).concat(
+  document.querySelector("#mp-method").value, [...document.querySelectorAll(".mp-where select")].map(e => e.value),
+  document.querySelector("#mp-headline b")?.textContent, document.querySelector("#mp-why h3")?.textContent))"""
 SEVEN = ((9, 8), (23, 8), (15, 26))
 
 
@@ -225,8 +230,8 @@ class Tour:
         self.picture("9-compare", full=True)
 
 
-def shared(browser: Any, link: str, folder: Path) -> None:
-    """Open the link in a browser that knows nothing, and find the same pins, recipe, place and input."""
+def shared(browser: Any, link: str, state: str, folder: Path) -> None:
+    """Open the link in a browser that knows nothing, and find the same on the page: `state`, pins and address."""
     page = browser.new_context(**SIZES["light"]).new_page()
     page.set_default_timeout(120_000)
     page.goto(link)
@@ -235,6 +240,7 @@ def shared(browser: Any, link: str, folder: Path) -> None:
     page.get_by_role("tab", name="Compare", exact=True).click()
     page.wait_for_function("document.querySelectorAll('.mp-pinned > b').length === 2")
     assert found["sent"] == found["found"], found
+    page.wait_for_function(f"wanted => {STATE} === wanted", arg=state)
     page.screenshot(path=folder / "10-shared.png")
 
 
@@ -258,7 +264,7 @@ def main(folder: Path, address: str, sizes: str) -> None:
                 high = sorted(seconds)[min(len(seconds) - 1, int(0.95 * len(seconds)))]
                 print(f"  {step}: median {statistics.median(seconds):.2f} s, 95th percentile {high:.2f} s, "
                       f"{len(seconds)} times", flush=True)  # fmt: skip
-            shared(browser, link, folder)
+            shared(browser, link, page.evaluate(STATE), folder)
         browser.close()
     assert not wrong, wrong
 

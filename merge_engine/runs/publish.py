@@ -159,9 +159,10 @@ MOVING_NOTE = (
     "Methods that adapt to unlabelled pictures, or route every picture; those given the task id are ceilings. "
     "Inductive: they saw the adapt half of the test split and are scored on the other half; transductive: they saw the "
     "very pictures they are scored on. Passes: forward passes of one model that a picture costs. Head: whether the "
-    "merge picks the task's head itself, so that a wrong task is a wrong answer, or is given it. While adapting: accuracy after the first and the last update "
-    f"watched, on {PICTURES} score pictures per task, and the best one, which nobody could pick without labels. "
-    "Parameters that differ from the published defaults are shown; courses are shortened for two processor cores."
+    "merge picks the task's head itself, so that a wrong task is a wrong answer, or is given it. While adapting: "
+    f"accuracy after the first and the last update watched, on {PICTURES} score pictures per task, and the best one, "
+    "which nobody could pick without labels. Parameters that differ from the published defaults are shown; courses are "
+    "shortened for two processor cores."
 )
 
 
