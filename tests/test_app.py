@@ -583,6 +583,20 @@ def test_undo_twice_at_once_leaves_redo_and_the_runs_of_the_visit(visit):
 
 
 @pytest.mark.browser
+def test_what_runs_stays_unfolded_while_a_slider_moves(visit):
+    page = visit("?suite=toy&recipe=" + _link("ties"))
+    page.locator(".mp-variant summary").first.click()
+    page.locator("[data-owner=ties][data-name=scaling][type=range]").press("ArrowRight")
+    page.wait_for_function("document.querySelector('.mp-numbers').textContent.includes('1.05')")
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.querySelector('.mp-variant').open")
+    page.select_option("#mp-method", "dare")
+    page.wait_for_selector("[data-owner=dare]")
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.querySelector('.mp-variant').open")
+
+
+@pytest.mark.browser
 def test_a_drag_while_it_merges_frees_the_button(visit, bench):
     page = visit("?suite=toy&recipe=" + _link("ties", density=0.33))
     bench.pause = 0.4

@@ -208,15 +208,15 @@ def test_a_place_is_drawn_once_for_a_measurement(bench, monkeypatch):
     assert len(bench.drawn._kept) == 2
 
 
-@pytest.mark.parametrize(("metric", "view"), [("cosine", "cosine"), ("sign_conflict", "agreement"), ("", "left")])
+@pytest.mark.parametrize(("metric", "view"), [("cosine", ""), ("sign_conflict", "agreement"), ("", "left")])
 def test_a_clicked_pair_leads_to_the_matrix_where_it_is_furthest_from_chance(bench, metric, view):
     session, _ = acts.first_session(("toy",), {})
     focus = dataclasses.replace(lenses.focus_of(session, None), metric=metric or session.metric or "cosine")
     first, second = focus.experts[:2]
-    chosen = Selection(view=view, expert=first, other=second)
+    name, quantity = ("overlap", "overlap_left") if view == "left" else ("interference", view or "cosine")
+    chosen = Selection(panel=name, view=view, expert=first, other=second)
     list(lenses.lens_steps(bench, focus, lambda: True, set()))
     found = meeting(bench, focus, chosen)
-    name, quantity = ("overlap", "overlap_left") if view == "left" else ("interference", view)
     measured = bench.measures.widest(lenses.ask(bench, focus, name))
     i, j = measured.models.index(first), measured.models.index(second)
     value, level = getattr(measured, quantity), places.chance(measured, quantity)
@@ -229,6 +229,7 @@ def test_a_clicked_pair_leads_to_the_matrix_where_it_is_furthest_from_chance(ben
     assert len(away) > 1 or name == "overlap"
     assert meeting(bench, focus, dataclasses.replace(chosen, other="<b>")) is None
     assert meeting(bench, focus, dataclasses.replace(chosen, view="rows")) is None
+    assert meeting(bench, focus, dataclasses.replace(chosen, panel="manifold")) is None
     assert meeting(bench, focus, dataclasses.replace(chosen, other=first)) is None
 
 

@@ -48,7 +48,11 @@
     let last = null;
     const written = () => element.querySelector("[data-drawn]")?.dataset.drawn;
     let drawn = written();
+    let unfolded = false; // new HTML folds what the visitor had unfolded
+    const fold = () => element.querySelector(".mp-variant");
+    element.addEventListener("toggle", (event) => event.target === fold() && (unfolded = event.target.open), true);
     watch(["value"], () => {
+      if (unfolded && fold()) fold().open = true;
       if (written() === drawn) return;
       drawn = written();
       last = null;

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from merge_engine.metrics import Measured
+from merge_engine.metrics import Measured, registry
 from viz import places
 
 from ..plotly_panel import Selection
 from ..workbench import Workbench
 from .lenses import Focus, ask
 
+MAPS = ("interference", "overlap")
 SIDES = {"left": "overlap_left", "right": "overlap_right"}  # views of the overlap, as quantities
 
 
 def meeting(bench: Workbench, focus: Focus, chosen: Selection) -> tuple[int, str] | None:
     """Return block and kind of the matrix in which the chosen pair is furthest from chance; None where not measured."""
-    if chosen.expert == chosen.other or chosen.view is None:
+    if chosen.expert == chosen.other or chosen.panel not in MAPS:
         return None
-    name = "overlap" if chosen.view in SIDES else "interference"
-    measured = bench.measures.widest(ask(bench, focus, name))
-    return None if measured is None else furthest(measured, SIDES.get(chosen.view, chosen.view), chosen)
+    measured = bench.measures.widest(ask(bench, focus, chosen.panel))
+    view = chosen.view or registry()[focus.metric].headline  # a map of one quantity has no views to choose from
+    return None if measured is None else furthest(measured, SIDES.get(view, view), chosen)
 
 
 def furthest(measured: Measured, quantity: str, chosen: Selection) -> tuple[int, str] | None:
