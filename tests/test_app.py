@@ -335,10 +335,10 @@ def test_a_bad_value_is_named_until_it_is_good_while_models_are_scored(visit, be
 
 @pytest.mark.browser
 def test_published_defaults_come_back_into_the_boxes(visit):
-    page = visit("?suite=toy&recipe=" + _link("dare"))
+    page = visit("?suite=toy&recipe=" + _link("ensemble"))
     box = page.locator("#mp-form-box input.mp-box").first
     published = box.input_value()
-    for value in ("0.321", "77"):
+    for value in ("0.321", "7777777"):
         box.fill(value)
         box.press("Tab")
         page.wait_for_selector(".mp-form[data-edited=true]")
