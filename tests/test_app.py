@@ -780,7 +780,9 @@ def test_a_knock_out_is_scored_beside_the_merge_and_shows_what_flips(visit):
     assert f"without={gone}" in page.url
     assert _tiles(page) == headline
     page.click(".ms-flip >> nth=0")
-    page.wait_for_selector("#mp-why .ms-input")
+    page.wait_for_selector("#mp-why .ms-router")
+    top = "document.querySelector('#mp-why').getBoundingClientRect().top"
+    page.wait_for_function(f"{top} > -20 && {top} < 0.7 * innerHeight")
     page.click("#mp-tabs button[role=tab] >> nth=0")
     page.click(".mp-gone button")
     page.wait_for_selector("#mp-flips h3", state="detached")

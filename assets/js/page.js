@@ -165,11 +165,29 @@
     write();
   };
 
+  const goTo = (element) =>
+    element.scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+
   // In one column the answer is below the button: go there.
   document.addEventListener("click", (event) => {
     const answer = document.querySelector("#mp-answer");
-    if (event.target.closest?.("#mp-merge") && answer.getBoundingClientRect().top > innerHeight / 2)
-      answer.scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    if (event.target.closest?.("#mp-merge") && answer.getBoundingClientRect().top > innerHeight / 2) goTo(answer);
+  });
+
+  // An input that was chosen on another tab is explained below the gallery: go there once it is.
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest?.("button[data-emit=input]")) return;
+    const before = document.querySelector("#mp-why h3")?.textContent;
+    const until = Date.now() + 8000;
+    const look = () => {
+      const why = document.querySelector("#mp-why"); // a tab that was never open is not there yet
+      const told = why?.offsetParent && why.querySelector(".ms-router") && why.querySelector("h3");
+      if (told && (told.textContent !== before || Date.now() > until - 5000)) {
+        goTo(why);
+        setTimeout(goTo, 700, why); // what stands above it has grown meanwhile
+      } else if (Date.now() < until) setTimeout(look, 100);
+    };
+    look();
   });
 
   const copyLink = async (button) => {
