@@ -21,7 +21,7 @@ from .protocol import Protocol
 from .recipe import Recipe
 from .results import cached_folder, read_json, write_json
 from .run import adapts, own_tasks, problem_of, scoring
-from .table import by_line, shown_row
+from .table import by_line, recipe_of, shown_row
 
 PICTURES = 50
 LINES = ("average", "task_arithmetic", "tsv_m", "iso_c", "sim", "adamerging", "adarank", "we_moe")
@@ -55,8 +55,7 @@ def cases(
     measured = by_line(rows)
     for name in (n for n in names if n in measured):
         row = shown_row(measured[name])
-        keys = ("suite", "experts", "method", "parameters", "post", "seed")
-        recipe = Recipe.from_dict({key: row[key] for key in keys})
+        recipe = recipe_of(row)
         seen = adapted if adapts(recipe) else ("",)
         found += [Case(name, row["title"], recipe, s) for s in seen]
     return found

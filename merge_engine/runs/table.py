@@ -21,7 +21,7 @@ from ..methods import build, registry
 from ..suite import Suite
 from .baselines import Baselines
 from .content import suite_digest
-from .recipe import Recipe
+from .recipe import KEYS, Recipe
 from .results import Result, Results, averages, cached_folder, read_json, write_json
 from .run import (
     Protocol,
@@ -236,6 +236,11 @@ def by_line(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Row]]:
 def shown_row(line: Mapping[str, Row]) -> Row:
     """Return the row that stands for a line: at the setting chosen on validation, else at the one it has."""
     return next(line[setting] for setting in SHOWN if setting in line)
+
+
+def recipe_of(row: Row) -> Recipe:
+    """Return the recipe of a row; raises RecipeError where it cannot be merged any more."""
+    return Recipe.from_dict({key: row[key] for key in KEYS})
 
 
 def _headline(row: Row | None) -> dict[str, float]:

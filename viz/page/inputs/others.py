@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from merge_engine.errors import MergeError
 from merge_engine.runs.publish import stored_lines
-from merge_engine.runs.recipe import Recipe
-from merge_engine.runs.table import shown_row
+from merge_engine.runs.table import recipe_of, shown_row
 
 from ..record import Record
 from .case import Case, case_of
@@ -21,10 +20,8 @@ def other_cases(record: Record, case: Case) -> Iterator[Case]:
     for name in LINES:
         if name not in lines or name == case.method:
             continue
-        row = shown_row(lines[name])
-        keys = ("suite", "experts", "method", "parameters", "post", "seed")
         try:
-            run = record.known(Recipe.from_dict({key: row[key] for key in keys}))
+            run = record.known(recipe_of(shown_row(lines[name])))
         except MergeError:
             continue
         if run is None or run.partial or run.recipe.experts != case.experts:
