@@ -132,6 +132,14 @@ def _idle(page) -> None:
     page.wait_for_function("!document.querySelector('#mp-answer [data-tone=busy]')")
 
 
+def _focus_figure(page, name: str) -> None:
+    """Give a panel's figure the keyboard once it is drawn; before that it is hidden and would not take it."""
+    page.wait_for_selector(f"#panel-{name} .main-svg")
+    figure = page.locator(f"#panel-{name} .ms-plot")
+    figure.focus()
+    assert figure.evaluate("figure => figure === document.activeElement")
+
+
 def _said(page, words: str) -> None:
     page.wait_for_function("w => document.querySelector('#mp-status').textContent.includes(w)", arg=words)
 
@@ -382,7 +390,7 @@ def test_menus_and_boxes_show_the_session_after_they_were_touched(visit):
     block.select_option("2")
     page.wait_for_function("document.querySelector('#panel-spectrum h3').textContent.includes('block 2')")
     page.wait_for_selector("#panel-overlap-depth .nsewdrag")
-    page.locator("#panel-overlap-depth .ms-plot").focus()
+    _focus_figure(page, "overlap-depth")
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('#mp-where select').value === '0'")
     assert there == "1"
@@ -425,7 +433,7 @@ def test_masks_move_with_the_slider_and_the_place_while_it_adapts_and_after(visi
     page.locator(slider).fill("5")
     page.locator("#mp-where select").last.select_option("out")
     page.wait_for_function(f"{heading}.endsWith('block 1, out, step 5')")
-    page.locator("#panel-coefficient-map .ms-plot").focus()
+    _focus_figure(page, "coefficient-map")
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('#mp-where select').value === '0'")
     page.wait_for_function(f"{heading}.endsWith('block 0, out, step 5')")
@@ -767,7 +775,7 @@ def test_a_knock_out_is_scored_beside_the_merge_and_shows_what_flips(visit):
     _merge(page)
     page.wait_for_function("document.querySelector('#mp-headline').textContent.includes('over plain average')")
     headline = _tiles(page)
-    page.focus("#panel-collisions .ms-plot")
+    _focus_figure(page, "collisions")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     page.wait_for_selector(".mp-outs button")
@@ -871,7 +879,7 @@ def test_a_sweep_draws_its_curve_and_a_point_goes_into_the_recipe(visit):
     page.wait_for_function("!document.querySelector('#mp-sweep-start').disabled")
     page.wait_for_function("document.querySelector('#mp-sweep-cost').textContent.includes('nothing is computed')")
     assert page.locator("#panel-sweep-plane").is_hidden()
-    page.locator("#panel-sweep-curve .ms-plot").focus()
+    _focus_figure(page, "sweep-curve")
     for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight", "Enter"):
         page.keyboard.press(key)
     page.wait_for_function(f"{said}.includes('Taken into the recipe')")
