@@ -19,12 +19,15 @@ from ..runs.results import read_json
 from ..runs.robustness import ADAPTED, PICTURES, cases, joined, robustness_steps
 from ..runs.seeds import seed_steps
 from ..runs.table import VALIDATION_PICTURES, TableRun, entries, reference_steps
+from ..runs.variants import joined as joined_variants
+from ..runs.variants import variant_steps
 from ..save import writable
 from ..suite import Suite, load_suite
 from . import options
 from .output import check_target, emit, followed, note, print_table
 
-PARTS = ("methods", "draws", "seeds", "weights", "landscape", "robustness", "entropy")
+PARTS = ("methods", "draws", "seeds", "weights", "landscape", "robustness", "entropy", "variants")
+JOINED = {"robustness": joined, "variants": joined_variants}  # a run of a part of these keeps the other rows
 
 
 def table(
@@ -76,8 +79,9 @@ def table(
         note(f"weights: {len(files)} measurements in {target / FOLDER}")
     if "landscape" in wanted and target is not None:
         note(f"landscape: {len(followed(survey_steps(chosen, target), 'landscape'))} views in {target}")
+    known, named = (stored or {}).get("rows", rows), options.names(methods)
     for name in (part for part in wanted if part not in ("methods", "weights", "landscape")):
-        _study(chosen, name, _steps_of(name, chosen, (stored or {}).get("rows", rows), spoiled, limit), target)
+        _study(chosen, name, _steps_of(name, chosen, known, spoiled, limit, named), target)
 
 
 def _parts(given: str | None, methods: str | None) -> tuple[str, ...]:
@@ -104,7 +108,12 @@ def _adapted(given: str) -> tuple[str, ...]:
 
 
 def _steps_of(
-    name: str, suite: Suite, known: list[dict[str, Any]], spoiled: Mapping[str, Sequence[Any]], limit: int | None
+    name: str,
+    suite: Suite,
+    known: list[dict[str, Any]],
+    spoiled: Mapping[str, Sequence[Any]],
+    limit: int | None,
+    methods: Sequence[str] | None,
 ) -> Generator[Step, None, Any]:
     """Return the steps of a study, which may read what is known from the rows of a table."""
     if name == "draws":
@@ -114,13 +123,15 @@ def _steps_of(
     if name == "robustness":
         lines = cases(suite, known, adapted=spoiled["adapted"])
         return robustness_steps(suite, lines, spoiled["severities"], limit or PICTURES)
+    if name == "variants":
+        return variant_steps(suite, known, methods, limit)
     return entropy_steps(suite, limit)
 
 
 def _study(suite: Suite, name: str, steps: Generator[Step, None, Any], target: Path | None) -> None:
     rows = followed(steps, name)
     if target is not None:
-        rows = joined(rows, study_in(suite, name, target)) if name == "robustness" else rows
+        rows = JOINED[name](rows, study_in(suite, name, target)) if name in JOINED else rows
         write_study(suite, name, rows, target)
     note(f"{name}: {len(rows)} rows" + ("" if target is None else f" in {target / name}.md"))
 

@@ -23,6 +23,7 @@ from .results import (
     answers_file,
     cached_folder,
     read_json,
+    routed_right,
     shipped_folder,
     trajectory_file,
     write_bytes,
@@ -202,12 +203,6 @@ def _course(row: Row) -> str:
     """Return the accuracy of the first, the last and the best watched update."""
     seen = [point["average"] for point in row["curve"]]
     return f"{seen[0]:.1f} → {seen[-1]:.1f}, best {max(seen):.1f}" if seen else ""
-
-
-def routed_right(row: Row) -> float | None:
-    """Return the share of inputs, in percent and averaged over tasks, that went to their own task's expert."""
-    shares = [100 * counts[task] / sum(counts.values()) for task, counts in row["routed"].items() if task in counts]
-    return sum(shares) / len(shares) if shares else None
 
 
 def _unusual(row: Row) -> str:

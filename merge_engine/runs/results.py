@@ -121,6 +121,12 @@ def averages(
     }
 
 
+def routed_right(row: Mapping[str, Any]) -> float | None:
+    """Return the share of inputs, in percent and averaged over tasks, that went to their own task's expert."""
+    shares = [100 * counts[task] / sum(counts.values()) for task, counts in row["routed"].items() if task in counts]
+    return sum(shares) / len(shares) if shares else None
+
+
 @dataclass(frozen=True)
 class Results:
     """The stored results of a suite."""
