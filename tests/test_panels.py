@@ -32,7 +32,7 @@ NAMES = [name for name in EVERY if name not in HTML]
 PANELS = [importlib.import_module(f"viz.panels.{name}") for name in NAMES]
 LONG = tuple(f"expert number {i} with a rather long name" for i in range(12))
 LIMIT, FILM = 150_000, 200_000  # characters; a film has a dozen states of its figure
-STANDARD = {"__future__", "collections", "dataclasses", "html", "math", "typing"}
+STANDARD = {"__future__", "collections", "dataclasses", "html", "math", "textwrap", "typing"}
 
 
 def everything(experts=examples.EXPERTS, blocks=12):

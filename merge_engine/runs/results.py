@@ -215,9 +215,10 @@ class Results:
         return self.folder / f"{key}{trajectories.SUFFIX}"
 
     def shipped(self) -> Iterator[Result]:
-        """Yield the results of the shipped table."""
-        table = read_json(shipped_folder(self.suite) / "table.json") or {}
-        yield from (Result.from_dict(row) for row in table.get("rows", []))
+        """Yield the results of the shipped table and of the study of variants."""
+        for name in ("table", "variants"):
+            stored = read_json(shipped_folder(self.suite) / f"{name}.json") or {}
+            yield from (Result.from_dict(row) for row in stored.get("rows", []))
 
 
 def result_key(recipe: str, split: str, limit: int | None, content: str, half: str = "") -> str:

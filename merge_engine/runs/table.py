@@ -40,7 +40,7 @@ from .tuning import Merges, choose_steps
 
 VALIDATION_PICTURES = 100
 POST_BASES = ("task_arithmetic", "tsv_m")  # one sum and one spectral merge
-DEFAULT, CHOSEN, CPU, TRANSDUCTIVE = "default", "validation", "cpu", "cpu, transductive"
+DEFAULT, CHOSEN, CPU, TRANSDUCTIVE = "default", "validation", "cpu", "transductive"
 SHOWN = (CHOSEN, CPU, DEFAULT, TRANSDUCTIVE)  # the first that was measured stands for a line
 Row = dict[str, Any]
 
@@ -60,9 +60,8 @@ class Entry:
     def settings(self) -> tuple[str, ...]:
         """Return the settings that get a row: the cpu preset where the published course is too long."""
         cls = registry()[self.method]
-        if CPU not in cls.presets:
-            return DEFAULT, CHOSEN
-        return (CPU, TRANSDUCTIVE) if "stream" in cls.needs else (CPU,)
+        inductive = (CPU,) if CPU in cls.presets else (DEFAULT, CHOSEN)
+        return (*inductive, TRANSDUCTIVE) if "stream" in cls.needs and not self.post else inductive
 
     def recipe(self, suite: Suite, preset: str = "published") -> Recipe:
         """Return the line's recipe at a preset, with as many experts as the method takes."""
@@ -158,10 +157,12 @@ class TableRun:
         return {**line.about(), "setting": setting, "tried": tried, **result.to_dict()}
 
     def _preset(self, line: Entry, setting: str) -> Generator[Step, None, Row]:
-        """Measure the cpu preset, watched while it adapts; transductive where the method sees the score half."""
+        """Measure the preset, watched while it adapts; transductive where the method sees the score half."""
         suite, half = self.suite, "score" if setting == TRANSDUCTIVE else "adapt"
         protocol = Protocol("score", self.limit, tuple(suite.tasks), half, watch=PICTURES)
-        run = yield from run_steps(suite, line.recipe(suite, CPU), protocol, chosen="the cpu preset")
+        known = CPU in registry()[line.method].presets
+        preset, words = (CPU, "the cpu preset") if known else ("published", "the published defaults")
+        run = yield from run_steps(suite, line.recipe(suite, preset), protocol, chosen=words)
         Results(suite.name).save_history(run.result, history_of(run.merged))
         Results(suite.name).save_answers(run.result, run.scores)
         return {**line.about(), "setting": setting, "tried": 1, **run.result.to_dict()}

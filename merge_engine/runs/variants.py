@@ -24,11 +24,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Variant:
-    """A method with some parameters changed, in a few words."""
+    """A method with some parameters changed, in a few words; `told` where that gives it the task of its inputs."""
 
     method: str
     words: str = ANCHOR
     changes: Mapping[str, Any] = field(default_factory=dict)
+    told: bool = False
 
     def of(self, anchor: Recipe) -> Recipe:
         """Return the anchor's recipe with the changes made."""
@@ -46,7 +47,7 @@ VARIANTS = (
     Variant("twin_merging", "largest entries, no SVD", {"compression": "magnitude"}),
     Variant("twin_merging", "random entries, no SVD", {"compression": "bernoulli"}),
     Variant("twin_merging", "shared model by TSV-M", {"shared": "tsv_m", "shared_scaling": 1.0}),
-    Variant("twin_merging", "as published: task known", {"protocol": "as published"}),
+    Variant("twin_merging", "as published: task known", {"protocol": "as published"}, told=True),
     Variant("adarank"),
     Variant("adarank", "on Task Arithmetic", {"base": "task_arithmetic"}),
     Variant("adarank", "on TSV-M", {"base": "tsv_m"}),
@@ -62,7 +63,7 @@ VARIANTS = (
     Variant("sim"),
     Variant("sim", "route: Twin's router", {"router": "trained"}),
     Variant("sim", "route: MASS", {"router": "weight_projection"}),
-    Variant("sim", "route: oracle, task known", {"router": "oracle"}),
+    Variant("sim", "route: oracle, task known", {"router": "oracle"}, told=True),
     Variant("sim", "features of the average", {"backbone": "average"}),
     Variant("sim", "features of TSV-M", {"backbone": "tsv_m"}),
     Variant("sim", "no centring", {"centring": "none"}),
@@ -90,7 +91,7 @@ def variant_steps(
 
     The anchor is the row of a table, or the cpu preset where no row is given.
 
-    Returns a row per variant: its method and words, and what it scored as a Result in JSON types.
+    Returns a row per variant: its method and words, whether it is told the task, and its Result in JSON types.
     """
     known, found = by_line(rows), []
     chosen = [variant for variant in VARIANTS if methods is None or variant.method in methods]
@@ -100,7 +101,7 @@ def variant_steps(
         result = row if variant.words == ANCHOR and limit is None else None
         if result is None:
             result = yield from _stored(suite, variant.of(anchor), limit)
-        found.append({**line.about(), "variant": variant.words, **result.to_dict()})
+        found.append({**line.about(), "variant": variant.words, "told": variant.told, **result.to_dict()})
         yield Step(done, len(chosen), f"{line.name}, {variant.words}", {"average %": result.average or 0.0})
     return found
 

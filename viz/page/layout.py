@@ -24,6 +24,7 @@ from viz.panels import (
     spectrum,
     sweep_curve,
     sweep_plane,
+    variants,
 )
 
 from .adapting import learned
@@ -137,6 +138,7 @@ class Page:
     table: Widget
     spoiled: PlotlyPanel
     surer: PlotlyPanel
+    options: PlotlyPanel
     about: Widget
 
     def fill(self, parts: dict[str, Any]) -> dict[Any, Any]:
@@ -178,6 +180,7 @@ def build_page(lost: Session) -> Page:
             parts["scatter"] = _panel(method_table)
             parts["table"] = Widget(elem_id="mp-table")
             parts["spoiled"] = _panel(robustness, "mp-if-known")
+            parts["options"] = _panel(variants, "mp-if-known")
             parts["surer"] = _panel(entropy_study, "mp-if-known")
         with gr.Tab("About", id="about"):
             parts["about"] = Widget(elem_id="mp-about")

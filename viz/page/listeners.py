@@ -26,6 +26,7 @@ from .adapting import learned
 from .headline import answer
 from .inputs import sight
 from .layout import Page
+from .options import options
 from .plotly_panel import Selection
 from .record import Run, average_of
 from .session import Session
@@ -268,6 +269,7 @@ class Listeners:
             "table": methods_table(suite, found := lines(suite)),
             "scatter": draw(method_table, points(found, session.method)),
             "spoiled": spoiled(suite),
+            "options": options(suite),
             "surer": surer(suite),
             "about": about(suite),
             "tabs": gr.Tabs(selected="inputs" if chosen else "merge"),
