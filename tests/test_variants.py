@@ -11,6 +11,7 @@ from merge_engine.hp import declared
 from merge_engine.methods import method_class
 from merge_engine.running import drive
 from merge_engine.runs import variants
+from merge_engine.runs.content import suite_digest
 from merge_engine.runs.protocol import Protocol
 from merge_engine.runs.publish import stored_study, table_folder, write_study
 from merge_engine.runs.recipe import Recipe
@@ -110,9 +111,10 @@ def made_up(toy, key="twin_merging") -> list[dict]:
         found.append({
             **entries([key])[0].about(), "variant": variant.words, "told": variant.told, **own.to_dict(),
             "recipe": own.digest, "accuracy": accuracy, "average": 90.0 - 10 * i, "normalised_average": 90.0,
-            "nai": 0.5, "unseen_average": None, "stored_parameters": 1e6 * (1 + i), "seconds": {"merge": 1.0}, "protocol": "",
-            "split": "score", "limit": None, "half": "", "forwards": 2.0, "warnings": [], "corruption": "", "curve": [],
-            "content": variants.suite_digest(toy, toy.experts, "score"), "routed": {t: {t: 3, "x": 1} for t in tasks},
+            "nai": 0.5, "unseen_average": None, "stored_parameters": 1e6 * (1 + i), "seconds": {"merge": 1.0},
+            "protocol": "", "split": "score", "limit": None, "half": "", "forwards": 2.0, "warnings": [],
+            "corruption": "", "curve": [], "routed": {t: {t: 3, "x": 1} for t in tasks},
+            "content": suite_digest(toy, toy.experts, "score"),
         })  # fmt: skip
     return found
 
