@@ -13,7 +13,7 @@ import torch
 
 from merge_engine.contract import Context
 from merge_engine.errors import MergeError, RecipeError
-from merge_engine.evaluate import Score, score
+from merge_engine.evaluate import Score, logits, score, scoring_order
 from merge_engine.hp import HP, declared
 from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build, method_class, registry
@@ -166,6 +166,35 @@ class TestEngine:
         assert first.average == pytest.approx(np.mean([s.accuracy for s in first.scores.values()]))
         ratios = [s.accuracy / first.alone[t] for t, s in first.scores.items()]
         assert first.normalised == pytest.approx(100 * np.mean(ratios))
+
+    @pytest.mark.parametrize("given", [("task_arithmetic", {}), ("sim", {"rank": 3})], ids=["static", "routed"])
+    def test_interference_is_what_the_expert_gets_right_and_the_merge_does_not(self, merges, given):
+        suite, (method, parameters) = load_suite("toy"), given
+        over = "rank=2,3" if method == "sim" else "scaling=0:1:3"
+        sweep = swept_over(over, given=recipe(method, **parameters))
+        for point in drive(sweep_steps(sweep, merges)):
+            merged, _ = drive(merges.steps(sweep.at(point.values)))
+            for number, expert in enumerate(EXPERTS):
+                task = suite.task_of[expert]
+                order = scoring_order(len(suite.labels(task, "validation")), 8)
+                labels = suite.labels(task, "validation")[order]
+                alone = logits(suite, suite.expert(expert), task, "validation", 8).argmax(-1) == labels
+                said = score(suite, merged, [task], split="validation", limit=8)[task].said
+                mine = said.guess == said.label
+                if said.picked is not None:
+                    mine &= said.picked == number
+                wanted = 100 * sum(a and not m for a, m in zip(alone, mine, strict=True)) / max(1, int(alone.sum()))
+                assert point.lost[task] == pytest.approx(wanted)
+            assert point.interference == pytest.approx(np.mean(list(point.lost.values())))
+
+    def test_points_that_were_stored_without_interference_are_scored_again(self, merges):
+        sweep = swept_over("scaling=0:1:3")
+        drive(sweep_steps(sweep, merges))
+        store = Stored(load_suite("toy"), sweep, torch.float32)
+        for entry in store.known.values():
+            del entry["lost"]
+        write_json(store.file, store.known)
+        assert Stored(load_suite("toy"), sweep, torch.float32).points(sweep) == []
 
     def test_a_second_sweep_is_read(self, merges, monkeypatch):
         sweep = swept_over("scaling=0:1:3")
@@ -341,7 +370,7 @@ class TestPanels:
     @pytest.mark.parametrize("names", [("scaling",), ("scaling", "rank")])
     def test_before_the_first_point_the_marks_stand(self, names):
         data = swept.demo(names)
-        blank = {n: np.full_like(getattr(data, n), np.nan) for n in ("accuracy", "low", "high", "normalised")}
+        blank = {n: np.full_like(getattr(data, n), np.nan) for n in ("accuracy", "low", "high", "normalised", "lost")}
         drawing = draw(sweep_curve if len(names) == 1 else sweep_plane, dataclasses.replace(data, **blank))
         for figure in drawing.figures.values():
             said = " ".join(label.text for label in figure.layout.annotations)
@@ -351,7 +380,7 @@ class TestPanels:
     def test_the_plane_runs_up_and_to_the_right_and_has_a_view_per_task(self):
         data = swept.demo(("scaling", "rank"))
         drawing = draw(sweep_plane, data)
-        assert list(drawing.figures) == ["average", "normalised", *(f"task {task}" for task in data.tasks)]
+        assert list(drawing.figures) == ["average", "normalised", "lost", *(f"task {task}" for task in data.tasks)]
         heat = drawing.figures["average"].data[0]
         assert (len(heat.x), len(heat.y)) == (9, 6)
         assert heat.z[1][3] == pytest.approx(data.average[3, 1], rel=1e-6)

@@ -24,7 +24,8 @@ class Swept:
 
     `values` of every axis ascend, (A,) and (B,); `low` and `high` are the 95 % interval of the average, and
     `normalised` is the mean of merged over expert accuracy in %, each (A,) or (A, B). `alone` (T,) is the accuracy of
-    every task's expert. `marks` are points worth seeing, by a name of `MARKS`, on the grid or off it.
+    every task's expert; `lost`, of the shape of `accuracy`, the share in % of what that expert alone gets right and the
+    merge gets wrong. `marks` are points worth seeing, by a name of `MARKS`, on the grid or off it.
     """
 
     names: tuple[str, ...]
@@ -35,6 +36,7 @@ class Swept:
     high: np.ndarray
     normalised: np.ndarray
     alone: np.ndarray
+    lost: np.ndarray
     marks: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     wide: tuple[bool, ...] = ()
     pictures: int = 0
@@ -49,6 +51,11 @@ class Swept:
     def share(self) -> np.ndarray:
         """Accuracy of every task as a share of its expert's, in %, of the shape of `accuracy`."""
         return 100 * self.accuracy / np.where(self.alone > 0, self.alone, np.nan)
+
+    @property
+    def interference(self) -> np.ndarray:
+        """Mean of `lost` over tasks (A,) or (A, B)."""
+        return self.lost.mean(-1)
 
     @property
     def best(self) -> tuple[float, ...] | None:
@@ -111,6 +118,6 @@ def demo(names: tuple[str, ...] = ("scaling",)) -> Swept:
     places = {"published": (2.0, 0.12), "current": (1.0, 0.12), "table": (1.5, 0.32)}
     marks = {name: point[: len(names)] for name, point in places.items()}
     return Swept(
-        names, values, tasks, accuracy, average - 3.1, average + 2.8, normalised, alone, marks,
-        (False,) * len(names), 50,
+        names, values, tasks, accuracy, average - 3.1, average + 2.8, normalised, alone, 1.04 * (alone - accuracy),
+        marks, (False,) * len(names), 50,
     )  # fmt: skip

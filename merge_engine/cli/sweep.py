@@ -66,9 +66,9 @@ def show(sweep: Sweep, points: Sequence[Point], marks: Mapping[str, Values]) -> 
     names = [axis.word for axis in sweep.axes]
     tasks = list(next((point.scores for point in points if point.scores), ()))
     cells: list[list[Cell]] = [
-        [*point.values, *(_cells(point, tasks) if point.scores else [None] * (4 + len(tasks)))] for point in points
+        [*point.values, *(_cells(point, tasks) if point.scores else [None] * (5 + len(tasks)))] for point in points
     ]
-    print_table((*names, "average %", "low", "high", "normalised %", *tasks), cells)
+    print_table((*names, "average %", "low", "high", "normalised %", "interference %", *tasks), cells)
     print(f"Scored {FAIR if sweep.chooses else LOOK}: {sweep.pictures} pictures per task.")
     if sweep.chooses and (top := best(points)) is not None:
         print(f"Best: {sweep.words(top.values)}, {top.average:.1f} %.")
@@ -87,7 +87,8 @@ def _plain(sweep: Sweep, point: Point) -> dict[str, Any]:
     if not point.scores:
         return named
     low, high = point.interval
-    numbers = {"average": point.average, "low": low, "high": high, "normalised": point.normalised}
+    numbers = {"average": point.average, "low": low, "high": high, "normalised": point.normalised,
+               "interference": point.interference}  # fmt: skip
     accuracy = {
         task: {"merged": round(s.accuracy, 2), "expert": round(point.alone[task], 2), "n": s.n}
         for task, s in point.scores.items()
@@ -98,7 +99,8 @@ def _plain(sweep: Sweep, point: Point) -> dict[str, Any]:
 
 
 def _cells(point: Point, tasks: Sequence[str]) -> list[Cell]:
-    return [point.average, *point.interval, point.normalised, *(point.scores[task].accuracy for task in tasks)]
+    every = (point.scores[task].accuracy for task in tasks)
+    return [point.average, *point.interval, point.normalised, point.interference, *every]
 
 
 def _named(sweep: Sweep, values: Values) -> dict[str, Any]:

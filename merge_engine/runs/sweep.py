@@ -19,9 +19,10 @@ import torch
 from ..contract import Step
 from ..errors import MergeError, RecipeError, no_such
 from ..evaluate import Score, score_steps
+from ..paired import paired, right
 from ..suite import Suite
 from . import grid
-from .baselines import Baselines
+from .baselines import Baseline, Baselines
 from .content import suite_digest
 from .grid import Axis, Values
 from .pace import Pace, kinds
@@ -100,12 +101,14 @@ class Sweep:
 class Point:
     """What a sweep found at some values; `alone` is the accuracy of each task's expert on the same pictures, in %.
 
-    `fault` says why there is no score; `seconds` holds what merging (with post-steps) and scoring took.
+    `lost` is the share, in %, of what that expert alone gets right and the merge gets wrong. `fault` says why there is
+    no score; `seconds` holds what merging (with post-steps) and scoring took.
     """
 
     values: Values
     scores: Mapping[str, Score] = field(default_factory=dict)
     alone: Mapping[str, float] = field(default_factory=dict)
+    lost: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     fault: str = ""
 
@@ -124,6 +127,11 @@ class Point:
         """Mean over tasks of merged over expert accuracy, in percent."""
         ratios = (s.accuracy / self.alone[t] if self.alone[t] else math.nan for t, s in self.scores.items())
         return 100 * _mean(list(ratios))
+
+    @property
+    def interference(self) -> float:
+        """Mean over tasks of what the expert alone gets right and the merge gets wrong, in percent of the former."""
+        return _mean(list(self.lost.values()))
 
 
 @dataclass(frozen=True)
@@ -147,16 +155,17 @@ class Stored:
     def get(self, sweep: Sweep, values: Values) -> Point | None:
         """Return a point of a sweep if it was scored before."""
         entry = self.known.get(sweep.at(values).digest)
-        if entry is None:
+        if entry is None or "lost" not in entry:
             return None
         counts = entry["scores"].items()
         scores = {task: Score(task, right, n, total, math.nan, math.nan) for task, (right, n, total) in counts}
-        return Point(values, scores, entry["alone"], entry["seconds"])
+        return Point(values, scores, entry["alone"], entry["lost"], entry["seconds"])
 
     def keep(self, recipe: Recipe, point: Point) -> None:
         """Keep a point, beside what others stored meanwhile."""
         counts = {task: [score.correct, score.n, score.total] for task, score in point.scores.items()}
-        entry = {"method": recipe.method, "scores": counts, "alone": dict(point.alone), "seconds": dict(point.seconds)}
+        kept = {name: dict(getattr(point, name)) for name in ("alone", "lost", "seconds")}
+        entry = {"method": recipe.method, "scores": counts, **kept}
         self.known = {**(read_json(self.file) or {}), recipe.digest: entry}
         write_json(self.file, self.known, quiet=True)
 
@@ -208,7 +217,7 @@ class _Work:
     store: Stored
     dtype: torch.dtype
     points: list[Point] = field(default_factory=list)
-    alone: Mapping[str, float] = field(default_factory=dict)
+    alone: Mapping[str, Baseline] = field(default_factory=dict)
     total: int = 0
     pace: Pace = field(default_factory=lambda: Pace(()))
 
@@ -233,13 +242,13 @@ class _Work:
     def _directions(self, visits: Sequence[Values]) -> list[Any]:
         return [direction(self.sweep.at(values)) for values in visits]
 
-    def _alone(self) -> Generator[SweepStep, None, dict[str, float]]:
-        """Return the accuracy of every task's expert on the pictures of the sweep."""
+    def _alone(self) -> Generator[SweepStep, None, dict[str, Baseline]]:
+        """Return what every task's expert gets right of the pictures of the sweep."""
         sweep, suite = self.sweep, self.merges.suite
         pairs = [(expert_of(suite, sweep.recipe, task), task) for task in own_tasks(suite, sweep.recipe)]
         steps = Baselines(suite, sweep.split).steps(pairs, sweep.pictures)
         found = yield from self._followed(steps, "scoring the experts, for comparison")
-        return {pair[1]: baseline.accuracy(sweep.pictures) for pair, baseline in found.items()}
+        return {pair[1]: baseline for pair, baseline in found.items()}
 
     def _point(self, values: Values) -> Generator[SweepStep, None, Point]:
         recipe, words = self.sweep.at(values), self.sweep.words(values)
@@ -253,9 +262,17 @@ class _Work:
         except MergeError as error:
             self.pace.end()
             return Point(values, fault=str(error))
-        point = Point(values, scores, {task: self.alone[task] for task in scores}, self.pace.end())
+        alone = {task: self.alone[task].accuracy(self.sweep.pictures) for task in scores}
+        point = Point(values, scores, alone, {t: self._lost(score) for t, score in scores.items()}, self.pace.end())
         self.store.keep(recipe, point)
         return point
+
+    def _lost(self, score: Score) -> float:
+        """Return the share, in percent, of what the task's expert gets right alone and the merge gets wrong."""
+        said, tasks = score.said, own_tasks(self.merges.suite, self.sweep.recipe)
+        assert said is not None, "a score made here knows what was said"
+        both = paired(self.alone[score.task].right[: score.n], right(said, tasks.index(score.task)))
+        return 100 * both.first / max(1, both.both + both.first)
 
     def _scoring(self, merged: Any, tasks: Sequence[str]) -> Generator[Step, None, dict[str, Score]]:
         suite, split, limit = self.merges.suite, self.sweep.split, self.sweep.pictures

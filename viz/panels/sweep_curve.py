@@ -19,7 +19,8 @@ READ = (
 CLICK = "Click a point to take its value into the recipe."
 ABOUT = f"{READ} {CLICK}"
 EMPTY = "Nothing is swept yet. Choose a number of the recipe, then press Start."
-VIEWS = {"accuracy": "Accuracy", "normalised": "Of the experts"}
+VIEWS = {"accuracy": "Accuracy", "normalised": "Of the experts", "lost": "Interference"}
+UNITS = {"normalised": "accuracy, % of each task's expert", "lost": "wrong of what the expert alone gets right, %"}
 PLOT, TOP, BOTTOM = 380, 64, 44  # pixels
 
 
@@ -37,14 +38,15 @@ def figure(data: Swept, *, view: str = "accuracy", colors: Mapping[str, str] | N
         *(_line(data, x, curves[:, i], task, colors.get(task, theme.MUTED)) for i, task in enumerate(data.tasks)),
         _line(data, x, average, "", theme.MERGED), _best(data, average),
     ])  # fmt: skip
-    unit = f"accuracy, % of {data.where}" if view == "accuracy" else "accuracy, % of each task's expert"
+    unit = UNITS.get(view, f"accuracy, % of {data.where}")
     result.update_layout(
         xaxis=theme.axis(swept.words(data.names[0]), showgrid=False, showline=True, fixedrange=True, **axis),
         yaxis=theme.axis(unit, range=[low, high], automargin=True, fixedrange=True),
         shapes=[_rule(value, names[0]) for value, names in marks],
         annotations=[*_names(data, curves, average, colors, (low, high)), *_mark_words(marks, axis),
-                     *_best_words(data, average, axis), *data.waiting],
-        meta={"title": f"Accuracy along {data.title}", "about": data.about(READ, CLICK), "uirevision": view},
+                     *_best_words(data, average, axis, view), *data.waiting],
+        meta={"title": f"{'Interference' if view == 'lost' else 'Accuracy'} along {data.title}",
+              "about": data.about(READ, CLICK), "uirevision": view},
     )  # fmt: skip
     return result
 
@@ -52,20 +54,20 @@ def figure(data: Swept, *, view: str = "accuracy", colors: Mapping[str, str] | N
 def rows(data: Swept) -> tuple[list[str], list[list]]:
     """Return one line per value, with what it is where it is worth seeing."""
     marked = {value: ", ".join(MARKS[name][1] for name in names) for value, names in _grouped(data, best=True)}
-    columns = [swept.words(data.names[0]), "average %", "low %", "high %", "normalised %",
+    columns = [swept.words(data.names[0]), "average %", "low %", "high %", "normalised %", "interference %",
                *(f"{task} %" for task in data.tasks), "is"]  # fmt: skip
-    lines = zip(
-        data.values[0], data.average, data.low, data.high, data.normalised, data.accuracy, strict=True
-    )
+    means = data.average, data.low, data.high, data.normalised, data.interference
+    lines = zip(data.values[0], *means, data.accuracy, strict=True)
     return columns, [
-        [value, mean, low, high, share, *tasks, marked.get(float(value), "")]
-        for value, mean, low, high, share, tasks in lines
+        [value, mean, low, high, share, lost, *tasks, marked.get(float(value), "")]
+        for value, mean, low, high, share, lost, tasks in lines
     ]
 
 
 def _heights(data: Swept, view: str) -> tuple[np.ndarray, np.ndarray]:
     """Return what is drawn of every task (A, T) and of all of them (A,)."""
-    return (data.share, data.normalised) if view == "normalised" else (data.accuracy, data.average)
+    found = {"normalised": (data.share, data.normalised), "lost": (data.lost, data.interference)}
+    return found.get(view, (data.accuracy, data.average))
 
 
 def _range(values: list[float]) -> tuple[float, float]:
@@ -102,11 +104,13 @@ def _sentence(data: Swept, place: int, task: str) -> str:
     if task:
         own = data.tasks.index(task)
         accuracy, share = data.accuracy[place, own], data.share[place, own]
-        return f"<b>{task}</b><br>{at}: {accuracy:.1f} %<br>{share:.1f} % of its expert"
+        lost = f"{data.lost[place, own]:.1f} % of what its expert gets right is wrong here"
+        return f"<b>{task}</b><br>{at}: {accuracy:.1f} %<br>{share:.1f} % of its expert<br>{lost}"
     between = f"{data.low[place]:.1f} to {data.high[place]:.1f}"
     return (
         f"<b>Average of the tasks</b><br>{at}: {data.average[place]:.1f} % ({between} with 95 % confidence)<br>"
-        f"{data.normalised[place]:.1f} % of the experts"
+        f"{data.normalised[place]:.1f} % of the experts<br>"
+        f"{data.interference[place]:.1f} % of what the experts get right is wrong here"
     )
 
 
@@ -128,13 +132,14 @@ def _best(data: Swept, average: np.ndarray) -> go.Scatter:
     )  # fmt: skip
 
 
-def _best_words(data: Swept, average: np.ndarray, axis: Mapping[str, Any]) -> list[dict]:
+def _best_words(data: Swept, average: np.ndarray, axis: Mapping[str, Any], view: str) -> list[dict]:
     if data.best is None:
         return []
-    value, y = data.best[0], float(np.nanmax(data.average))
+    value = data.best[0]
+    words = f"best so far {float(np.nanmax(data.average)):.1f}" if view == "accuracy" else "best accuracy so far"
     height = float(average[np.flatnonzero(data.values[0] == value)[0]])
     x, side = _beside(value, axis, edge=0.12)
-    return [theme.label(f"<b>best so far {y:.1f}</b>", x, height, yshift=19, color=MARKS["best"][2], xanchor=side,
+    return [theme.label(f"<b>{words}</b>", x, height, yshift=19, color=MARKS["best"][2], xanchor=side,
                         bgcolor=theme.SURFACE, borderpad=1)]  # fmt: skip
 
 

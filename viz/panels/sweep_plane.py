@@ -20,8 +20,9 @@ MANY = 12  # values of an axis beyond which no number is written into the cells
 
 
 def VIEWS(data: Swept) -> dict[str, str]:
-    """Return the views: the average, normalised, and every task."""
-    return {"average": "Average", "normalised": "Of the experts", **{f"task {task}": task for task in data.tasks}}
+    """Return the views: the average, normalised, interference, and every task."""
+    fixed = {"average": "Average", "normalised": "Of the experts", "lost": "Interference"}
+    return {**fixed, **{f"task {task}": task for task in data.tasks}}
 
 
 def figure(data: Swept, *, view: str = "average") -> go.Figure:
@@ -52,13 +53,13 @@ def figure(data: Swept, *, view: str = "average") -> go.Figure:
 
 def rows(data: Swept) -> tuple[list[str], list[list]]:
     """Return one line per cell that is scored."""
-    columns = [*map(swept.words, data.names), "average %", "low %", "high %", "normalised %",
+    columns = [*map(swept.words, data.names), "average %", "low %", "high %", "normalised %", "interference %",
                *(f"{task} %" for task in data.tasks)]  # fmt: skip
     every = list(np.ndindex(data.average.shape))
     known = [place for place in every if np.isfinite(data.average[place])] or every[:1]
     return columns, [
         [*(values[i] for values, i in zip(data.values, place, strict=True)), data.average[place], data.low[place],
-         data.high[place], data.normalised[place], *data.accuracy[place]]
+         data.high[place], data.normalised[place], data.interference[place], *data.accuracy[place]]
         for place in known
     ]  # fmt: skip
 
@@ -67,6 +68,8 @@ def _cells(data: Swept, view: str) -> tuple[np.ndarray, str]:
     """Return the heights of a view (B, A) and what they are."""
     if view == "normalised":
         return data.normalised.T, "average accuracy, % of the experts'"
+    if view == "lost":
+        return data.interference.T, "wrong of what the experts alone get right, %"
     if view.startswith("task "):
         task = view.removeprefix("task ")
         return data.accuracy[..., data.tasks.index(task)].T, f"accuracy on {task}, %"
@@ -74,6 +77,8 @@ def _cells(data: Swept, view: str) -> tuple[np.ndarray, str]:
 
 
 def _name(view: str) -> str:
+    if view == "lost":
+        return "Interference"
     return view.removeprefix("task ").capitalize() if view.startswith("task ") else "Accuracy"
 
 

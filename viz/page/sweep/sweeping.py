@@ -92,17 +92,19 @@ def data_of(suite: Suite, sweep: Sweep, points: Sequence[Point]) -> Swept:
     """Return the points of a sweep on their grid, for the panels."""
     tasks = own_tasks(suite, sweep.recipe)
     shape = tuple(len(axis.values) for axis in sweep.axes)
-    accuracy, alone = np.full((*shape, len(tasks)), np.nan), np.full(len(tasks), np.nan)
+    accuracy, lost = (np.full((*shape, len(tasks)), np.nan) for _ in range(2))
+    alone = np.full(len(tasks), np.nan)
     low, high, normalised = (np.full(shape, np.nan) for _ in range(3))
     for point in points:
         if point.scores:
             place = tuple(axis.values.index(value) for axis, value in zip(sweep.axes, point.values, strict=True))
             accuracy[place] = [point.scores[task].accuracy for task in tasks]
+            lost[place] = [point.lost[task] for task in tasks]
             alone[:] = [point.alone[task] for task in tasks]
             (low[place], high[place]), normalised[place] = point.interval, point.normalised
     return Swept(
         tuple(axis.word for axis in sweep.axes), tuple(np.array(axis.values, float) for axis in sweep.axes), tasks,
-        accuracy, low, high, normalised, alone, landmarks(suite, sweep), tuple(axis.wide for axis in sweep.axes),
+        accuracy, low, high, normalised, alone, lost, landmarks(suite, sweep), tuple(axis.wide for axis in sweep.axes),
         sweep.pictures or 0, sweep.chooses,
     )  # fmt: skip
 
