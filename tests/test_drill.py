@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from merge_engine.errors import MergeError
+from merge_engine.knock_out import KnockOut, tensors_of
 from merge_engine.maths.svd import SvdStore
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
@@ -17,12 +18,13 @@ from viz.page import acts
 from viz.page import session as state
 from viz.page.drill import drill, knock
 from viz.page.drill.knocked import EXAMPLES, KEPT, Knocked, flip_view
+from viz.page.drill.vectors import vectors_of
 from viz.page.headline import duration
 from viz.page.record import Run
 from viz.page.session import Session
 from viz.page.workbench import Workbench, paced
 from viz.panel import draw
-from viz.panels import collisions, flips
+from viz.panels import collisions, flips, vectors
 
 METHODS = {"task_arithmetic": {}, "ties": {}, "sim": {"examples": 8, "rank": 4}, "tall_mask": {}}
 
@@ -115,6 +117,70 @@ class TestPanel:
         view = flips.FlipView("x 1.q", (change, dataclasses.replace(change, task="z", after=10, seen=False)))
         assert flips.title(view) == "Without x 1.q: 40.0 % (−10.0 points)"
         assert "≈" in flips.title(dataclasses.replace(view, scoring=True))
+
+
+class TestVectors:
+    def test_the_vectors_of_a_pair_make_its_term(self, bench, session):
+        ask = drill.ask(session)
+        for _ in bench.measures.steps(ask):
+            pass
+        measured = drill.measured_of(bench, session)
+        row, place = 0, (session.block, session.kind)
+        matrix = next(iter(tensors_of(load_suite("toy").problem(), KnockOut("blob", *place))))
+        size = {e: SvdStore(folder=None)(task_matrix(e, matrix)).s for e in session.experts}
+        for one in collisions.strongest(measured, row, 8):
+            ends = KnockOut(one.expert, *place, one.index), KnockOut(one.other, *place, one.across)
+            found = vectors_of(bench, session, *ends, "here")
+            left, right = (float(side[0] @ side[1]) for side in (found.left, found.right))
+            s = float(size[one.expert][one.index] * size[one.other][one.across])
+            assert right >= 0
+            assert left * right == pytest.approx(one.directions, abs=1e-5)
+            assert s * left * right == pytest.approx(one.term, abs=1e-5 * s)
+
+    def test_the_pair_that_meets_most_stands_until_one_is_chosen(self, bench, session):
+        def title(of):
+            drawing = parts(bench, Knocked(bench), of)["vectors"]
+            assert list(drawing.figures) == ["right", "left"]
+            return drawing.figures["right"].layout.meta["title"]
+
+        most = title(session)
+        (one,) = collisions.strongest(drill.measured_of(bench, session), 0, 1)
+        assert f"{one.expert} #{one.index} and {one.other} #{one.across} in " in most
+        chosen = title(act(session, "pick", "blob:3|grain:2"))
+        assert "blob #3 and grain #2 in " in chosen
+        assert chosen != most
+
+    def test_one_expert_has_no_pair(self, bench, session):
+        alone = dataclasses.replace(session, experts=session.experts[:1])
+        assert parts(bench, Knocked(bench), alone)["vectors"].figures[""].layout.meta["empty"]
+
+    def test_turning_both_vectors_of_a_component_changes_no_collision(self):
+        random = np.random.default_rng(0)
+        left, right = random.normal(size=(2, 5)), random.normal(size=(2, 7))
+        found = vectors.Vectors.of(("a", "b"), "here", left, right)
+        turned = vectors.Vectors.of(("a", "b"), "here", *(side * [[1.0], [-1.0]] for side in (left, right)))
+        np.testing.assert_allclose(np.outer(found.left[1], found.right[1]), np.outer(left[1], right[1]))
+        for side in ("left", "right"):
+            np.testing.assert_allclose(found.side(side), turned.side(side))
+
+    def test_half_of_the_pull_counts_the_fewest(self):
+        assert vectors.half(np.array([0.5, -0.3, 0.1, 0.1])) == 1
+        assert vectors.half(np.array([0.25, -0.25, 0.25, 0.25])) == 2
+        assert vectors.half(np.zeros(3)) == 0
+
+    def test_dots_are_the_entries_and_their_products_add_up_to_the_cosine(self):
+        data = vectors.demo()
+        for view in vectors.VIEWS:
+            dots, (a, b) = vectors.figure(data, view=view).data[0], data.side(view)
+            n = len(a)
+            assert np.sum(np.asarray(dots.x, float) * np.asarray(dots.y, float)) / n == pytest.approx(a @ b, abs=1e-5)
+            aligned = {ink for ink, x, y in zip(dots.marker.color, dots.x, dots.y, strict=True) if x * y > 1e-6}
+            assert len(aligned) == 1
+
+
+def task_matrix(expert: str, name: str):
+    problem = load_suite("toy").problem()
+    return problem.experts[expert][name] - problem.pretrained[name]
 
 
 class TestSession:

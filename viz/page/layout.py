@@ -25,6 +25,7 @@ from viz.panels import (
     sweep_curve,
     sweep_plane,
     variants,
+    vectors,
 )
 
 from .adapting import learned
@@ -89,6 +90,7 @@ class Page:
     without: Signal
     collisions: PlotlyPanel
     knock: Widget
+    vectors: PlotlyPanel
     knocking: Status
     flips: Widget
     spectrum: PlotlyPanel
@@ -231,6 +233,7 @@ def _drill() -> dict[str, Any]:
     with gr.Column(elem_classes="mp-panel", elem_id="mp-collide"):
         parts["collisions"] = _panel(collisions)
         parts["knock"] = Widget(elem_id="mp-knock")
+        parts["vectors"] = _panel(vectors)
         parts["knocking"] = Status(elem_id="mp-knocking")
         parts["flips"] = Widget(elem_id="mp-flips")
     return parts

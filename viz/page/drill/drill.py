@@ -18,7 +18,7 @@ from merge_engine.runs.run import adapts
 from merge_engine.suite import load_suite
 from viz import heat, markup, places, theme
 from viz.panel import Drawing, draw, empty, write
-from viz.panels import collisions, flips
+from viz.panels import collisions, flips, vectors
 from viz.panels.collisions import Pair
 
 from .. import session as state
@@ -32,6 +32,7 @@ from ..weights.measure import Ask
 from ..workbench import Workbench, paced
 from . import knock
 from .knocked import Knocked, flip_view
+from .vectors import vectors_part
 
 PAIRS = 4  # strongest pairs offered of each sign
 HINT = (
@@ -97,12 +98,17 @@ def drill_steps(
     measured = measured_of(bench, session)
     flipped = flips_html(bench, runs, session, shown)
     yield {**map_parts(bench, session, shown, measured), "flips": flipped, "without": wanted(bench, session, shown)}
-    if measured is not None or len(session.experts) < 2:
+    if len(session.experts) < 2:
+        yield {"vectors": draw(vectors, None)}
         return
     try:
-        drive(bench.measures.steps(ask(session), going=going))
-        if going() and (measured := measured_of(bench, session)):
+        if measured is None:
+            drive(bench.measures.steps(ask(session), going=going))
+            if not going() or (measured := measured_of(bench, session)) is None:
+                return
             yield map_parts(bench, session, shown, measured)
+        if going():
+            yield {"vectors": vectors_part(bench, session, measured)}
     except MergeError as error:
         yield {"collisions": Drawing({"": empty(str(error))}, {}, "")}
 

@@ -45,7 +45,7 @@ class Drills:
         page.collisions.select(self.select, told, chosen, **act)
         page.flips.act(self.open, told, page.some("session", "sight", "eye", "tabs"), **act)
         for word in page.some("focus", "drill"):
-            word.turn(self.show, told, page.some("collisions", "knock", "flips", "without"), **look)
+            word.turn(self.show, told, page.some("collisions", "knock", "vectors", "flips", "without"), **look)
         scored, queued = page.some("flips", "knocking", "cancel", "without", "drill"), {"trigger_mode": "multiple"}
         return page.without.turn(self.score, page.some("session", "without"), scored, **compute, **queued)
 
