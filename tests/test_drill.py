@@ -145,9 +145,9 @@ class TestVectors:
 
         most = title(session)
         (one,) = collisions.strongest(drill.measured_of(bench, session), 0, 1)
-        assert f"{one.expert} #{one.index} and {one.other} #{one.across} in " in most
+        assert f"{one.expert} #{one.index} and {one.other} #{one.across}, " in most
         chosen = title(act(session, "pick", "blob:3|grain:2"))
-        assert "blob #3 and grain #2 in " in chosen
+        assert "blob #3 and grain #2, " in chosen
         assert chosen != most
 
     def test_one_expert_has_no_pair(self, bench, session):

@@ -233,9 +233,9 @@ def _drill() -> dict[str, Any]:
     with gr.Column(elem_classes="mp-panel", elem_id="mp-collide"):
         parts["collisions"] = _panel(collisions)
         parts["knock"] = Widget(elem_id="mp-knock")
-        parts["vectors"] = _panel(vectors)
         parts["knocking"] = Status(elem_id="mp-knocking")
         parts["flips"] = Widget(elem_id="mp-flips")
+        parts["vectors"] = _panel(vectors)
     return parts
 
 

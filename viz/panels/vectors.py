@@ -20,7 +20,7 @@ EMPTY = "No pair yet. Choose two or more experts, then a pair on the map above."
 VIEWS = {"right": "Input side", "left": "Output side"}
 SIDES = {"right": "input", "left": "output"}
 NAMED, LISTED = 6, 40  # coordinates named in the figure, and listed in the data table
-PLOT = 320  # pixels
+PLOT, ROOM, APART = 320, 1.2, 0.08  # pixels; range over the largest entry; distance of names over the range
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,24 +51,25 @@ def figure(data: Vectors, *, view: str = "right") -> go.Figure:
     """Return a dot per coordinate; entries are given as multiples of 1/√n, the size of those of an even vector."""
     both = data.side(view)
     x, y = both * np.sqrt(both.shape[1])
-    parts, reach = x * y / len(x), 1.08 * float(np.abs(both).max() * np.sqrt(both.shape[1])) or 1.0
-    top = np.argsort(-np.abs(parts), kind="stable")[:NAMED]
+    parts, reach = x * y / len(x), ROOM * float(np.abs(both).max() * np.sqrt(both.shape[1])) or 1.0
     ink = np.where(parts >= 0, theme.DIVERGING[7][1], theme.DIVERGING[1][1])
     axis = {"range": [-reach, reach], "zeroline": True, "zerolinecolor": theme.RULE, "nticks": 7, "fixedrange": True,
             "showgrid": False}  # fmt: skip
     first, second = data.names
     return theme.figure(
-        height=PLOT + 64,
-        margin={"t": 20, "b": 44, "r": 16},
+        height=PLOT + 70,
+        margin={"t": 26, "b": 44, "r": 16},
         data=[_dots(data, view, x, y, parts, ink)],
         xaxis=theme.axis(f"{first}, entry × √n", **axis),
         yaxis=theme.axis(f"{second}, entry × √n", automargin=True, **axis),
         shapes=[_corner(0, reach), _corner(-reach, 0)],
         annotations=[
             *_corner_words(reach),
-            *(theme.label(str(i), x[i], y[i], yshift=9, color=theme.MUTED) for i in top if parts[i]),
+            *(theme.label(str(i), x[i], y[i], yshift=9, color=theme.MUTED) for i in _named(x, y, parts, reach)),
+            theme.label(_words(parts), 0.5, 1, xref="paper", yref="paper", yanchor="bottom", yshift=4),
         ],
-        meta={"title": _title(data, view, parts), "uirevision": f"{view} {first} {second} {data.place}"},
+        meta={"title": f"{SIDES[view].capitalize()} vectors: {first} and {second}, {data.place}",
+              "uirevision": f"{view} {first} {second} {data.place}"},
     )
 
 
@@ -86,13 +87,19 @@ def half(parts: np.ndarray) -> int:
     return int(np.searchsorted(sizes.cumsum(), 0.5 * sizes.sum())) + 1 if sizes.any() else 0
 
 
-def _title(data: Vectors, view: str, parts: np.ndarray) -> str:
-    first, second = data.names
+def _words(parts: np.ndarray) -> str:
     cosine = f"{parts.sum():+.2f}".replace("-", "−")
-    return (
-        f"{first} and {second} in {data.place}, {SIDES[view]} side: cosine {cosine}; {half(parts)} of {len(parts)} "
-        "coordinates hold half of the pull"
-    )
+    return f"<b>cosine {cosine}</b>, half of the pull from {half(parts)} of {len(parts)} coordinates"
+
+
+def _named(x: np.ndarray, y: np.ndarray, parts: np.ndarray, reach: float) -> list[int]:
+    """Return the coordinates that pull most and whose names do not collide."""
+    found: list[int] = []
+    for i in np.argsort(-np.abs(parts), kind="stable")[: 4 * NAMED].tolist():
+        clear = all(max(abs(x[i] - x[j]), abs(y[i] - y[j])) > 2 * APART * reach for j in found)
+        if clear and parts[i] and len(found) < NAMED:
+            found.append(i)
+    return found
 
 
 def _dots(data: Vectors, view: str, x: np.ndarray, y: np.ndarray, parts: np.ndarray, ink: Any) -> go.Scatter:
