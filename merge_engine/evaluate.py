@@ -117,9 +117,10 @@ def score(
     *,
     split: str = "score",
     limit: int | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> dict[str, Score]:
     """Score a model on a split to the end."""
-    steps = score_steps(suite, merged, tasks, split=split, first=1 << 30, limit=limit)
+    steps = score_steps(suite, merged, tasks, split=split, first=1 << 30, limit=limit, dtype=dtype)
     while True:
         try:
             next(steps)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
 
+from merge_engine.adapting import live
 from merge_engine.adapting.live import Watch
 from merge_engine.contract import Context
 from merge_engine.errors import RecipeError
@@ -39,6 +41,24 @@ def test_the_curve_ends_with_the_result_and_watching_costs_its_share(toy):
     final = score(toy, merged, toy.seen, limit=20)
     assert watch.points[-1].accuracy == {task: found.accuracy for task, found in final.items()}
     assert all(point.entropy is not None and point.entropy > 0 for point in watch.points)
+
+
+def test_a_young_run_is_watched_more_often(toy, monkeypatch):
+    found = {}
+    for early in (0.0, 1e9):
+        monkeypatch.setattr(live, "EARLY", early)
+        watch = Watch(toy, toy.seen, pictures=4, clock=Clock())
+        drive(watch.steps(adapting(toy, 40)))
+        found[early] = watch.points
+    assert len(found[1e9]) > 2 * len(found[0.0])
+    assert found[1e9][0].step == found[0.0][0].step == 1
+
+
+def test_snapshots_are_scored_in_the_arithmetic_that_is_asked_for(toy, monkeypatch):
+    seen, real = set(), live.score
+    monkeypatch.setattr(live, "score", lambda *a, dtype, **k: seen.add(dtype) or real(*a, dtype=dtype, **k))
+    drive(Watch(toy, toy.seen, pictures=4, dtype=torch.bfloat16).steps(adapting(toy, 2)))
+    assert seen == {torch.bfloat16}
 
 
 def test_a_snapshot_is_not_changed_by_later_updates(toy):

@@ -11,6 +11,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from ..contract import Step
 from ..evaluate import Score, score
 from ..merged import Merged
@@ -18,6 +20,7 @@ from ..suite import Suite
 
 PICTURES = 32
 SHARE = 0.2  # of the time may go into watching
+EARLY, EARLY_SHARE = 30.0, 0.5  # seconds from the first point in which gains are to be seen soon, and the share there
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,15 @@ class Point:
 class Watch:
     """Scores the snapshots of a run now and then, and keeps the curve.
 
-    After a scoring that took s seconds, the next waits until s / SHARE seconds have passed, so that watching costs
-    about that share. The last update is always scored.
+    After a scoring that took s seconds, the next waits until s / SHARE - s seconds have passed, so that watching costs
+    about that share, or less long while the run is young. The last update is always scored.
     """
 
     suite: Suite
     tasks: Sequence[str]
     split: str = "score"
     pictures: int = PICTURES
+    dtype: torch.dtype = torch.float32
     clock: Callable[[], float] = time.perf_counter
 
     def __post_init__(self) -> None:
@@ -83,12 +87,14 @@ class Watch:
     def _look(self, step: Step, start: float) -> Step:
         assert step.snapshot is not None
         begun = self.clock()
-        self.scores = score(self.suite, step.snapshot(), self.tasks, split=self.split, limit=self.pictures)
+        snapshot, given = step.snapshot(), {"split": self.split, "limit": self.pictures, "dtype": self.dtype}
+        self.scores = score(self.suite, snapshot, self.tasks, **given)
         accuracy = {task: found.accuracy for task, found in self.scores.items()}
         point = Point(step.done, begun - start - self._watching, step.metrics.get("entropy"), accuracy)
         self.points.append(point)
         taken = self.clock() - begun
         self._watching += taken
-        self._next = self.clock() + taken / SHARE
+        share = EARLY_SHARE if point.seconds - self.points[0].seconds < EARLY else SHARE
+        self._next = self.clock() + taken * (1 / share - 1)
         live = {"accuracy %": point.average, **{f"{task} %": value for task, value in accuracy.items()}}
         return replace(step, metrics={**step.metrics, **live})

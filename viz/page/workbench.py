@@ -165,7 +165,7 @@ class Workbench:
         suite = load_suite(recipe.suite)
         problem = problem_of(suite, recipe)
         steps = merge_steps(problem, method, post, Context(seed=recipe.seed, svd=self.svd))
-        watch = Watch(suite, own_tasks(suite, recipe))
+        watch = Watch(suite, own_tasks(suite, recipe), dtype=live_dtype())
         steps, started = watch.steps(steps), time.perf_counter()
         run = Run(recipe, "merging")
         yield run
