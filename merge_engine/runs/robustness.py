@@ -24,7 +24,10 @@ from .run import adapts, own_tasks, problem_of, scoring
 from .table import by_line, recipe_of, shown_row
 
 PICTURES = 50
-LINES = ("average", "task_arithmetic", "tsv_m", "iso_c", "sim", "adamerging", "adarank", "we_moe")
+LINES = (
+    "average", "task_arithmetic", "tsv_m", "iso_c", "sim", "mass", "twin_merging", "adamerging", "adarank", "we_moe",
+    "e_we_moe", "surgery",
+)  # fmt: skip
 CLEAN, ALIKE = ADAPTED = ("clean", "alike")
 PRETRAINED = "pretrained"
 SEEN = {"": "", CLEAN: "adapted to clean pictures", ALIKE: "adapted to pictures corrupted alike"}

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import adarank_step, merging, painting, routing, scoring, sim_scoring, store
+from tests.benchmarks import (
+    adarank_step,
+    merging,
+    painting,
+    routing,
+    scoring,
+    sim_scoring,
+    store,
+    twin_router,
+)
 
 BENCHMARKS = {
     "store": store.cold_and_warm,
@@ -13,6 +22,7 @@ BENCHMARKS = {
     "merge": merging.every_method,
     "adarank": adarank_step.against_naive,
     "route": routing.against_naive,
+    "router": twin_router.against_products,
     "sim": sim_scoring.against_a_static_merge,
     "paint": painting.first_paint,
 }
