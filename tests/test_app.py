@@ -397,6 +397,46 @@ def test_menus_and_boxes_show_the_session_after_they_were_touched(visit):
 
 
 @pytest.mark.browser
+def test_the_open_tab_is_in_the_address(visit):
+    page = visit()
+    page.goto(page.url.partition("?")[0] + "?suite=toy#sweep")
+    page.wait_for_function("document.querySelector('[role=tab][aria-selected=true]')?.textContent === 'Sweep'")
+    page.wait_for_selector("#mp-sweep-start")
+    page.get_by_role("tab", name="All methods").click()
+    page.wait_for_function("location.hash === '#all-methods'")
+    page.get_by_role("tab", name="Merge", exact=True).click()
+    page.wait_for_function("location.hash === ''")
+    page.select_option("#mp-method", "ties")
+    page.wait_for_function("location.search.includes('recipe=')")
+    page.get_by_role("tab", name="Inputs").click()
+    page.wait_for_function("location.hash === '#inputs'")
+    page.get_by_role("tab", name="Merge", exact=True).click()
+    page.wait_for_timeout(800)
+    page.select_option("#mp-method", "average")
+    page.wait_for_function("!document.querySelector('[data-undo]').disabled")
+    page.get_by_role("tab", name="Inputs").click()
+    page.wait_for_function("location.hash === '#inputs'")
+    page.click("[data-undo]")
+    page.wait_for_function("document.querySelector('#mp-method').value === 'ties'")
+    assert page.evaluate("location.hash") == "#inputs"
+
+
+@pytest.mark.browser
+def test_going_back_lets_go_of_a_pair_and_of_a_narrowing(visit):
+    page = visit()
+    _focus_figure(page, "collisions")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".mp-outs button")
+    page.wait_for_function("location.search.includes('pair=')")
+    page.click("[data-undo]")
+    page.wait_for_selector(".mp-outs button", state="detached")
+    page.wait_for_function("!location.search.includes('pair=')")
+    page.click("[data-redo]")
+    page.wait_for_selector(".mp-outs button")
+
+
+@pytest.mark.browser
 def test_the_keyboard_reaches_experts_and_places(visit):
     page = visit()
     page.locator(".mp-toggle input").first.focus()

@@ -402,7 +402,7 @@ class TestListeners:
         assert parts["session"].comparison.a == link
         assert {"link", "accuracy", "runs", "costs", "verdict", "differences", "differing"} <= set(parts)
         parts = tab.act(session, "", event(act="sort", value="average"))
-        assert set(parts) == {"session", "runs"}
+        assert set(parts) == {"session", "runs", "link"}
         loaded = tab.act(session, "", event(act="load", recipe=link))
         assert loaded["session"].method == "sim"
 

@@ -12,6 +12,7 @@ import pytest
 from merge_engine.errors import MergeError, RecipeError
 from merge_engine.evaluate import Score
 from merge_engine.hp import HP, declared
+from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import method_class, registry
 from merge_engine.running import drive
 from merge_engine.runs.publish import table_folder, write_table
@@ -23,8 +24,10 @@ from viz.page import session as state
 from viz.page.headline import Answer, duration, headline, size
 from viz.page.inputs.choice import Choice
 from viz.page.record import Run
+from viz.page.reopened import reopened
 from viz.page.session import Session
 from viz.page.view import menu, status
+from viz.page.workbench import Workbench
 
 KNOWN = ("stripes", "blob", "colour", "grain")
 START = Session("toy", KNOWN)
@@ -234,15 +237,64 @@ def test_an_address_keeps_what_the_visit_has_seen(toy, toy_by_name):
     session, _ = acts.first_session(("toy",), {})
     seen = Recipe("toy", tuple(toy.experts), "average").to_link()
     busy = dataclasses.replace(
-        session, comparison=dataclasses.replace(session.comparison, seen=(seen,), sort="average"),
-        inputs=Choice(task="blob", yours=3), pair=("blob:1", "grain:1"),
+        session, comparison=dataclasses.replace(session.comparison, seen=(seen,), task="blob"),
+        inputs=Choice(circled=("blob:1",), yours=3),
     )  # fmt: skip
     back = acts.perform(busy, {"act": "open", "value": state.query(session), "turn": "4"})
-    assert (back.comparison, back.inputs, back.pair, back.turn) == (busy.comparison, busy.inputs, busy.pair, "4")
-    there = state.query(dataclasses.replace(session, block=session.block ^ 1))
-    elsewhere = acts.perform(busy, {"act": "open", "value": there})
-    assert elsewhere.pair == (), "components belong to a matrix"
+    assert (back.comparison, back.inputs, back.turn) == (busy.comparison, busy.inputs, "4")
     assert acts.refused(busy, {"act": "open", "turn": "5"}, "no").turn == "5"
+
+
+STEPS = (
+    {"act": "pick", "value": "blob:1|grain:0"},
+    {"act": "of", "value": "blob"},
+    {"act": "routed", "task": "blob", "expert": "grain"},
+    {"act": "sort", "value": "average"},
+    {"act": "sort", "value": "task blob"},
+    {"act": "knock", "value": "blob:1.fc1:0"},
+)
+
+
+def test_every_step_of_a_visit_is_in_the_address_and_goes_back(toy, toy_by_name):
+    session, _ = acts.first_session(("toy",), {})
+    visited = [session]
+    for step in (*STEPS, STEPS[3], STEPS[3]):
+        visited.append(acts.perform(visited[-1], step))
+    addresses = list(map(state.query, visited))
+    assert len(set(addresses)) == len(addresses)
+    for then, address in zip(visited, addresses, strict=True):
+        there, sorry = acts.first_session(("toy",), dict(parse_qsl(address)))
+        assert (there.pair, there.inputs, there.comparison.sort, there.comparison.rising, sorry) == (
+            then.pair, then.inputs, then.comparison.sort, then.comparison.rising, ""
+        )  # fmt: skip
+        back = acts.perform(visited[-1], {"act": "open", "value": address})
+        assert state.query(back) == address
+
+
+def test_a_pair_elsewhere_or_of_an_expert_that_left_is_in_no_address(toy, toy_by_name):
+    session = acts.perform(acts.first_session(("toy",), {})[0], STEPS[0])
+    assert "pair=" in state.query(session)
+    assert "pair=" not in state.query(dataclasses.replace(session, block=session.block ^ 1))
+    fewer = acts.perform(session, {"act": "experts", "values": ["blob", "stripes"]})
+    assert "pair=" not in state.query(fewer)
+
+
+@pytest.mark.parametrize("wrong", ["pair=blob", "pair=blob:0.q:0", "pair=blob:0.q:0,blob:0.q:1", "pair=a:0.q:0,b,c,d",
+                                   "pair=blob:0.q,grain:0.q", "pair=blob:0.q:0,grain:1.q:0", "of=moon", "sent=moon",
+                                   "pair=moon:0.q:0,grain:0.q:0", "sort=moon"])  # fmt: skip
+def test_an_address_with_a_step_that_cannot_be_says_so(toy, toy_by_name, wrong):
+    _, sorry = acts.first_session(("toy",), dict(parse_qsl(wrong)))
+    assert sorry.endswith(".")
+
+
+def test_sections_draw_again_where_their_choices_differ_alone(toy, toy_by_name):
+    bench = Workbench(svd=SvdStore(folder=None))
+    session, _ = acts.first_session(("toy",), {})
+    wanted = ({"drill"}, {"sight", "eye"}, {"sight", "eye"}, {"compared"}, {"compared"}, {"drill"})
+    for step, parts in zip(STEPS, wanted, strict=True):
+        after = acts.perform(session, step)
+        assert set(reopened(bench, session, after, "")) == set(reopened(bench, after, session, "")) == parts
+        assert reopened(bench, after, after, "") == {}
 
 
 def test_an_address_tells_of_what_cannot_be_merged_yet(toy, toy_by_name):

@@ -136,9 +136,14 @@
       if (query && location.search !== `?${query}`) {
         const same = turning || when === Infinity || Date.now() - when < SETTLED;
         if (!same) top = at += 1;
-        history[same ? "replaceState" : "pushState"]({ step: at }, "", `${location.pathname}?${query}`);
+        const address = `${location.pathname}?${query}${location.hash}`;
+        history[same ? "replaceState" : "pushState"]({ step: at }, "", address);
+        if (when === Infinity) tabs.open();
         when = turning ? 0 : Date.now();
-      } else if (query && when === Infinity) when = 0;
+      } else if (query && when === Infinity) {
+        tabs.open();
+        when = 0;
+      }
       if (told) turning = false;
       paint();
     };
@@ -148,6 +153,7 @@
       top = Math.max(top, at);
       when = 0;
       paint();
+      tabs.tell();
       reopen();
     });
     element.addEventListener("click", (event) => {
@@ -163,6 +169,25 @@
     });
     watch(["value"], write);
     write();
+  };
+
+  // The tab that is open is the fragment of the address, `#inputs`; the first one is none.
+  const tabs = {
+    all: () => [...document.querySelectorAll("#mp-tabs button[role=tab]")],
+    word: (tab) => `#${tab.textContent.trim().toLowerCase().replaceAll(" ", "-")}`,
+    open() {
+      const [wanted] = this.all().filter((tab) => this.word(tab) === location.hash);
+      if (wanted) setTimeout(() => wanted.click(), 60); // once the server's own choice of a tab is on the page
+      const bar = document.querySelector("#mp-tabs");
+      const seen = new MutationObserver(() => this.tell());
+      setTimeout(() => seen.observe(bar, { subtree: true, attributeFilter: ["aria-selected"] }), 120);
+    },
+    tell() {
+      const now = this.all().findIndex((tab) => tab.ariaSelected === "true");
+      const hash = now > 0 ? this.word(this.all()[now]) : "";
+      if (now < 0 || hash === location.hash) return;
+      history.replaceState(history.state, "", `${location.pathname}${location.search}${hash}`);
+    },
   };
 
   const goTo = (element) =>

@@ -70,7 +70,10 @@ def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Se
             fresh = dataclasses.replace(fresh, metric=given["metric"])
         fresh = dataclasses.replace(fresh, ground=ground.from_word(given.get("ground", ""), suite))
         found = state.opened(fresh, given, suite.experts, depth(suite))
-        found = knock.opened(found, given.get("without", ""))
+        found = knock.opened(found, given.get("without", ""), given.get("pair", ""))
+        found = compare_acts.opened(found, given.get("sort", ""))
+        if given.get("of") or given.get("sent"):
+            found = _narrow(found, {"act": "routed", "task": given.get("of", ""), "expert": given.get("sent", "")})
         return (_input(found, {"value": given["input"]}) if given.get("input") else found), ""
     except (RecipeError, SuiteError) as error:
         return fresh, str(error)
@@ -151,15 +154,16 @@ def _open(session: Session, said: Said) -> Session:
         return found
     edits = {**dict(session.edits), found.method: (), found.post: (), **dict(found.edits)}
     found = dataclasses.replace(found, edits=tuple((owner, pairs) for owner, pairs in edits.items() if pairs))
-    seen = comparison.remembered(session.comparison, *found.comparison.seen)
+    seen = comparison.remembered(session.comparison, *found.comparison.seen).seen
     found = dataclasses.replace(
-        found, comparison=dataclasses.replace(seen, a=found.comparison.a, b=found.comparison.b)
+        found, comparison=dataclasses.replace(found.comparison, seen=seen, task=session.comparison.task)
     )
     if found.suite != session.suite:
         return found
-    inputs = dataclasses.replace(session.inputs, chosen=found.inputs.chosen)
-    same = (found.experts, found.block, found.kind) == (session.experts, session.block, session.kind)
-    return dataclasses.replace(found, inputs=inputs, pair=session.pair if same else ())
+    told, before = found.inputs, session.inputs
+    circled = before.circled if (told.task, told.sent) == (before.task, before.sent) else ()
+    inputs = dataclasses.replace(before, task=told.task, sent=told.sent, circled=circled, chosen=told.chosen)
+    return dataclasses.replace(found, inputs=inputs)
 
 
 def _narrow(session: Session, said: Said) -> Session:

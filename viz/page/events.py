@@ -47,7 +47,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     everything = page.some("session", *COLUMN, *ANSWER, *REST, *MARKS)
     prepared = page.some(*BACKGROUND)
     demo.load(on.open, None, everything, **LIGHT).then(on.prepare, told, prepared, **COMPUTE)
-    page.link.act(on.act, told, everything, **ACT)
+    page.link.act(on.act, told, [*everything, *page.some("drill", "compared")], **ACT)
     page.suites.act(on.act, told, everything, **ACT).then(on.prepare, told, prepared, **COMPUTE)
     for widget in page.some(*WIDGETS):
         widget.act(on.act, told, everything, **ACT)

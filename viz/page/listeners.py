@@ -29,6 +29,7 @@ from .layout import Page
 from .options import options
 from .plotly_panel import Selection
 from .record import Run, average_of
+from .reopened import reopened
 from .session import Session
 from .shelf import Ticket, Tickets
 from .spoiled import spoiled
@@ -110,7 +111,10 @@ class Listeners:
         if words["act"] in ("block", "kind"):
             return self._moved(after, shown, request)
         if acts.everywhere(str(words["act"])):
-            return self._answered(after, self._all(after) | ({"tabs": gr.skip()} if words["act"] == "open" else {}))
+            parts = self._all(after)
+            if words["act"] == "open":
+                parts |= {"tabs": gr.skip(), **reopened(self.bench, session, after, str(parts.get("shown", "")))}
+            return self._answered(after, parts)
         parts = view.live_parts(self.bench, after) | (view.form_parts(after) if after.drawn != session.drawn else {})
         return self._answered(after, parts | self._after(after, shown, words, request))
 

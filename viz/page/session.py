@@ -20,7 +20,7 @@ from merge_engine.tensorwise import PostStep
 
 from .compare import comparison as comparing
 from .compare.comparison import Comparison
-from .drill.knock import standing
+from .drill.knock import chosen, standing
 from .inputs.choice import Choice
 from .landscape.ground import Ground, to_word
 from .sweep.wish import Wish, from_query, to_query
@@ -218,7 +218,9 @@ def query(session: Session) -> str:
     """Return the session as a URL query, without the leading question mark."""
     pairs = {"suite": session.suite, "at": f"{session.block}.{session.kind}", "metric": session.metric}
     pairs |= {"input": session.inputs.chosen, "without": ",".join(session.knocked), "sweep": to_query(session.sweep)}
-    pairs["ground"] = to_word(session.ground)
+    pair = [one.word for one in chosen(session)]
+    pairs |= {"ground": to_word(session.ground), "pair": ",".join(pair) if len(pair) == 2 else ""}
+    pairs |= {"of": session.inputs.task, "sent": session.inputs.sent, "sort": comparing.order(session.comparison)}
     with contextlib.suppress(MergeError):
         pairs["recipe"] = _composed(session, session.experts or (NOBODY,)).to_link()
     pairs |= comparing.pins_of(comparing.of_suite(session.comparison, session.suite))

@@ -26,11 +26,22 @@ def _swap(session: Session, said: Said) -> Comparison:
     return comparing.swapped(session.comparison)
 
 
+def opened(session: Session, order: str) -> Session:
+    """Return the session with the list of runs in the order of a link; RecipeError for a column that is none."""
+    found = comparing.ordered(session.comparison, order)
+    _column(session, found.sort)
+    return dataclasses.replace(session, comparison=found)
+
+
 def _sort(session: Session, said: Said) -> Comparison:
+    return comparing.sorted_by(session.comparison, _column(session, said.get("value")))
+
+
+def _column(session: Session, given: Any) -> str:
     columns = (*HEADS, *TAILS, *(f"task {task}" for task in load_suite(session.suite).tasks))
-    if said.get("value") not in columns:
-        raise RecipeError(no_such("column", str(said.get("value")), columns))
-    return comparing.sorted_by(session.comparison, str(said["value"]))
+    if given not in columns:
+        raise RecipeError(no_such("column", str(given), columns))
+    return str(given)
 
 
 def _differ(session: Session, said: Said) -> Comparison:

@@ -69,7 +69,8 @@ class Compares:
         except MergeError:
             return gr.skip()
         if words["act"] == "sort":
-            return self.page.fill({"session": after, "runs": compare.table_parts(self.bench, after)["runs"]})
+            ordered = compare.table_parts(self.bench, after)["runs"]
+            return self.page.fill({"session": after, "runs": ordered, "link": view.link(after)})
         run = self.bench.record.shown(shown) if shown else None
         moved = {"link": view.link(after), "accuracy": view.accuracy_panel(self.bench, after, run)}
         return self.page.fill({"session": after, **self._parts(after), **moved})

@@ -62,6 +62,17 @@ def sorted_by(comparison: Comparison, column: str) -> Comparison:
     return dataclasses.replace(comparison, sort=column, rising=rising)
 
 
+def order(comparison: Comparison) -> str:
+    """Return the order of the list as a word, `-average` where values rise; empty for the first one."""
+    word = f"{'-' if comparison.rising else ''}{comparison.sort}"
+    return "" if word == FIRST_SORT else word
+
+
+def ordered(comparison: Comparison, word: str) -> Comparison:
+    """Return the comparison in the order of a word."""
+    return dataclasses.replace(comparison, sort=word.removeprefix("-") or FIRST_SORT, rising=word.startswith("-"))
+
+
 def of_suite(comparison: Comparison, suite: str) -> Comparison:
     """Return the part of a comparison that is about one suite."""
     kept = {which: link if link and recipe_at(link).suite == suite else "" for which, link in pins_of(comparison)}

@@ -33,9 +33,12 @@ def standing(words: Iterable[str], experts: Iterable[str]) -> tuple[str, ...]:
     return tuple(word for word in words if KnockOut.parse(word).expert in known)
 
 
-def opened(session: Session, link: str) -> Session:
-    """Return the session with what a link leaves out; RecipeError where the chosen experts have no such part."""
-    return _with(session, parsed(link.split(",")[: LIMIT + 1])) if link else session
+def opened(session: Session, out: str, pair: str = "") -> Session:
+    """Return the session with what a link leaves out and the pair it chose; RecipeError for what experts lack."""
+    session = _with(session, parsed(out.split(",")[: LIMIT + 1])) if out else session
+    if not pair:
+        return session
+    return _paired(session, [_there(session, one) for one in parsed(pair.split(",")[:3])])
 
 
 def component(session: Session, given: str) -> KnockOut:
@@ -54,11 +57,17 @@ def chosen(session: Session) -> tuple[KnockOut, ...]:
 
 def _pick(session: Session, said: Mapping[str, Any]) -> Session:
     """Choose two components, or let go of them where they were chosen already."""
-    found = [component(session, word) for word in str(said.get("value")).split("|")]
-    if len({one.expert for one in found}) != 2 or len(found) != 2:
+    after = _paired(session, [component(session, word) for word in str(said.get("value")).split("|")])
+    return dataclasses.replace(session, pair=()) if after.pair == session.pair else after
+
+
+def _paired(session: Session, found: list[KnockOut]) -> Session:
+    """Choose two components of one matrix."""
+    places, whole = {(one.block, one.kind) for one in found}, any(one.index is None for one in found)
+    if len({one.expert for one in found}) != 2 or len(found) != 2 or len(places) != 1 or whole:
         raise RecipeError("A collision is between components of two experts; choose a cell of the map.")
     pair = tuple(one.word for one in sorted(found, key=lambda one: session.experts.index(one.expert)))
-    return dataclasses.replace(session, pair=() if pair == session.pair else pair)
+    return dataclasses.replace(session, pair=pair)
 
 
 def _knock(session: Session, said: Mapping[str, Any]) -> Session:
