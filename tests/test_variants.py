@@ -98,7 +98,7 @@ def test_the_command_measures_the_variants_of_some_methods(command, tmp_path):
     assert code == 0
     assert "variants: 3 rows" in err
     assert len(json.loads((tmp_path / "variants.json").read_text())["rows"]) == 3
-    assert "| CART, centred at pretrained |" in (tmp_path / "variants.md").read_text()
+    assert "| CART, centred at pretrained, λ 0.3 |" in (tmp_path / "variants.md").read_text()
 
 
 def made_up(toy, key="twin_merging") -> list[dict]:

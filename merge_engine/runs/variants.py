@@ -52,14 +52,17 @@ VARIANTS = (
     Variant("adarank", "on Task Arithmetic", {"base": "task_arithmetic"}),
     Variant("adarank", "on TSV-M", {"base": "tsv_m"}),
     Variant("adarank", "soft masks", {"soft": True}),
+    Variant("adarank", "five times the updates", {"steps": 300}),
     Variant("adamerging"),
     Variant("adamerging", "one coefficient per task", {"unit": "task"}),
     Variant("adamerging", "on Ties (AdaMerging++)", {"base": "ties"}),
     Variant("adamerging", "on CART", {"base": "cart"}),
+    Variant("adamerging", "five times the updates", {"steps": 300}),
     Variant("we_moe"),
     Variant("we_moe", "routers of one layer", {"depth": 1}),
     Variant("we_moe", "no input in the routers", {"depth": 0}),
     Variant("we_moe", "mean of a batch (leaks)", {"routing": "batch"}),
+    Variant("we_moe", "five times the updates", {"steps": 300}),
     Variant("sim"),
     Variant("sim", "route: Twin's router", {"router": "trained"}),
     Variant("sim", "route: MASS", {"router": "weight_projection"}),
@@ -77,7 +80,7 @@ VARIANTS = (
     Variant("sim", "store: CART-Indexing", {"store": "cart_indexed"}),
     Variant("cart"),
     Variant("cart", "rank by half of the energy", {"rank_rule": "energy", "rank": 0.5}),
-    Variant("cart", "centred at pretrained", {"centre": "pretrained"}),
+    Variant("cart", "centred at pretrained, λ 0.3", {"centre": "pretrained", "scaling": 0.3}),
 )  # fmt: skip
 
 
