@@ -8,15 +8,18 @@ import re
 from html import unescape
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from merge_engine.errors import MergeError
 from merge_engine.maths.svd import SvdStore
+from merge_engine.places import matrices
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from viz.page import acts
 from viz.page import session as state
 from viz.page.compare import compare, comparison, pairing, visit
+from viz.page.compare.apart import Aparts
 from viz.page.compare.compares import Compares
 from viz.page.compare.comparison import Comparison
 from viz.page.layout import Page
@@ -25,6 +28,7 @@ from viz.page.record import Run, without_inputs
 from viz.page.session import Session, choose_suite
 from viz.page.view import accuracy_panel
 from viz.page.workbench import Workbench, paced
+from viz.panels import apart
 from viz.panels.differences import TaskDifference
 
 METHODS = {
@@ -364,6 +368,53 @@ class TestReference:
         assert visit.seen_part(run)["seen"].startswith(run.recipe.to_link())
 
 
+class TestWeights:
+    """Where the weights of both pinned runs differ."""
+
+    def test_numbers_are_those_of_the_merged_task_vectors(self, bench, runs):
+        drawing = Aparts(bench).part(pinned(runs["task_arithmetic"], runs["average"]))
+        assert list(drawing.figures) == ["cosine", "distance", "length"]
+        table = drawing.figures["cosine"].layout.meta["table"]
+        a, b = (bench.merged(runs[name].recipe) for name in ("task_arithmetic", "average"))
+        suite = load_suite("toy")
+        names = matrices(suite)
+        assert len(table["rows"]) == len(names)
+        for name, row in zip(names, table["rows"], strict=True):
+            x, y = (one.weights()[name].double() - suite.pretrained[name].double() for one in (a, b))
+            place = suite.backbone.place(name)
+            cosine, length = (x * y).sum() / x.norm() / y.norm(), y.norm() / x.norm()
+            wanted = [x.norm(), y.norm(), cosine, (y - x).norm() / x.norm(), length]
+            assert row[:2] == [str(place.block), place.kind]
+            assert row[2:] == pytest.approx(list(map(float, wanted)), rel=1e-3, abs=1e-3)
+
+    def test_the_average_points_as_task_arithmetic_does(self, bench, runs):
+        drawing = Aparts(bench).part(pinned(runs["task_arithmetic"], runs["average"]))
+        cosines = [row[4] for row in drawing.figures["cosine"].layout.meta["table"]["rows"]]
+        assert cosines == pytest.approx([1.0] * len(cosines), abs=1e-5)
+
+    def test_what_stands_in_the_way_is_said(self, bench, runs):
+        def said(*those):
+            return Aparts(bench).part(pinned(*those)).figures[""].layout.meta["empty"]
+
+        assert Aparts(bench).part(visited(runs["average"])) is None
+        assert said(runs["average"], runs["sim"]).startswith("B is not one model")
+        gone = Run(Recipe("toy", tuple(load_suite("toy").experts), "magmax"), "done")
+        assert said(gone, runs["average"]).startswith("The weights of A are not in memory")
+
+    def test_it_is_measured_once(self, bench, runs, monkeypatch):
+        aparts, session = Aparts(bench), pinned(runs["task_arithmetic"], runs["average"])
+        aparts.part(session)
+        monkeypatch.setattr("viz.page.compare.apart.measured", lambda *_: pytest.fail("measured again"))
+        assert aparts.part(session).figures
+
+    def test_a_matrix_that_a_merge_left_alone_has_no_direction(self):
+        data = apart.Apart((0, 0), ("q", "v"), np.array([[0.0, 1.0], [2.0, 1.0]]), np.array([0.0, -1.0]))
+        assert np.isnan(data.values("cosine")[0])
+        assert data.values("cosine")[1] == pytest.approx(-0.5)
+        assert data.values("distance")[1] == pytest.approx(np.sqrt(4 + 1 + 2) / 2)
+        assert data.values("length")[1] == pytest.approx(0.5)
+
+
 @pytest.fixture(scope="module")
 def tab(bench) -> Compares:
     """The listeners of the tab, on a page whose components are their own names."""
@@ -383,7 +434,8 @@ class TestListeners:
         assert first
         again = tab.remember(parts["session"], visit.seen_part(runs["average"])["seen"], first)
         assert again["compared"] not in ("", first)
-        assert {"runs", "costs", "verdict", "differences"} <= set(tab.show(again["session"], ""))
+        drawn = {name for parts in tab.show(again["session"], "") for name in parts or ()}
+        assert {"runs", "costs", "verdict", "differences", "apart"} <= drawn
         assert parts["session"] not in tab.remember(visited(), "1nonsense 3", "").values()
 
     def test_merging_a_stored_pin_again_draws_the_tab_again(self, bench, runs):

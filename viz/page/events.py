@@ -29,7 +29,7 @@ BACKGROUND = ("preparing", "news")
 REST = ("where", "table", "scatter", "spoiled", "options", "surer", "about", "tabs")
 BUTTONS = ("merge", "cancel")
 WIDGETS = ("experts", "method", "form", "post", "post_form", "metrics", "table")
-PANELS = ("accuracy", *lenses.LENSES, *learned.PANELS)
+PANELS = ("accuracy", "apart", *lenses.LENSES, *learned.PANELS)
 MARKS = ("sight", "eye")
 # The page shows progress itself. Without `show_progress_on`, Gradio copies all properties of every output, and of all
 # that it contains, each time the state of any event changes.

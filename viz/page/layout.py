@@ -10,6 +10,7 @@ import gradio as gr
 
 from viz.panels import (
     accuracy,
+    apart,
     collisions,
     differences,
     entropy_study,
@@ -112,6 +113,7 @@ class Page:
     runs: Widget
     costs: PlotlyPanel
     verdict: Widget
+    apart: PlotlyPanel
     differences: PlotlyPanel
     differing: Widget
     yours: Signal
@@ -273,6 +275,7 @@ def _compare() -> dict[str, Any]:
     with gr.Row(elem_classes="mp-panels"):
         with gr.Column(elem_classes="mp-stack"):
             parts["differences"] = _panel(differences)
+            parts["apart"] = _panel(apart, "mp-if-known")
             parts["costs"] = _panel(run_costs)
         with gr.Column(elem_classes="mp-stack"):
             parts["differing"] = Widget(elem_id="mp-differing")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -18,6 +18,7 @@ from ..session import Session
 from ..widget import said
 from ..workbench import Workbench
 from . import compare, comparison
+from .apart import Aparts
 
 Kind = Mapping[str, Any]
 Composed = Callable[[Session, str], dict[Any, Any]]
@@ -28,16 +29,16 @@ class Compares:
     """What visitors do with the runs of their visit; `compose` loads the recipe of a link on the whole page."""
 
     def __init__(self, page: Page, bench: Workbench, compose: Composed) -> None:
-        self.page, self.bench, self.compose = page, bench, compose
+        self.page, self.bench, self.compose, self.aparts = page, bench, compose, Aparts(bench)
 
     def wire(self, act: Kind, look: Kind, everything: Sequence[Any]) -> None:
         """Attach the listeners to the queues of acts and of what takes time; loading a recipe changes `everything`."""
         page, told = self.page, self.page.some("session", "shown")
         page.compare.select(self.opened, told, page.some("compared"), **act)
         page.seen.turn(self.remember, page.some("session", "seen", "compared"), page.some("session", "compared"), **act)
-        page.compared.turn(self.show, told, page.some(*TABLE, *PAIR), **look)
+        page.compared.turn(self.show, told, page.some(*TABLE, *PAIR, "apart"), **look)
         for widget in page.some("runs", "verdict"):
-            widget.act(self.act, told, [*everything, *page.some(*TABLE, *PAIR)], **act)
+            widget.act(self.act, told, [*everything, *page.some(*TABLE, *PAIR, "compared")], **act)
         page.costs.select(self.dot, told, everything, **act)
         page.differences.select(self.task, told, page.some("session", "differing"), **act)
         page.differing.act(self.differing, told, [*everything, *page.some("differing", *MARKS)], **act)
@@ -55,9 +56,12 @@ class Compares:
         after = dataclasses.replace(session, comparison=comparison.remembered(session.comparison, link))
         return self.page.fill({"session": after, "compared": compare.mark(self.bench, after) if compared else ""})
 
-    def show(self, session: Session, shown: str) -> dict[Any, Any]:
-        """Draw the whole tab."""
-        return self.page.fill(self._parts(session)) if session.suite else gr.skip()
+    def show(self, session: Session, shown: str) -> Iterator[dict[Any, Any]]:
+        """Draw the whole tab, what looks into weights last."""
+        yield gr.skip()
+        if session.suite:
+            yield self.page.fill(self._parts(session))
+            yield self.page.fill({"apart": self.aparts.part(session)})
 
     def act(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Sort, pin, exchange or load."""
@@ -73,6 +77,7 @@ class Compares:
             return self.page.fill({"session": after, "runs": ordered, "link": view.link(after)})
         run = self.bench.record.shown(shown) if shown else None
         moved = {"link": view.link(after), "accuracy": view.accuracy_panel(self.bench, after, run)}
+        moved["compared"] = compare.mark(self.bench, after)
         return self.page.fill({"session": after, **self._parts(after), **moved})
 
     def dot(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
