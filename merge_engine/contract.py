@@ -37,7 +37,8 @@ class Step:
     """One yielded moment of a run: `done` of `total` units, a label, and live numbers by name.
 
     An adaptive method gives a `snapshot`: the merge as it stands, for scoring it live or keeping it after a stop; and
-    its `history` so far, which grows with later steps.
+    its `history` so far, which grows with later steps. Where a unit takes long, moments in between repeat what is done,
+    so that a run can be stopped there.
     """
 
     done: int

@@ -117,10 +117,9 @@ def score(
     *,
     split: str = "score",
     limit: int | None = None,
-    dtype: torch.dtype = torch.float32,
 ) -> dict[str, Score]:
     """Score a model on a split to the end."""
-    steps = score_steps(suite, merged, tasks, split=split, first=1 << 30, limit=limit, dtype=dtype)
+    steps = score_steps(suite, merged, tasks, split=split, first=1 << 30, limit=limit)
     while True:
         try:
             next(steps)

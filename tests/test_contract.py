@@ -356,14 +356,14 @@ def test_a_run_keeps_shapes_and_inputs_counts_its_steps_and_repeats(cls, tasks, 
 
 
 def counts_up(seen: list[Step]) -> None:
-    """Every phase of a run counts from one up to its total, and the last one ends there."""
+    """Every phase of a run counts one by one up to its total, where the last one ends; moments in between are free."""
     assert seen
     previous = Step(0, 0)
     for step in seen:
         if previous.done == previous.total:
-            assert step.done == 1
+            assert step.done in (0, 1)
         else:
-            assert step.done == previous.done + 1
+            assert step.done in (previous.done, previous.done + 1)
             assert step.total == previous.total
         assert step.done <= step.total
         assert step.label

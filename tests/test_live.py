@@ -55,10 +55,19 @@ def test_a_young_run_is_watched_more_often(toy, monkeypatch):
 
 
 def test_snapshots_are_scored_in_the_arithmetic_that_is_asked_for(toy, monkeypatch):
-    seen, real = set(), live.score
-    monkeypatch.setattr(live, "score", lambda *a, dtype, **k: seen.add(dtype) or real(*a, dtype=dtype, **k))
+    seen, real = set(), live.score_steps
+    monkeypatch.setattr(live, "score_steps", lambda *a, dtype, **k: seen.add(dtype) or real(*a, dtype=dtype, **k))
     drive(Watch(toy, toy.seen, pictures=4, dtype=torch.bfloat16).steps(adapting(toy, 2)))
     assert seen == {torch.bfloat16}
+
+
+def test_one_who_wants_to_stop_is_asked_after_every_task(toy):
+    steps = list(Watch(toy, toy.seen, pictures=4).steps(adapting(toy, 2)))
+    tasks = len(toy.seen)
+    working = [step for step in steps if step.label.startswith("step")]
+    assert len([step for step in working if step.snapshot is None]) >= 2 * (tasks - 1) + tasks
+    assert [step.done for step in working if step.snapshot is not None] == [1, 2]
+    assert all(step.history is not None for step in working)
 
 
 def test_a_snapshot_is_not_changed_by_later_updates(toy):

@@ -82,7 +82,10 @@ class Adaptable(Protocol):
 def adapt_steps(
     what: Adaptable, inputs: Inputs, tasks: Sequence[str], settings: Settings
 ) -> Generator[Step, None, History]:
-    """Adapt, yielding a Step with the mean entropy and a snapshot after every update; returns the history."""
+    """Adapt, yielding a Step with the mean entropy and a snapshot after every update; returns the history.
+
+    Between the tasks of an update come Steps without either, so that one who wants to stop need not wait for its end.
+    """
     history = History(tuple(tasks), tuple(getattr(what, "tensors", ())), dict(getattr(what, "ranks", {})))
     start = time.perf_counter()
     optimiser = torch.optim.Adam(list(what.parameters()), lr=settings.learning_rate)  # type: ignore[arg-type]
@@ -91,7 +94,11 @@ def adapt_steps(
     history.keep(0, settings.steps, what.state)
     for step in range(settings.steps):
         what.begin()
-        seen = [_descend(what, inputs, task, *next(streams[task]), settings) for task in tasks]
+        seen: list[float] = []
+        for task in tasks:
+            if seen:
+                yield Step(step, settings.steps, f"step {step}", history=history)
+            seen.append(_descend(what, inputs, task, *next(streams[task]), settings))
         what.finish()
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * settings.rate(step)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..contract import Step
-from ..evaluate import Score, score
+from ..evaluate import Score, score_steps
 from ..merged import Merged
 from ..suite import Suite
 
@@ -81,14 +81,22 @@ class Watch:
             except StopIteration as end:
                 return end.value
             if step.snapshot is not None and (step.done == step.total or self.clock() >= self._next):
-                step = self._look(step, start)
+                step = yield from self._look(step, start)
             yield step
 
-    def _look(self, step: Step, start: float) -> Step:
+    def _look(self, step: Step, start: float) -> Generator[Step, None, Step]:
+        """Score a snapshot, yielding a Step after every task; returns the step with what was found."""
         assert step.snapshot is not None
         begun = self.clock()
-        snapshot, given = step.snapshot(), {"split": self.split, "limit": self.pictures, "dtype": self.dtype}
-        self.scores = score(self.suite, snapshot, self.tasks, **given)
+        given: dict[str, Any] = {"split": self.split, "limit": self.pictures, "dtype": self.dtype}
+        scoring = score_steps(self.suite, step.snapshot(), self.tasks, first=self.pictures, **given)
+        while True:
+            try:
+                next(scoring)
+            except StopIteration as end:
+                self.scores = end.value
+                break
+            yield replace(step, snapshot=None)
         accuracy = {task: found.accuracy for task, found in self.scores.items()}
         point = Point(step.done, begun - start - self._watching, step.metrics.get("entropy"), accuracy)
         self.points.append(point)
