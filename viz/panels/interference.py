@@ -19,6 +19,7 @@ CHANCE = "The orange line is what unrelated experts would show."
 EMPTY = "Nothing measured yet. Choose two or more experts and a measurement."
 # Read against chance: above it one colour, below it the other.
 AROUND_CHANCE = frozenset({"SignConflict.agreement", "Cancellation.ratio", "Cancellation.pair"})
+SIGNED = frozenset({"Cosine.cosine"})  # of either sign, whatever is drawn: one kind of scale at every place
 DIAGONAL = frozenset({"Interference.routes"})
 CHANCE_WORDS = {"Cosine.cosine": "random ±"}
 
@@ -98,7 +99,7 @@ def _scale(data: Interference, view: str, values: np.ndarray, chance: heat.Level
     key = _key(data.measured, view)
     own = view == data.metric.headline and data.metric.unit not in ("", heat.words(view))
     title = f"{heat.words(view)} ({data.metric.unit})" if own else heat.words(view)
-    centre = chance[0][0] if key in AROUND_CHANCE and len(chance) == 1 else None
+    centre = chance[0][0] if key in AROUND_CHANCE and len(chance) == 1 else 0.0 if key in SIGNED else None
     return heat.Scale.of(values, title, chance=chance, centre=centre, word=CHANCE_WORDS.get(key, "chance"))
 
 
