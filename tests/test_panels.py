@@ -138,8 +138,8 @@ def test_a_panel_imports_only_numpy_plotly_and_viz(name):
 def test_a_cosine_has_one_kind_of_scale_whatever_its_sign():
     measured = examples.cosine()
     upward = dataclasses.replace(measured, cosine=np.abs(measured.cosine))
-    for given in (measured, upward):
-        cells = interference.figure(Interference(given, metric_class("cosine")), view="cosine").data[0]
+    for each in (measured, upward):
+        cells = interference.figure(Interference(each, metric_class("cosine")), view="cosine").data[0]
         assert cells.zmin == -cells.zmax
         assert [list(pair) for pair in cells.colorscale] == theme.DIVERGING
 
