@@ -61,7 +61,15 @@ class AdaRank(adaptive.AdaptiveMerge):
             "base": "cart", "steps": 60, "batch": 8, "learning_rate": 5e-3, "mask_rate": 5e-3, "candidates": 0.25,
             "schedule": "cosine",
         },
+        "failure": {
+            "base": "cart", "steps": 60, "batch": 8, "learning_rate": 5e-3, "mask_rate": 1.5e-2, "candidates": 0.25,
+            "schedule": "cosine",
+        },
     }  # fmt: skip
+    lesson: ClassVar[str] = (
+        "With masks three times as fast, too many components flip: entropy falls lower than ever while accuracy "
+        "collapses. Surer is not better; look at letters."
+    )
 
     base: str = hp("task_arithmetic", "Merge to start from.", choices=("task_arithmetic", "cart", "tsv_m"))
     prior: float = hp(

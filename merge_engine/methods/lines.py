@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +39,12 @@ class Lines(PostStep):
     idea: ClassVar[str] = "Keep shallow layers near the pretrained model and let deep layers move."
     formula: ClassVar[str] = "τ_l ← (α + β l/(L−1)) τ_l"
     paper: ClassVar[str] = "Wang et al., LiNeS, ICLR 2025, arXiv:2410.17146"
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"beta": -1.0}}
+    lesson: ClassVar[str] = (
+        "The order is turned around: shallow blocks, which tasks share, move most, and the deepest have their task "
+        "vectors subtracted. The merge falls far below the pretrained model."
+    )
 
     beta: float = hp(0.5, "How much more the last block is scaled than the first.", low=-10, high=10, soft=(0, 2),
                      step=0.05, symbol="β", sweep=(0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0))  # fmt: skip

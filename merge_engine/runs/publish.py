@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,17 @@ def table_folder(suite: Suite) -> Path:
 
 def stored_lines(suite: Suite) -> dict[str, dict[str, Row]]:
     """Return the rows of a suite's stored table by line and setting; empty where there is none."""
-    return by_line((read_json(table_folder(suite) / "table.json") or {}).get("rows", []))
+    file = table_folder(suite) / "table.json"
+    try:
+        return by_line(_rows(file, file.stat().st_mtime_ns))
+    except OSError:
+        return {}
+
+
+@lru_cache(maxsize=4)
+def _rows(file: Path, written: int) -> tuple[Row, ...]:
+    """Return the rows of a table as it was written at a time, in ns, read once."""
+    return tuple((read_json(file) or {}).get("rows", []))
 
 
 def write_table(suite: Suite, rows: Sequence[Row], reference: dict[str, Any], folder: Path) -> None:
