@@ -48,8 +48,13 @@ class RankOneMoe(MlpRoutedMerge):
     paper: ClassVar[str] = "Tang et al., FusionBench, 2024, arXiv:2406.03280"
     leaves: ClassVar[tuple[str, ...]] = ("weight",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "cpu": {"steps": 60, "batch": 4, "schedule": "cosine"}
+        "cpu": {"steps": 60, "batch": 4, "schedule": "cosine"},
+        "failure": {"steps": 30, "batch": 4, "learning_rate": 0.1},
     }
+    lesson: ClassVar[str] = (
+        "With steps this long the routers run away: within thirty updates every prediction is certain and every task "
+        "is at chance."
+    )
 
     depth: int = hp(
         1, "Layers of a router; 0 gives all inputs the same weights.", low=0, high=2, soft=(0, 2), step=1

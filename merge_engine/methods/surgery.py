@@ -53,6 +53,12 @@ class Surgery(MergeMethod):
     paper: ClassVar[str] = "Yang et al., Representation Surgery, ICML 2024, arXiv:2402.02705"
     needs: ClassVar[frozenset[str]] = frozenset({"stream", "task id"})
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"examples": 4}}
+    lesson: ClassVar[str] = (
+        "Four pictures per task are learned by heart: the corrected features fit them and bend all others, and most "
+        "tasks fall below the merge that was to be corrected."
+    )
+
     base: str = hp("task_arithmetic", "The merge whose features are corrected.", choices=tuple(BASES))
     rank: int = hp(16, "Inner width of an adapter.", low=1, high=4096, soft=(1, 64), step=1, symbol="r")
     steps: int = adaptive.steps(1000)
