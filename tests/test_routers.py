@@ -13,6 +13,7 @@ from conftest import fresh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import routing as naive
+from reference import training as reference
 
 from merge_engine import routers
 from merge_engine.errors import DataError, RecipeError
@@ -23,6 +24,7 @@ from merge_engine.methods import build as build_method
 from merge_engine.routers import Blend, SupportRouter
 from merge_engine.routers._features import Features
 from merge_engine.routers._support import held_out
+from merge_engine.routers._training import Course, Layers, Training
 from merge_engine.routers.subspace import Manifolds, Subspace
 from merge_engine.weights import in_memory
 
@@ -368,3 +370,51 @@ def test_blends_are_weights_that_prefer_the_best(tasks, sigma, most):
     assert ((w > 0).sum(1) <= (most or tasks)).all()
     if sigma == 0:
         assert torch.equal(w, torch.nn.functional.one_hot(scores.argmax(1), tasks).double())
+
+
+class Clouds:
+    """Inputs that are features already: a cloud per task."""
+
+    def __init__(self, d: int = 6) -> None:
+        self.random, self.d = torch.Generator().manual_seed(4), d
+
+    def train(self, task: str, count: int) -> torch.Tensor:
+        return torch.randn(count, self.d, generator=self.random) + 0.8 * int(task)
+
+    validation = train
+
+    def features(self, model, inputs):
+        return inputs
+
+
+@pytest.fixture
+def in_float64():
+    """Make float64 the type of what is built; Adam turns the rounding of gradients that are zero into steps."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize("rate", [5e-4, 5e-2], ids=["published", "a hundred times as fast"])
+def test_the_course_of_the_trained_router_equals_formulas_in_float64(rate):
+    course, tasks = Course(examples=10, pick_examples=6, epochs=4, batch=16, learning_rate=rate), ("0", "1", "2")
+    inputs = Clouds()
+    training = Training({}, tasks, course, torch.Generator().manual_seed(8))
+    for _ in training.steps(inputs, inputs.validation):
+        pass
+    generator = torch.Generator().manual_seed(8)
+    start = Layers(6, 3)
+    start.draw(generator)
+    router = reference.Router({n: v.detach() for n, v in start.named_parameters()})
+    again, data = Clouds(), []
+    for count in (course.examples, course.pick_examples):
+        features = torch.cat([again.train(task, count) for task in tasks])
+        data.append((features, torch.arange(3).repeat_interleave(count)))
+    best, accuracy = reference.trained_router(router, *data, course, generator)
+    assert training.accuracy == pytest.approx(accuracy)
+    assert training.epoch == 1 + accuracy.index(max(accuracy))
+    kept = training.router().parameters
+    assert set(kept) == set(best)
+    for name, value in best.items():
+        torch.testing.assert_close(kept[name], value, rtol=1e-7, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
+from reference import training as reference
 
-from merge_engine.adapting.surgery import Adapters, SurgeryMerged
+from merge_engine.adapting.adapt import Settings
+from merge_engine.adapting.surgery import Adapters, Pool, SurgeryMerged, surgery_steps
 from merge_engine.contract import Context
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import score
@@ -54,6 +59,25 @@ def test_equals_loops_in_float64():
             expected = [float(z[t, b, i]) - sum(float(up[i, j]) * inner[j] for j in range(3)) for i in range(6)]
             torch.testing.assert_close(adapters(z)[t, b], torch.tensor(expected), rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(adapters.of(t)(z[t : t + 1])[0], adapters(z)[t])
+
+
+def test_training_equals_written_out_gradients_in_float64():
+    tasks, d, r, size, steps = ("a", "b"), 7, 3, 4, 30
+    random = torch.Generator().manual_seed(5)
+    pools = {t: Pool(torch.randn(9, d, generator=random), torch.randn(9, d, generator=random)) for t in tasks}
+    start = Adapters.start(d, r, tasks, context())
+    inputs: Any = SimpleNamespace(logits=lambda task, features: features[:, :3])
+    base: Any = SimpleNamespace()
+    settings = Settings(steps, size, 0.02)
+    fitted = drive(surgery_steps(inputs, base, pools, r, settings, context())).adapters
+    for i, task in enumerate(tasks):
+        draw = context().generator("surgery rows", task)
+        rows = [torch.randint(9, (size,), generator=draw) for _ in range(steps)]
+        batches = [(pools[task].merged[taken], pools[task].expert[taken]) for taken in rows]
+        down, up = reference.surgery(start.down[i], start.up[i], batches, 0.02)
+        torch.testing.assert_close(fitted.down[i].double(), down, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(fitted.up[i].double(), up, rtol=1e-4, atol=1e-5)
+    assert float(fitted.up.abs().max()) > 0.05
 
 
 @pytest.mark.parametrize("base", list(BASES))
