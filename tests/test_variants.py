@@ -157,6 +157,7 @@ def test_points_diverge_from_zero_and_the_first_row_is_outlined():
         figure = panel.figure(data, view=each.method)
         cells = figure.data[0]
         assert cells.zmin == -cells.zmax
+        assert cells.zmax <= panel.REACH
         assert [list(pair) for pair in cells.colorscale] == theme.DIVERGING
         assert np.asarray(cells.z)[0] == pytest.approx(0)
         assert np.asarray(cells.z)[:, -1] == pytest.approx(each.accuracy.mean(1) - each.accuracy[0].mean(), abs=1e-4)

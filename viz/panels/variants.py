@@ -18,6 +18,7 @@ ABOUT = (
 )
 EMPTY = "Not measured yet. Run `python -m merge_engine table --parts variants`."
 MEAN = "mean"
+REACH = 20  # points at which colours end
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,12 @@ def figure(data: Sequence[Variants], *, view: str = "") -> go.Figure:
     """Return variant against task for one method, with the points in the cells and the first row outlined."""
     chosen = next((each for each in data if each.method == view), data[0])
     z, columns, count = chosen.apart(), chosen.columns, len(chosen.cases)
-    scale = heat.Scale.of(z, "points won over the setting in the table", centre=0.0)
+    scale = _scale(z)
     trace = heat.cells(columns, [case.words for case in chosen.cases], z, scale, hover="%{hovertext}", gap=1.5)
     trace.update(text=_numbers(z), texttemplate="%{text}", hovertext=_sentences(chosen))
     result = heat.picture(
-        [trace], scale, z, rows=count, row_height=max(24, min(34, 360 // count)), top=64,
+        [trace], scale, np.clip(z, scale.low, scale.high), rows=count, row_height=max(24, min(34, 360 // count)),
+        top=64,
         xaxis={"type": "category", "side": "top", "tickvals": list(range(len(columns))), "tickangle": -35,
                "ticktext": theme.shorts(columns, 11), "range": [-0.5, len(columns) - 0.5]},
         yaxis={"type": "category", "tickvals": list(range(count)), "ticktext": _labels(chosen),
@@ -98,6 +100,14 @@ def rows(data: Sequence[Variants], *, view: str = "") -> tuple[list[str], list[l
         costs = [case.right, case.parameters, case.passes, case.seconds]
         found.append([case.words, line[-1], apart[-1], *costs, *line[:-1]])
     return [*head, *(f"{task} %" for task in chosen.tasks)], found
+
+
+def _scale(z: np.ndarray) -> heat.Scale:
+    """Return the colour axis; a variant that fails does not make all others look alike."""
+    title, whole = "points won over the setting in the table", heat.Scale.of(z, "", centre=0.0).high
+    if whole <= REACH:
+        return heat.Scale(title, -whole, whole, 0.0)
+    return heat.Scale(f"{title}; beyond ±{REACH} one colour", -REACH, REACH, 0.0)
 
 
 def _labels(data: Variants) -> list[str]:
