@@ -752,7 +752,7 @@ def test_a_drawing_of_ones_own_is_answered_and_stays_private(visit):
     large = {"name": "x.png", "mimeType": "image/png", "buffer": b"0" * (3 << 20)}
     page.set_input_files(".mp-pad input[type=file]", large)
     page.wait_for_function("document.querySelector('.mp-pad-said').textContent.includes('3.0 MB')")
-    assert page.url == address
+    assert page.url.partition("#")[0] == address
 
 
 def _draw(page, *points) -> None:
@@ -895,7 +895,7 @@ def test_two_runs_are_compared_input_by_input(visit):
     page.wait_for_selector("#panel-run-costs .main-svg")
     page.get_by_role("button", name="to merge", exact=True).press("Enter")
     page.wait_for_selector("th[aria-sort=ascending] >> text=to merge")
-    link = page.url
+    link = page.url.partition("#")[0]
     assert "a=1" in link
     assert "b=1" in link
     page.locator("#mp-differing .ms-thumb").first.press("Enter")
