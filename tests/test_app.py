@@ -680,6 +680,10 @@ def test_a_page_that_the_server_let_go_of_comes_back(visit, bench):
     page.wait_for_function("document.querySelector('#mp-fault').textContent.includes('let go of this page')")
     assert page.input_value("[data-owner=ties][data-name=density][type=number]") == "0.6"
     assert page.url.endswith(_link("ties", density=0.6))
+    page.select_option("#mp-method", "dare")
+    page.wait_for_function("!document.querySelector('#mp-fault').textContent.includes('let go of this page')")
+    page.select_option("#mp-method", "ties")
+    page.wait_for_function("end => location.search.endsWith(end)", arg=_link("ties", density=0.6))
     bench.sessions.clear()
     page.click("#mp-merge")
     page.wait_for_function("document.querySelector('#mp-fault').textContent.includes('let go of this page')")

@@ -249,6 +249,31 @@ def test_the_lenses_fill_every_panel(bench, recipe):
     assert "merged" in parts["spectrum"]
 
 
+def test_a_look_that_ends_early_takes_back_its_words(bench, monkeypatch):
+    def measured(*_):
+        yield from (Step(done, 12) for done in (3, 6))
+
+    monkeypatch.setattr(bench.measures, "steps", measured)
+    focus = lenses.focus_of(acts.first_session(("toy",), {})[0], None)
+    steps = list(lenses.lens_steps(bench, focus, lambda: True, set()))
+    words = [part["measuring"] for part in steps if "measuring" in part]
+    assert "busy" in words[-1]
+    after = [part["measuring"] for part in view.spoken(iter(steps), "measuring") if "measuring" in part]
+    assert after == [*words, view.status("")]
+    assert list(view.spoken(iter([{"a": "b"}]), "measuring")) == [{"a": "b"}]
+
+
+def test_a_merge_kept_at_another_scaling_is_scored_by_the_slider_or_the_button(bench, recipe):
+    finished(bench.run(recipe))
+    session = acts.first_session(("toy",), {})[0]
+    session = state.choose_method(session, recipe.method)
+    session = state.take(session, recipe.method, {"scaling": 0.77})
+    assert "busy" in view.stale_status(bench, session, follows=True)
+    waiting = view.stale_status(bench, session)
+    assert "press Merge" in waiting
+    assert "busy" not in waiting
+
+
 def test_a_panel_of_these_experts_is_never_blanked(bench):
     focus = lenses.focus_of(acts.first_session(("toy",), {})[0], None)
     done: set[str] = set()

@@ -200,7 +200,8 @@ class Listeners:
             return
         focus = lenses.focus_of(session, self._recipe(session, shown))
         ticket = self._looking(focus, request)
-        yield from map(self.page.fill, lenses.lens_steps(self.bench, focus, ticket.going, ticket.done))
+        steps = lenses.lens_steps(self.bench, focus, ticket.going, ticket.done)
+        yield from map(self.page.fill, view.spoken(steps, "measuring"))
 
     def learn(self, session: Session, word: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Draw what the run that a word is about learned; a later word or place ends this."""
@@ -304,7 +305,9 @@ class Listeners:
         if "live" in words and self.bench.merged(recipe) is not None:
             self.tickets.want("prepare", "")
         parts = {"focus": self._focus(session, shown)}
-        return parts if recipe.digest == shown else parts | {"status": view.stale_status(self.bench, session)}
+        if recipe.digest == shown:
+            return parts
+        return parts | {"status": view.stale_status(self.bench, session, "live" in words)}
 
     def _focus(self, session: Session, shown: str) -> str:
         return lenses.focus_of(session, self._recipe(session, shown)).key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
 from html import escape
 from typing import Any
 
@@ -218,6 +218,16 @@ def status(text: str, *, done: int = 0, total: int = 0, tone: str = "") -> str:
     return json.dumps({"text": text, "done": done, "total": total, "tone": tone})
 
 
+def spoken(steps: Iterable[Parts], name: str) -> Generator[Parts, None, None]:
+    """Yield the parts, and let go at the end of the words they left in a status line, whoever was meant to clear it."""
+    words = status("")
+    for parts in steps:
+        words = parts.get(name, words)
+        yield parts
+    if words != status(""):
+        yield {name: status("")}
+
+
 def complaint(sentence: str) -> str:
     """Return the value of a status line that says what is wrong, or that nothing is."""
     return status(sentence, tone="bad" if sentence else "")
@@ -247,14 +257,16 @@ def comparing(run: Run) -> str:
     return status("Scoring the plain average, for comparison", done=pictures, total=max(total, 1), tone="busy")
 
 
-def stale_status(bench: Workbench, session: Session) -> str:
-    """Return the status line when the recipe has no result yet."""
+def stale_status(bench: Workbench, session: Session, follows: bool = False) -> str:
+    """Return the status line when the recipe has no result yet; `follows` says that a moved slider has it scored."""
     try:
         wanted = recipe(session)
     except MergeError:
         return status("", tone="stale")
     if bench.merged(wanted) is not None and can_rescale(wanted):
-        return status("Merged at another scaling; scoring this one.", tone="busy")
+        if follows:
+            return status("Merged at another scaling; scoring this one.", tone="busy")
+        return status("Merged at another scaling: press Merge to score this one.", tone="stale")
     return status("The recipe changed: press Merge.", tone="stale")
 
 

@@ -82,14 +82,16 @@ class Sights:
         yield gr.skip()
         if session.suite:
             ticket = self.tickets.take(f"inputs {self.visitor(request)}", shown)
-            yield from map(self.page.fill, sight.sight_steps(self.bench, session, shown, ticket.going))
+            steps = sight.sight_steps(self.bench, session, shown, ticket.going)
+            yield from map(self.page.fill, view.spoken(steps, "looking"))
 
     def explain(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Explain the chosen input."""
         yield gr.skip()
         if session.suite:
             ticket = self.tickets.take(f"input {self.visitor(request)}", shown)
-            yield from map(self.page.fill, sight.eye_steps(self.bench, session, shown, ticket.going))
+            steps = sight.eye_steps(self.bench, session, shown, ticket.going)
+            yield from map(self.page.fill, view.spoken(steps, "asking"))
 
     def _done(self, session: Session, shown: str, words: dict[str, Any]) -> dict[Any, Any]:
         """Return what an act changed, nothing for one that makes no sense."""
