@@ -419,7 +419,8 @@ class TestWeights:
 def tab(bench) -> Compares:
     """The listeners of the tab, on a page whose components are their own names."""
     page = Page(**{field.name: field.name for field in dataclasses.fields(Page)})
-    return Compares(page, bench, Listeners(page, bench).compose)
+    on = Listeners(page, bench)
+    return Compares(page, bench, on.compose, on.looks.key)
 
 
 class TestListeners:
@@ -452,7 +453,7 @@ class TestListeners:
         session, link = visited(runs["average"], runs["sim"]), runs["sim"].recipe.to_link()
         parts = tab.act(session, "", event(act="pin", name="a", recipe=link))
         assert parts["session"].comparison.a == link
-        assert {"link", "accuracy", "runs", "costs", "verdict", "differences", "differing"} <= set(parts)
+        assert {"link", "accuracy", "focus", "runs", "costs", "verdict", "differences", "differing"} <= set(parts)
         parts = tab.act(session, "", event(act="sort", value="average"))
         assert set(parts) == {"session", "runs", "link"}
         loaded = tab.act(session, "", event(act="load", recipe=link))

@@ -20,6 +20,7 @@ from plotly.offline import get_plotlyjs_version
 import viz.panels
 from merge_engine.metrics import metric_class, registry
 from viz import demo, examples, heat, markup, places, theme
+from viz.page.weights.pinned import with_pinned
 from viz.panel import Drawing, draw, views, write
 from viz.panels import accuracy, histogram, interference, method_table, overlap, overlap_depth, spectrum
 from viz.panels.accuracy import TaskAccuracy
@@ -238,6 +239,41 @@ def test_spectrum_marks_the_rank_and_the_cut():
         assert rings == [int(r) for r in data.rank[places.row(data, 1, "v")]]
         assert any("rank kept, 8" in a["text"] for a in figure["layout"]["annotations"])
         assert any(s["x0"] == 8.5 for s in figure["layout"]["shapes"])
+
+
+def test_the_spectrum_of_a_pinned_merge_stands_beside_the_other():
+    data, other = examples.spectrum(("a", "b"), rank=64), examples.spectrum(("a", "b"), rank=64)
+    other = dataclasses.replace(other, **{n: 0.5 * getattr(other, n) for n in ("singular_values", "energy")})
+    both = with_pinned(data, other)
+    assert both.models == ("a", "b", "merged", spectrum.PINNED)
+    assert np.array_equal(both.singular_values[:, :3], data.singular_values)
+    assert np.array_equal(both.singular_values[:, 3], other.singular_values[:, 2])
+    assert np.array_equal(both.rank[:, 3], other.rank[:, 2])
+    (values, _) = figures(draw(spectrum, both, block=1, kind="v"))
+    merged, pinned = values["data"][2:4]
+    assert pinned["meta"]["expert"] == spectrum.PINNED
+    assert pinned["line"]["color"] == merged["line"]["color"]
+    assert pinned["line"]["dash"]
+    alone = with_pinned(examples.spectrum(("a", "b"), rank=64, merged=False), other)
+    assert alone.models == ("a", "b", spectrum.PINNED)
+
+
+@pytest.mark.parametrize("key", ["sar", "svc_coefficients", "mask_counts"])
+def test_interference_of_a_merge_is_compared_with_a_pinned_one(key):
+    cls = metric_class(key)
+    measured = filled(cls.produces)
+    shift = {n: getattr(measured, n) - 0.25 for n in measured.quantities()}
+    alone = draw(interference, Interference(measured, cls))
+    both = draw(interference, Interference(measured, cls, dataclasses.replace(measured, **shift)))
+    assert set(both.figures) == {n + end for n in alone.figures for end in ("", interference.CHANGE)}
+    for name in alone.figures:
+        change = both.figures[name + interference.CHANGE]
+        cells = np.array([z for z in np.ravel(change.data[0].z).astype(float) if np.isfinite(z)])
+        assert cells == pytest.approx(0.25)
+        assert change.data[0].zmin == -change.data[0].zmax
+        assert interference.LESS_A in change.layout.meta["about"]
+        assert interference.LESS_A not in both.figures[name].layout.meta["about"]
+        assert np.array_equal(both.figures[name].data[0].z, alone.figures[name].data[0].z, equal_nan=True)
 
 
 def test_a_low_rank_merge_ends_its_line():

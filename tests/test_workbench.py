@@ -202,7 +202,7 @@ def test_a_place_is_drawn_once_for_a_measurement(bench, monkeypatch):
     assert len(drawings) == len(lenses.at_hand(bench, other))
     measured = bench.measures.widest(lenses.ask(bench, focus, "overlap"))
     waiting = Drawing({"": empty("Measuring …")}, {}, "")
-    assert "Measuring" in bench.drawn.text("overlap", focus.key, dataclasses.replace(measured), lambda: waiting)
+    assert "Measuring" in bench.drawn.text("overlap", focus.key, [dataclasses.replace(measured)], lambda: waiting)
     monkeypatch.setattr(drawn, "MOST", 2)
     assert lenses.at_hand(bench, focus)["overlap"] == parts["overlap"]
     assert len(bench.drawn._kept) == 2
@@ -247,6 +247,35 @@ def test_the_lenses_fill_every_panel(bench, recipe):
     for name in lenses.LENSES:
         assert '"empty"' not in parts[name], name
     assert "merged" in parts["spectrum"]
+
+
+def test_a_pinned_merge_is_measured_beside_the_one_shown(bench, recipe):
+    session, _ = acts.first_session(("toy",), {})
+    pinned = dataclasses.replace(recipe, method="magmax")
+    finished(bench.run(recipe))
+    finished(bench.run(pinned))
+    alone, both = (lenses.focus_of(session, *recipes) for recipes in ((recipe,), (recipe, pinned)))
+    assert alone.key != both.key
+    for focus in (alone, dataclasses.replace(both, metric="sar")):
+        list(lenses.lens_steps(bench, focus, lambda: True, set()))
+    drawn_alone = lenses.at_hand(bench, alone)
+    drawn_both = lenses.at_hand(bench, dataclasses.replace(both, metric="sar"))
+    assert "pinned as A" in drawn_both["spectrum"]
+    assert "pinned as A" not in drawn_alone["spectrum"]
+    assert "_less_a" in drawn_both["interference"]
+    assert "_less_a" not in drawn_alone["interference"]
+    wanted = lenses.asks(bench, both, "spectrum")
+    assert [ask.merged for ask in wanted] == [recipe.digest, pinned.digest]
+    shown, other = bench.measures.together(wanted)
+    merged = bench.merged(pinned)
+    row = next(i for i, r in enumerate(other.rows) if r.level == "tensor")
+    values = torch.linalg.svdvals(merged.task_vector(other.rows[row].tensor).double()).numpy()
+    found = other.singular_values[row, -1]
+    assert found[: len(values)] == pytest.approx(values, rel=1e-4, abs=1e-6)
+    assert shown.models == other.models
+    assert lenses.asks(bench, both, "overlap") == [lenses.ask(bench, both, "overlap")]
+    gone = dataclasses.replace(both, pinned=dataclasses.replace(recipe, method="dare"))
+    assert len(lenses.asks(bench, gone, "spectrum")) == 1
 
 
 def test_a_look_that_ends_early_takes_back_its_words(bench, monkeypatch):

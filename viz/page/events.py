@@ -57,7 +57,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     Sights(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
     scored = Drills(page, bench, on.tickets, visitor).wire(ACT, LOOK, COMPUTE)
     scored.then(on.prepare, told, prepared, **COMPUTE)
-    Compares(page, bench, on.compose).wire(ACT, SIGHT, everything)
+    Compares(page, bench, on.compose, on.looks.key).wire(ACT, SIGHT, everything)
     Sweeps(page, on).wire(everything, ACT, COMPUTE, LIGHT)
     YoursDesk(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
     Landscapes(page, on, WAITING, visitor).wire(ACT, COMPUTE, LIGHT)
@@ -69,10 +69,10 @@ def _wire_places(page: Page, on: Listeners, told: list[Any]) -> None:
     moved = page.some("session", "focus", "fault", "where", "link", *lenses.NEAR)
     page.where.act(on.act, told, moved, **ACT)
     for panel in page.some(*PANELS):
-        panel.select(on.select, told, moved, **ACT)
-    page.focus.turn(on.look, told, page.some(*lenses.LENSES, "metrics", "measuring"), **LOOK)
+        panel.select(on.looks.select, told, moved, **ACT)
+    page.focus.turn(on.looks.look, told, page.some(*lenses.LENSES, "metrics", "measuring"), **LOOK)
     for turned in page.some("learned", "focus"):
-        turned.turn(on.learn, page.some("session", "learned"), page.some(*learned.PANELS), **LOOK)
+        turned.turn(on.looks.learn, page.some("session", "learned"), page.some(*learned.PANELS), **LOOK)
 
 
 def _wire_merging(page: Page, on: Listeners, told: list[Any], prepared: list[Any]) -> None:

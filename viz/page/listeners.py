@@ -22,7 +22,6 @@ from viz.panels import method_table
 from . import acts, view
 from . import session as state
 from .about import about
-from .adapting import learned
 from .headline import answer
 from .inputs import sight
 from .layout import Page
@@ -35,8 +34,7 @@ from .shelf import Ticket, Tickets
 from .spoiled import spoiled
 from .surer import surer
 from .table import lines, link_of, methods_table, points
-from .weights import lenses
-from .weights.meeting import meeting
+from .weights.looks import Looks
 from .widget import said
 from .workbench import Workbench, paced
 
@@ -53,6 +51,7 @@ class Listeners:
 
     def __init__(self, page: Page, bench: Workbench) -> None:
         self.page, self.bench, self.tickets, self.count = page, bench, Tickets(), itertools.count(1)
+        self.looks = Looks(page, bench, self.tickets, visitor)
 
     def open(self, request: gr.Request) -> dict[Any, Any]:
         """Fill the page for the session that the address describes."""
@@ -109,7 +108,7 @@ class Listeners:
         except MergeError as error:
             after, words = acts.refused(session, words, str(error)), {"act": "refused"}
         if words["act"] in ("block", "kind"):
-            return self._moved(after, shown, request)
+            return self.looks.moved(after, shown, request)
         if acts.everywhere(str(words["act"])):
             parts = self._all(after)
             if words["act"] == "open":
@@ -157,9 +156,9 @@ class Listeners:
         """
         if not session.suite:
             return gr.skip()
-        parts = {"cost": view.cost_line(self.bench, session), "focus": self._focus(session, shown)}
+        parts = {"cost": view.cost_line(self.bench, session), "focus": self.looks.key(session, shown)}
         parts |= sight.marks(self.bench, session, shown) if seen else {}
-        if self._digest(session) not in (shown, self.tickets.held(visitor(request)).what):
+        if state.digest(session) not in (shown, self.tickets.held(visitor(request)).what):
             parts["status"] = view.stale_status(self.bench, session)
         return self.page.fill(parts)
 
@@ -168,19 +167,6 @@ class Listeners:
         waits = self.tickets.held(visitor(request)).what == WAITING
         self.tickets.cancel(visitor(request))
         return (CANCELLED, ON, OFF) if waits else (gr.skip(), gr.skip(), OFF)
-
-    def select(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
-        """Look at the matrix that was clicked, or at the one in which a clicked pair meets most, in every panel."""
-        chosen, remark = Selection.of(event), ""
-        place = (chosen.block, chosen.kind)
-        if place == (None, None) and chosen.expert and chosen.other:
-            focus = lenses.focus_of(session, self._recipe(session, shown))
-            place = meeting(self.bench, focus, chosen) or place
-            remark = f"{chosen.expert} and {chosen.other} meet most here."
-        after = acts.perform(session, {"act": "cell", "block": place[0], "kind": place[1]})
-        if after == session and not (remark and place[1]):
-            return gr.skip()
-        return self._moved(after, shown, request, remark)
 
     def choose(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Compose the recipe behind a dot of the scatter."""
@@ -192,42 +178,6 @@ class Listeners:
         """Compose the recipe of a link, on the whole page; raises MergeError where it cannot be read."""
         after = acts.perform(session, {"act": "load", "recipe": link})
         return self._answered(after, self._all(after))
-
-    def look(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
-        """Draw the panels that look into the weights."""
-        yield gr.skip()
-        if not session.suite:
-            return
-        focus = lenses.focus_of(session, self._recipe(session, shown))
-        ticket = self._looking(focus, request)
-        steps = lenses.lens_steps(self.bench, focus, ticket.going, ticket.done)
-        yield from map(self.page.fill, view.spoken(steps, "measuring"))
-
-    def learn(self, session: Session, word: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
-        """Draw what the run that a word is about learned; a later word or place ends this."""
-        yield gr.skip()
-        ticket = self.tickets.take(f"learn {visitor(request)}", word)
-        for parts in learned.learned_steps(self.bench, session, word, ticket.going):
-            if ticket.going():
-                yield self.page.fill(parts)
-
-    def _looking(self, focus: lenses.Focus, request: gr.Request) -> Ticket:
-        """Return a ticket for a look that knows which panels show the right thing already."""
-        name = f"look {visitor(request)}"
-        before = self.tickets.held(name)
-        ticket = self.tickets.take(name, focus.key)
-        if before.what.partition("||")[0] == focus.about:
-            same = before.what == focus.key
-            ticket.done.update(mark for mark in before.done if same or mark not in lenses.NEAR)
-        return ticket
-
-    def _moved(self, session: Session, shown: str, request: gr.Request, remark: str = "") -> dict[Any, Any]:
-        """Return the panels of another place as far as they are measured; the look that follows does the rest."""
-        focus = lenses.focus_of(session, self._recipe(session, shown))
-        parts = lenses.at_hand(self.bench, focus)
-        self._looking(focus, request).done.update(parts, (f"seen {name}" for name in parts))
-        place = view.where(session, depth(load_suite(session.suite)), remark)
-        return self._answered(session, {**parts, "where": place, "focus": focus.key, "link": view.link(session)})
 
     def _stream(self, session: Session, request: gr.Request) -> Generator[dict[Any, Any], None, None]:
         ticket = None
@@ -249,7 +199,7 @@ class Listeners:
 
     def _answered(self, session: Session, parts: dict[str, Any]) -> dict[Any, Any]:
         """Return what an act changed. Only acts say what is wrong with the input: what streams cannot cover it."""
-        return self.page.fill({"session": session, "fault": view.complaint(state.fault(session)), **parts})
+        return self.page.fill(view.answered(session, parts))
 
     def _shown(self, session: Session, run: Run) -> dict[str, Any]:
         """Return the parts of a run; while it merges, the answer before it stays, unless its accuracy is watched."""
@@ -287,44 +237,27 @@ class Listeners:
         except MergeError:
             run = None
         if run is not None:
-            return self._shown(session, run) | {"focus": self._focus(session, run.recipe.digest)}
+            return self._shown(session, run) | {"focus": self.looks.key(session, run.recipe.digest)}
         words = view.status("Choose experts and a method, then press Merge.")
         parts = view.answer_parts(self.bench, session, None)
-        return {**parts, "status": words, "shown": "", "focus": self._focus(session, "")}
+        return {**parts, "status": words, "shown": "", "focus": self.looks.key(session, "")}
 
     def _after(self, session: Session, shown: str, words: dict[str, Any], request: gr.Request) -> dict[str, Any]:
         """Return the answer parts after an act: a known result at once, else what to do."""
         try:
             recipe = state.recipe(session)
         except MergeError:
-            return {"status": view.status("", tone="stale" if shown else ""), "focus": self._focus(session, shown)}
+            return {"status": view.status("", tone="stale" if shown else ""), "focus": self.looks.key(session, shown)}
         self.tickets.want(visitor(request), recipe.digest) if "live" in words else None
         run = self.bench.record.known(recipe)
         if run is not None and not run.partial:
-            return self._shown(session, run) | {"focus": self._focus(session, recipe.digest)}
+            return self._shown(session, run) | {"focus": self.looks.key(session, recipe.digest)}
         if "live" in words and self.bench.merged(recipe) is not None:
             self.tickets.want("prepare", "")
-        parts = {"focus": self._focus(session, shown)}
+        parts = {"focus": self.looks.key(session, shown)}
         if recipe.digest == shown:
             return parts
         return parts | {"status": view.stale_status(self.bench, session, "live" in words)}
-
-    def _focus(self, session: Session, shown: str) -> str:
-        return lenses.focus_of(session, self._recipe(session, shown)).key
-
-    def _recipe(self, session: Session, shown: str) -> Any:
-        """Return the recipe shown beside the experts when it is the session's own."""
-        if not shown or self._digest(session) != shown:
-            return None
-        recipe = state.recipe(session)
-        return recipe if self.bench.merged(recipe) is not None else None
-
-    def _digest(self, session: Session) -> str:
-        """Return the digest of a session's recipe, or nothing while it has none."""
-        try:
-            return state.recipe(session).digest
-        except MergeError:
-            return ""
 
 
 def visitor(request: gr.Request | None) -> str:

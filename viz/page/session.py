@@ -79,6 +79,14 @@ def recipe(session: Session) -> Recipe:
     return _legal(session)
 
 
+def digest(session: Session) -> str:
+    """Return the digest of a session's recipe, or nothing while it has none."""
+    try:
+        return recipe(session).digest
+    except MergeError:
+        return ""
+
+
 def fault(session: Session) -> str:
     """Return what the visitor has to correct, in a sentence; empty when there is nothing."""
     if session.faults:

@@ -22,7 +22,7 @@ from .compare.visit import reference, seen_part
 from .headline import answer, duration, headline, in_bytes, size
 from .record import Pairs, Run, model_size
 from .remaining import words_left
-from .session import Session, parameters, query, recipe
+from .session import Session, fault, parameters, query, recipe
 from .workbench import Workbench, can_rescale
 
 Parts = dict[str, Any]
@@ -231,6 +231,11 @@ def spoken(steps: Iterable[Parts], name: str) -> Generator[Parts, None, None]:
 def complaint(sentence: str) -> str:
     """Return the value of a status line that says what is wrong, or that nothing is."""
     return status(sentence, tone="bad" if sentence else "")
+
+
+def answered(session: Session, parts: Parts) -> Parts:
+    """Return what an act changed, with the session after it and what was wrong with the input."""
+    return {"session": session, "fault": complaint(fault(session)), **parts}
 
 
 def run_status(run: Run, found_average: float | None) -> str:

@@ -15,21 +15,35 @@ if TYPE_CHECKING:
 
 TITLE = "Interference"
 ABOUT = "Click a cell to look at that place, or that pair, in every panel."
+LESS_A = "Drawn is the merge minus the run pinned as A."
 CHANCE = "The orange line is what unrelated experts would show."
 EMPTY = "Nothing measured yet. Choose two or more experts and a measurement."
 # Read against chance: above it one colour, below it the other.
 AROUND_CHANCE = frozenset({"SignConflict.agreement", "Cancellation.ratio", "Cancellation.pair"})
 SIGNED = frozenset({"Cosine.cosine"})  # of either sign, whatever is drawn: one kind of scale at every place
 DIAGONAL = frozenset({"Interference.routes"})
+CHANGE = "_less_a"  # ends the views that draw the difference from a pinned merge
 CHANCE_WORDS = {"Cosine.cosine": "random ±"}
 
 
 @dataclass(frozen=True, eq=False)
 class Interference:
-    """A measurement and the metric that made it, which has `title`, `unit` and `headline`."""
+    """A measurement and the metric that made it, which has `title`, `unit` and `headline`.
+
+    `pinned` is the same measurement of another merge, of the same experts and places.
+    """
 
     measured: Measured
     metric: Metric | type[Metric]
+    pinned: Measured | None = None
+
+    def values(self, view: str) -> tuple[str, np.ndarray, np.ndarray]:
+        """Return what a view draws: its quantity, the values, and what chance would give."""
+        name, changed = view.removesuffix(CHANGE), view.endswith(CHANGE)
+        values, chance = getattr(self.measured, name), places.chance(self.measured, name)
+        if not changed or self.pinned is None:
+            return name, values, chance
+        return name, values - getattr(self.pinned, name), np.full_like(chance, np.nan)
 
 
 def VIEWS(data: Interference) -> dict[str, str]:
@@ -40,17 +54,18 @@ def VIEWS(data: Interference) -> dict[str, str]:
     names = sorted(axes, key=lambda n: n != data.metric.headline)
     alike = len({axes[n] for n in names}) == 1
     words = {n: heat.words(n).capitalize() for n in names}
-    return {n: words[n] if alike else f"{words[n]}, by {SHAPES[axes[n]]}" for n in names}
+    found = {n: words[n] if alike else f"{words[n]}, by {SHAPES[axes[n]]}" for n in names}
+    return found | {n + CHANGE: f"{words} − A" for n, words in found.items() if _moved(data, n)}
 
 
 def figure(data: Interference, *, view: str, block: int | None = None, kind: str | None = None) -> go.Figure:
     """Return the heat map that fits the axes of quantity `view`; a map of pairs is about one place."""
-    measured, quantity = data.measured, data.measured.quantities()[view]
-    values, chance = getattr(measured, view), places.chance(measured, view)
+    measured, (name, values, chance) = data.measured, data.values(view)
+    quantity = measured.quantities()[name]
     row, models = places.row(measured, block, kind), measured.models
     title = f"{data.metric.title} by depth"
     if "other" in quantity.axes:
-        keep = _key(measured, view) in DIAGONAL
+        keep = _key(measured, name) in DIAGONAL
         cells, expected = (a[row] if keep else heat.off_diagonal(a[row]) for a in (values, chance))
         scale = _scale(data, view, cells, heat.level(expected))
         sentence = heat.sentence("<b>%{y}</b> and <b>%{x}</b>", scale)
@@ -65,16 +80,15 @@ def figure(data: Interference, *, view: str, block: int | None = None, kind: str
         else:
             sentence = heat.sentence("<b>block %{x}, %{y}</b>", scale)
             result = heat.by_depth(cells, blocks, kinds, scale, sentence, expected)
-    about = f"{heat.words(view).capitalize()}: {quantity.help} {ABOUT}"
-    about += f" {CHANCE}" if scale.chance else ""
+    about = f"{heat.words(name).capitalize()}: {quantity.help} {ABOUT}"
+    about += f" {CHANCE}" if scale.chance else f" {LESS_A}" if name != view else ""
     return result.update_layout(meta={**theme.drawn(result).meta, "title": title, "about": about})
 
 
 def rows(data: Interference, *, view: str, block: int | None = None, kind: str | None = None):
     """Return the drawn numbers: one line per pair, or one per matrix with a column per expert."""
-    measured, quantity = data.measured, data.measured.quantities()[view]
-    values, models, word = getattr(measured, view), measured.models, heat.words(view)
-    chance = places.chance(measured, view)
+    measured, (name, values, chance) = data.measured, data.values(view)
+    quantity, models, word = measured.quantities()[name], measured.models, _word(view)
     if "other" in quantity.axes:
         row = places.row(measured, block, kind)
         pairs = [(i, j) for i in range(len(models)) for j in range(len(models)) if i != j]
@@ -94,12 +108,26 @@ def _key(measured: Measured, view: str) -> str:
     return f"{type(measured).__name__}.{view}"
 
 
+def _moved(data: Interference, name: str) -> bool:
+    """True where a quantity of the merge differs from that of the pinned one; pairs of experts know no merge."""
+    if data.pinned is None:
+        return False
+    return not np.array_equal(getattr(data.measured, name), getattr(data.pinned, name), equal_nan=True)
+
+
+def _word(view: str) -> str:
+    """Return the name of what a view draws in words."""
+    name = heat.words(view.removesuffix(CHANGE))
+    return f"{name}, minus A" if view.endswith(CHANGE) else name
+
+
 def _scale(data: Interference, view: str, values: np.ndarray, chance: heat.Levels) -> heat.Scale:
     """Return the colour axis of the drawn values."""
     key = _key(data.measured, view)
     own = view == data.metric.headline and data.metric.unit not in ("", heat.words(view))
-    title = f"{heat.words(view)} ({data.metric.unit})" if own else heat.words(view)
-    centre = chance[0][0] if key in AROUND_CHANCE and len(chance) == 1 else 0.0 if key in SIGNED else None
+    title = f"{heat.words(view)} ({data.metric.unit})" if own else _word(view)
+    signed = key in SIGNED or view.endswith(CHANGE)
+    centre = chance[0][0] if key in AROUND_CHANCE and len(chance) == 1 else 0.0 if signed else None
     return heat.Scale.of(values, title, chance=chance, centre=centre, word=CHANCE_WORDS.get(key, "chance"))
 
 

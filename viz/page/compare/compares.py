@@ -26,10 +26,15 @@ TABLE, PAIR, MARKS = ("runs", "costs"), ("verdict", "differences", "differing"),
 
 
 class Compares:
-    """What visitors do with the runs of their visit; `compose` loads the recipe of a link on the whole page."""
+    """What visitors do with the runs of their visit.
 
-    def __init__(self, page: Page, bench: Workbench, compose: Composed) -> None:
-        self.page, self.bench, self.compose, self.aparts = page, bench, compose, Aparts(bench)
+    `compose` loads the recipe of a link on the whole page; `focus` is the word for what the lenses draw.
+    """
+
+    def __init__(
+        self, page: Page, bench: Workbench, compose: Composed, focus: Callable[[Session, str], str]
+    ) -> None:
+        self.page, self.bench, self.compose, self.focus, self.aparts = page, bench, compose, focus, Aparts(bench)
 
     def wire(self, act: Kind, look: Kind, everything: Sequence[Any]) -> None:
         """Attach the listeners to the queues of acts and of what takes time; loading a recipe changes `everything`."""
@@ -77,7 +82,7 @@ class Compares:
             return self.page.fill({"session": after, "runs": ordered, "link": view.link(after)})
         run = self.bench.record.shown(shown) if shown else None
         moved = {"link": view.link(after), "accuracy": view.accuracy_panel(self.bench, after, run)}
-        moved["compared"] = compare.mark(self.bench, after)
+        moved |= {"compared": compare.mark(self.bench, after), "focus": self.focus(after, shown)}
         return self.page.fill({"session": after, **self._parts(after), **moved})
 
     def dot(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:

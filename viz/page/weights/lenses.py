@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +22,7 @@ from ..session import Session
 from ..view import Parts, menu, status
 from ..workbench import Workbench
 from .measure import FIRST_METRIC, Ask, metrics, uses_merge
+from .pinned import with_pinned
 
 NEAR = ("spectrum", "interference", "overlap", "histogram")
 COUNTED = ("sign_conflict", "mask_counts")  # measurements that the histogram can show
@@ -34,7 +35,10 @@ LENSES = {
 
 @dataclasses.dataclass(frozen=True)
 class Focus:
-    """Everything the lenses depend on; `recipe` is the merge shown beside the experts, if it is kept."""
+    """Everything the lenses depend on; `recipe` is the merge shown beside the experts, `pinned` one to compare it with.
+
+    Both are merges that are kept.
+    """
 
     suite: str = ""
     experts: tuple[str, ...] = ()
@@ -42,6 +46,7 @@ class Focus:
     block: int = 0
     kind: str = "fc1"
     recipe: Recipe | None = None
+    pinned: Recipe | None = None
 
     @property
     def about(self) -> str:
@@ -51,21 +56,21 @@ class Focus:
     @property
     def key(self) -> str:
         """A word that differs whenever something else would be drawn."""
-        digest = self.recipe.digest if self.recipe else ""
-        return "||".join((self.about, self.metric, str(self.block), self.kind, digest))
+        digests = (recipe.digest if recipe else "" for recipe in (self.recipe, self.pinned))
+        return "||".join((self.about, self.metric, str(self.block), self.kind, *digests))
 
 
-def focus_of(session: Session, recipe: Recipe | None) -> Focus:
-    """Return what the lenses should look at."""
-    beside = recipe if recipe and recipe.suite == session.suite and recipe.experts == session.experts else None
+def focus_of(session: Session, *recipes: Recipe | None) -> Focus:
+    """Return what the lenses should look at, with the merge shown and the one pinned, as far as they fit."""
+    fits = [r if r and (r.suite, r.experts) == (session.suite, session.experts) else None for r in recipes]
     metric = session.metric or FIRST_METRIC
-    return Focus(session.suite, session.experts, metric, session.block, session.kind, beside)
+    return Focus(session.suite, session.experts, metric, session.block, session.kind, *fits)
 
 
 def at_hand(bench: Workbench, focus: Focus) -> Parts:
     """Return the panels of a place that can be drawn without measuring."""
-    found = ((name, bench.measures.widest(ask(bench, focus, name))) for name in NEAR)
-    return {name: _text(bench, focus, name, measured) for name, measured in found if measured is not None}
+    found = ((name, bench.measures.together(asks(bench, focus, name))) for name in NEAR)
+    return {name: _text(bench, focus, name, measured) for name, measured in found if measured}
 
 
 def lens_steps(
@@ -79,13 +84,13 @@ def lens_steps(
     yield from _first(bench, focus, done)
     for name in NEAR if focus.experts else ():
         if name not in done:
-            measured = bench.measures.widest(ask(bench, focus, name))
-            yield from _drawn(bench, focus, name, ask(bench, focus, name), measured, going)
+            wanted = asks(bench, focus, name)
+            yield from _drawn(bench, focus, name, wanted, bench.measures.together(wanted), going)
             done.update((name, f"seen {name}") if going() else ())
     for name in ("interference", "depths") if len(focus.experts) > 1 else ():
-        far = dataclasses.replace(ask(bench, focus, name), block=None, kind=None)
-        if going() and (bench.measures.get(far) is None or name not in done):
-            yield from _drawn(bench, focus, name, far, None, going)
+        far = [dataclasses.replace(wanted, block=None, kind=None) for wanted in asks(bench, focus, name)]
+        if going() and (name not in done or any(bench.measures.get(wanted) is None for wanted in far)):
+            yield from _drawn(bench, focus, name, far, (), going)
             done.update((name, f"seen {name}") if going() else ())
 
 
@@ -99,6 +104,15 @@ def ask(bench: Workbench, focus: Focus, name: str) -> Ask:
     if focus.recipe and (metric == "spectrum" or uses_merge(metric)):
         beside = focus.recipe.digest if isinstance(bench.merged(focus.recipe), StaticMerged) else ""
     return Ask(focus.suite, focus.experts, metric, focus.block, kind, beside)
+
+
+def asks(bench: Workbench, focus: Focus, name: str) -> list[Ask]:
+    """Return what a panel wants measured: of the merge, and the same of the pinned one where it says something."""
+    first = ask(bench, focus, name)
+    compares = first.metric == "spectrum" or (first.merged and uses_merge(first.metric))
+    if not compares or focus.pinned is None or not isinstance(bench.merged(focus.pinned), StaticMerged):
+        return [first]
+    return [first, dataclasses.replace(first, merged=focus.pinned.digest)]
 
 
 def metric_menu(focus: Focus, words: dict[str, str]) -> str:
@@ -121,27 +135,31 @@ def _first(bench: Workbench, focus: Focus, done: set[str]) -> Generator[Parts, N
 
 
 def _drawn(
-    bench: Workbench, focus: Focus, name: str, wanted: Ask, measured: Measured | None, going: Callable[[], bool]
-) -> Generator[Parts, None, None]:
+    bench: Workbench, focus: Focus, name: str, wanted: Sequence[Ask], found: tuple[Measured, ...],
+    going: Callable[[], bool],
+) -> Generator[Parts, None, None]:  # fmt: skip
     """Measure unless that was done, telling now and then how far it is, and draw."""
+    measured = list(found)
     try:
-        if measured is None:
-            measured = yield from _measured(bench, focus, wanted, going)
-        if measured is not None:
+        for one in wanted[len(found) :]:
+            more = yield from _measured(bench, focus, one, going)
+            measured += [] if more is None else [more]
+        if len(measured) == len(wanted):
             yield {name: _text(bench, focus, name, measured), "measuring": status("")}
     except MergeError as error:
         yield {name: _sentence(str(error)), "measuring": status("")}
 
 
-def _text(bench: Workbench, focus: Focus, name: str, measured: Measured) -> str:
-    return bench.drawn.text(name, focus.key, measured, lambda: DRAWN[name](focus, measured))
+def _text(bench: Workbench, focus: Focus, name: str, measured: Sequence[Measured]) -> str:
+    return bench.drawn.text(name, focus.key, measured, lambda: DRAWN[name](focus, *measured))
 
 
 def _measured(
     bench: Workbench, focus: Focus, wanted: Ask, going: Callable[[], bool]
 ) -> Generator[Parts, None, Measured | None]:
     """Measure; what runs through the whole network gives way to merges."""
-    merged = bench.merged(focus.recipe) if wanted.merged and focus.recipe else None
+    recipe = next((r for r in (focus.recipe, focus.pinned) if r and r.digest == wanted.merged), None)
+    merged = bench.merged(recipe) if recipe else None
     steps, title = bench.measures.steps(wanted, merged, going), registry()[wanted.metric].title.lower()
     try:
         while True:
@@ -155,13 +173,14 @@ def _measured(
         return end.value
 
 
-def _spectrum(focus: Focus, measured: Measured) -> Drawing:
-    return draw(spectrum, measured, block=focus.block, kind=focus.kind, colors=_colors(focus), selected=_place(focus))
+def _spectrum(focus: Focus, measured: Measured, pinned: Measured | None = None) -> Drawing:
+    data = measured if pinned is None else with_pinned(measured, pinned)
+    return draw(spectrum, data, block=focus.block, kind=focus.kind, colors=_colors(focus), selected=_place(focus))
 
 
-def draw_interference(focus: Focus, measured: Measured) -> Drawing:
+def draw_interference(focus: Focus, measured: Measured, pinned: Measured | None = None) -> Drawing:
     """Return the interference panel of the chosen metric, all of its quantities as views."""
-    data = interference.Interference(measured, registry()[focus.metric])
+    data = interference.Interference(measured, registry()[focus.metric], pinned)
     return draw(interference, data, block=focus.block, kind=focus.kind, selected=_place(focus))
 
 
@@ -178,7 +197,7 @@ def _depths(focus: Focus, measured: Measured) -> Drawing:
     return draw(overlap_depth, measured, selected=_place(focus))
 
 
-DRAWN: dict[str, Callable[[Focus, Measured], Drawing]] = {
+DRAWN: dict[str, Callable[..., Drawing]] = {
     "spectrum": _spectrum, "interference": draw_interference, "overlap": _overlap, "depths": _depths,
     "histogram": _histogram,
 }  # fmt: skip

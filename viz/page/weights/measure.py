@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from merge_engine.contract import Context, Step
@@ -52,8 +52,16 @@ class Measures:
 
     def widest(self, ask: Ask) -> Measured | None:
         """Return a measurement that has this place in it: of the whole network, else of its block or its matrix."""
-        wider = (dataclasses.replace(ask, block=None, kind=None), dataclasses.replace(ask, kind=None))
-        return next((found for a in (*wider, ask) if (found := self.get(a)) is not None), None)
+        found = self.together((ask,))
+        return found[0] if found else None
+
+    def together(self, asks: Sequence[Ask]) -> tuple[Measured, ...]:
+        """Return measurements that have one place in them, all of the same width, the widest; empty without them."""
+        for wide in ({"block": None, "kind": None}, {"kind": None}, {}):
+            found = [self.get(dataclasses.replace(ask, **wide)) for ask in asks]
+            if all(one is not None for one in found):
+                return tuple(one for one in found if one is not None)
+        return ()
 
     def steps(
         self, ask: Ask, merged: Merged | None = None, going: Callable[[], bool] = lambda: True
