@@ -71,10 +71,8 @@ def first_session(suites: tuple[str, ...], given: Mapping[str, str]) -> tuple[Se
         fresh = dataclasses.replace(fresh, ground=ground.from_word(given.get("ground", ""), suite))
         found = state.opened(fresh, given, suite.experts, depth(suite))
         found = knock.opened(found, given.get("without", ""), given.get("pair", ""))
-        found = compare_acts.opened(found, given.get("sort", ""))
-        if given.get("of") or given.get("sent"):
-            found = _narrow(found, {"act": "routed", "task": given.get("of", ""), "expert": given.get("sent", "")})
-        return (_input(found, {"value": given["input"]}) if given.get("input") else found), ""
+        found = compare_acts.opened(found, given.get("sort", ""), given.get("differ", ""))
+        return _inputs(found, given), ""
     except (RecipeError, SuiteError) as error:
         return fresh, str(error)
 
@@ -155,15 +153,10 @@ def _open(session: Session, said: Said) -> Session:
     edits = {**dict(session.edits), found.method: (), found.post: (), **dict(found.edits)}
     found = dataclasses.replace(found, edits=tuple((owner, pairs) for owner, pairs in edits.items() if pairs))
     seen = comparison.remembered(session.comparison, *found.comparison.seen).seen
-    found = dataclasses.replace(
-        found, comparison=dataclasses.replace(found.comparison, seen=seen, task=session.comparison.task)
-    )
+    found = dataclasses.replace(found, comparison=dataclasses.replace(found.comparison, seen=seen))
     if found.suite != session.suite:
         return found
-    told, before = found.inputs, session.inputs
-    circled = before.circled if (told.task, told.sent) == (before.task, before.sent) else ()
-    inputs = dataclasses.replace(before, task=told.task, sent=told.sent, circled=circled, chosen=told.chosen)
-    return dataclasses.replace(found, inputs=inputs)
+    return dataclasses.replace(found, inputs=dataclasses.replace(found.inputs, yours=session.inputs.yours))
 
 
 def _narrow(session: Session, said: Said) -> Session:
@@ -178,6 +171,20 @@ def _narrow(session: Session, said: Said) -> Session:
     if any(value not in known[name] for name, value in given.items()):
         raise RecipeError("There are no such inputs; choose a task and an expert of the suite.")
     return dataclasses.replace(session, inputs=choice.narrowed(session.inputs, **given))
+
+
+def _inputs(session: Session, given: Mapping[str, str]) -> Session:
+    """Return the session with the inputs that a link names; raises RecipeError for those that there are not."""
+    if given.get("of") or given.get("sent"):
+        session = _narrow(session, {"act": "routed", "task": given.get("of", ""), "expert": given.get("sent", "")})
+    if keys := choice.from_word(given.get("around", "")):
+        if not all(_exists(session, key) for key in keys):
+            raise RecipeError("There are no such inputs; draw around points of the map.")
+        session = _circle(session, {"values": keys})
+    if (deep := given.get("deep", "")) not in ("", *_suite(session).tasks):
+        raise RecipeError(no_such("task", deep, _suite(session).tasks))
+    session = _deep(session, {"value": deep})
+    return _input(session, {"value": given["input"]}) if given.get("input") else session
 
 
 def _circle(session: Session, said: Said) -> Session:

@@ -24,4 +24,4 @@ def reopened(bench: Workbench, before: Session, after: Session, shown: str) -> P
 
 def _order(session: Session) -> tuple[str, ...]:
     kept = session.comparison
-    return (*kept.pins, kept.sort, str(kept.rising))
+    return (*kept.pins, kept.sort, str(kept.rising), kept.task)

@@ -21,6 +21,7 @@ from merge_engine.tensorwise import PostStep
 from .compare import comparison as comparing
 from .compare.comparison import Comparison
 from .drill.knock import chosen, standing
+from .inputs import choice
 from .inputs.choice import Choice
 from .landscape.ground import Ground, to_word
 from .sweep.wish import Wish, from_query, to_query
@@ -228,7 +229,9 @@ def query(session: Session) -> str:
     pairs |= {"input": session.inputs.chosen, "without": ",".join(session.knocked), "sweep": to_query(session.sweep)}
     pair = [one.word for one in chosen(session)]
     pairs |= {"ground": to_word(session.ground), "pair": ",".join(pair) if len(pair) == 2 else ""}
-    pairs |= {"of": session.inputs.task, "sent": session.inputs.sent, "sort": comparing.order(session.comparison)}
+    pairs |= {"of": session.inputs.task, "sent": session.inputs.sent, "around": choice.to_word(session.inputs.circled)}
+    pairs |= {"deep": session.inputs.deep, "sort": comparing.order(session.comparison)}
+    pairs |= {"differ": session.comparison.task}
     with contextlib.suppress(MergeError):
         pairs["recipe"] = _composed(session, session.experts or (NOBODY,)).to_link()
     pairs |= comparing.pins_of(comparing.of_suite(session.comparison, session.suite))

@@ -26,11 +26,15 @@ def _swap(session: Session, said: Said) -> Comparison:
     return comparing.swapped(session.comparison)
 
 
-def opened(session: Session, order: str) -> Session:
-    """Return the session with the list of runs in the order of a link; RecipeError for a column that is none."""
+def opened(session: Session, order: str, task: str) -> Session:
+    """Return the session with the order of runs, and the task of differing inputs, of a link.
+
+    Raises RecipeError for a column or a task that is none.
+    """
     found = comparing.ordered(session.comparison, order)
     _column(session, found.sort)
-    return dataclasses.replace(session, comparison=found)
+    session = dataclasses.replace(session, comparison=found)
+    return dataclasses.replace(session, comparison=_differ(session, {"value": task}))
 
 
 def _sort(session: Session, said: Said) -> Comparison:

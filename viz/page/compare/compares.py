@@ -45,7 +45,7 @@ class Compares:
         for widget in page.some("runs", "verdict"):
             widget.act(self.act, told, [*everything, *page.some(*TABLE, *PAIR, "compared")], **act)
         page.costs.select(self.dot, told, everything, **act)
-        page.differences.select(self.task, told, page.some("session", "differing"), **act)
+        page.differences.select(self.task, told, page.some("session", "differing", "link"), **act)
         page.differing.act(self.differing, told, [*everything, *page.some("differing", *MARKS)], **act)
 
     def opened(self, session: Session, shown: str) -> dict[Any, Any]:
@@ -115,7 +115,8 @@ class Compares:
             after = acts.perform(session, words)
         except MergeError:
             return gr.skip()
-        return self.page.fill({"session": after, **compare.differing_part(self.bench, after)})
+        differing = compare.differing_part(self.bench, after)
+        return self.page.fill({"session": after, "link": view.link(after), **differing})
 
     def _parts(self, session: Session) -> dict[str, Any]:
         return {**compare.table_parts(self.bench, session), **compare.pair_parts(self.bench, session)}

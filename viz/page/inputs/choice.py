@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from merge_engine.errors import RecipeError
+
+GROUP = re.compile(r"(.{1,100}?)((?:\.\d{1,7})+)")
 KEY = re.compile(r"([^:]{1,100}):(\d{1,7})")
 CIRCLED = 200  # inputs that can be picked out on the map
 
@@ -52,6 +55,25 @@ def narrowed(choice: Choice, *, task: str | None = None, sent: str | None = None
 def circled(choice: Choice, keys: Iterable[str]) -> Choice:
     """Return the choice of the inputs that were drawn around on the map."""
     return dataclasses.replace(choice, circled=tuple(dict.fromkeys(keys))[:CIRCLED])
+
+
+def to_word(keys: Iterable[str]) -> str:
+    """Return inputs as a word for an address: `digits.3.17~emoji.2`."""
+    places: dict[str, list[int]] = {}
+    for task, index in filter(None, map(parsed, keys)):
+        places.setdefault(task, []).append(index)
+    return "~".join(".".join((task, *map(str, sorted(indices)))) for task, indices in places.items())
+
+
+def from_word(word: str) -> list[str]:
+    """Return the inputs of a word; raises RecipeError for anything else."""
+    keys = []
+    for part in filter(None, word.split("~")):
+        found = GROUP.fullmatch(part)
+        if not found:
+            raise RecipeError("The inputs drawn around in this link cannot be read; draw around them again.")
+        keys += [key_of(found[1], int(index)) for index in found[2].split(".")[1:]]
+    return keys
 
 
 def words(choice: Choice) -> str:

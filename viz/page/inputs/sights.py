@@ -39,7 +39,7 @@ class Sights:
             widget.act(self.act, told, moved, **act)
         page.map.select(self.point, told, [*moved, page.gallery], **act)
         page.routes.select(self.cell, told, [*moved, page.tabs], **act)
-        page.layers.select(self.deepen, told, page.some("session", "layers"), **act)
+        page.layers.select(self.deepen, told, page.some("session", "layers", "link"), **act)
         page.sight.turn(self.show, told, page.some("narrow", "gallery", "map", "looking", "why"), **look)
         page.eye.turn(self.explain, told, page.some("why", "map", "asking"), **look)
 
@@ -75,7 +75,8 @@ class Sights:
         """Show the routing by depth of one task, or of all again."""
         after = acts.perform(session, {"act": "deep", "value": Selection.of(event).task})
         run = sight.run_of(self.bench, shown)
-        return self.page.fill({"session": after, "layers": moving.layers(run, after.inputs.deep)})
+        layers = moving.layers(run, after.inputs.deep)
+        return self.page.fill({"session": after, "layers": layers, "link": view.link(after)})
 
     def show(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Draw the gallery and the map."""
