@@ -182,6 +182,13 @@ def test_programs_list_what_there_is(url):
     assert named == {"/suites", "/methods", "/merge"}
 
 
+def test_a_request_does_not_sum_up_all_requests_before_it(url, monkeypatch):
+    summed = []
+    monkeypatch.setattr("gradio.queueing.Queue._get_df", lambda records: summed.append(records))
+    assert Client(url, verbose=False).predict(api_name="/methods")
+    assert summed == []
+
+
 def test_programs_merge_and_watch(url):
     job = Client(url, verbose=False).submit(RECIPE, api_name="/merge")
     last = job.result(timeout=60)
@@ -288,13 +295,15 @@ def test_a_slider_that_is_moved_on_while_it_scores_ends_at_its_last_value(visit,
         page.wait_for_timeout(200)
     page.evaluate("document.querySelector('#mp-words .mp-said').textContent = ''")
     bench.pause = 0.0
-    _said(page, "Done")
+    _idle(page)
     page.wait_for_timeout(1500)
-    assert "Done" in page.inner_text("#mp-words")
+    _said(page, "Done")
+    _idle(page)
     link = re.search(r"recipe=([^&]+)", page.url)[1]
     value = float(page.locator("#mp-form-box input[type=range][data-live]").first.input_value())
     assert value > float(before)
-    assert dict(Recipe.from_link(link).parameters)["scaling"] == pytest.approx(value)
+    scored = bench.record.known(Recipe.from_link(link))
+    assert dict(scored.recipe.parameters)["scaling"] == pytest.approx(value)
 
 
 @pytest.mark.browser
