@@ -14,7 +14,7 @@ from ..landscape.first import survey_steps
 from ..runs.draws import draw_steps
 from ..runs.entropy_study import entropy_steps
 from ..runs.first_look import FOLDER, look_steps
-from ..runs.publish import study_in, table_folder, write_study, write_table
+from ..runs.publish import stored_lines, study_in, table_folder, write_study, write_table
 from ..runs.results import read_json
 from ..runs.robustness import ADAPTED, PICTURES, cases, joined, robustness_steps
 from ..runs.seeds import seed_steps
@@ -46,6 +46,9 @@ def table(
     adapted: Annotated[
         str, typer.Option("--adapted", help="Pictures that methods adapt to in the robustness study.")
     ] = ",".join(ADAPTED),
+    again: Annotated[
+        bool, typer.Option("--again", help="Measure anew at the settings that the stored table chose on validation.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the rows of an interrupted run.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder of table.json. [the suite's; none with --limit]")
@@ -58,7 +61,7 @@ def table(
     wanted = _parts(parts, methods)
     spoiled = {"severities": _severities(severities), "adapted": _adapted(adapted)}
     lines = entries(options.names(methods))
-    run = TableRun(chosen, limit, validation)
+    run = TableRun(chosen, limit, validation, stored_lines(chosen) if again else {})
     target = out if out is not None or limit is not None else table_folder(chosen)
     if target is not None:
         writable(target)

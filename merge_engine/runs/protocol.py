@@ -33,6 +33,10 @@ NEED_WORDS = {
     "labels": "the labels of the pictures it adapts to",
     "task id": "the true task of every picture",
 }
+PURE = " It adapts to batches of one task each, under that task's own head."
+ROUTED = " The merge picks head and classes of every picture itself: a wrong task is a wrong answer."
+TOLD = " The true task picks head and classes of every picture, and what the merge keeps for one task alone."
+GIVEN = " The true task picks head and classes of every picture; all else, biases too, is of the one merge."
 
 
 @dataclass(frozen=True)
@@ -78,20 +82,26 @@ class Protocol:
         scored = suite.corrupted(*self.spoiled()) if self.corruption else suite
         return scored, suite if self.clean_stream else scored
 
-    def sentence(self, accuracy: Mapping[str, TaskAccuracy], steps: Sequence[MergeMethod], chosen: str) -> str:
-        """Return in words what was measured, on what, and what the method was given."""
+    def sentence(
+        self, accuracy: Mapping[str, TaskAccuracy], steps: Sequence[MergeMethod], chosen: str, routed: bool = False
+    ) -> str:
+        """Return in words what was measured, on what, what the method was given, and who picks the head.
+
+        `routed` says that the merge sends every picture to an expert, whose head answers.
+        """
         count = sum(a.n for a in accuracy.values())
         part = "all of " if self.limit is None else f"at most {self.limit} pictures per task of "
         needs = sorted({need for step in steps for need in step.needs})
         given = " and ".join(NEED_WORDS.get(need, need) for need in needs) or "the weights only"
         given = given.format(half=SPLIT_WORDS[self.half])
-        adapted = f" {PROTOCOLS[self.split, self.half]}." if "stream" in needs else ""
+        adapted = f" {PROTOCOLS[self.split, self.half]}.{PURE}" if "stream" in needs else ""
         if self.corruption:
             kind, severity = self.spoiled()
             adapted += f" The scored pictures are corrupted by {kind.replace('_', ' ')} at severity {severity} of 5"
             seen = "clean" if self.clean_stream else "corrupted alike"
             adapted += f"; those adapted to are {seen}." if "stream" in needs else "."
+        heads = ROUTED if routed else TOLD if "task id" in needs else GIVEN
         return (
             f"Top-1 accuracy in percent on {part}{SPLIT_WORDS[self.split]}: {len(accuracy)} tasks, {count} pictures. "
-            f"The method is given {given}.{adapted} Parameters: {chosen}."
+            f"The method is given {given}.{adapted}{heads} Parameters: {chosen}."
         )

@@ -18,7 +18,7 @@ from merge_engine.suite import Suite
 from viz.panels.method_table import MethodPoint
 
 from .controls import shown, words
-from .headline import duration, size
+from .headline import duration, in_bytes, size
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ def methods_table(suite: Suite, found: Sequence[Line]) -> str:
     heads = {
         "method": "", "average": "", "at default": "", "transductive": TRANSDUCTIVE_WORDS, **dict.fromkeys(tasks, ""),
         "of experts": "", "unseen tasks": "", "head": HEAD_WORDS, "is given": "", "passes": PASSES_WORDS,
-        "to store": "", "merge time": "", "chosen setting": "", "": "",
+        "to store": "Parameters, and their bytes in float32; masks in bits", "merge time": "",
+        "ms a picture": "Time to score a picture, all its passes included", "chosen setting": "", "": "",
     }  # fmt: skip
     head = "".join(f'<th scope="col"{_hint(hint)}>{escape(h)}</th>' for h, hint in heads.items())
     body = "".join(_row(line, tasks) for line in found)
@@ -146,7 +147,8 @@ def _row(line: Line, tasks: Sequence[str]) -> str:
     given = ", ".join(dict.fromkeys(GIVEN.get(need, need) for need in line.needs)) or "the weights"
     measured = (
         number(best.normalised_average), number(best.unseen_average), "routed" if best.routed else "given", given,
-        f"{best.forwards:.3g}", size(best.stored_parameters), duration(best.seconds.get("merge", 0.0)),
+        f"{best.forwards:.3g}", f"{size(best.stored_parameters)}, {in_bytes(best.stored_parameters)}",
+        duration(best.seconds.get("merge", 0.0)), number(best.milliseconds),
     )  # fmt: skip
     cells += [f"<td>{escape(value)}</td>" for value in measured]
     tied = f'data-emit="load" data-recipe="{link_of(best)}"'
