@@ -13,7 +13,9 @@ from merge_engine.errors import MergeError
 from merge_engine.evaluate import Score
 from merge_engine.maths.svd import SvdStore
 from merge_engine.places import depth
+from merge_engine.runs.content import suite_digest
 from merge_engine.runs.recipe import Recipe
+from merge_engine.runs.results import Results
 from merge_engine.suite import load_suite
 from viz import places
 from viz.page import acts, view
@@ -102,6 +104,16 @@ def test_a_finished_run_is_found_by_another_process(bench, recipe):
     stored = Workbench(svd=SvdStore(folder=None)).record.known(recipe)
     assert stored.stored
     assert {t: s.correct for t, s in stored.scores.items()} == {t: s.correct for t, s in done.scores.items()}
+
+
+def test_a_finished_run_is_stored_with_its_protocol_and_unseen_tasks(bench, recipe):
+    list(bench.record.baseline_steps("toy", None, lambda: True))
+    list(bench.run(recipe))
+    suite = load_suite(recipe.suite)
+    found = Results(recipe.suite).find(recipe, suite_digest(suite, recipe.experts, "score"))
+    assert found.unseen_average == pytest.approx(sum(found.accuracy[t].merged for t in suite.unseen) / len(suite.unseen))
+    assert "true task picks head" in found.protocol
+    assert "scored in float32" in found.protocol
 
 
 def test_the_plain_average_is_measured_once_and_in_nobodys_way(bench, recipe):

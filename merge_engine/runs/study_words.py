@@ -18,9 +18,9 @@ DRAWS_NOTE = (
     "known is the accuracy of the store when told the task."
 )
 SEEDS_NOTE = (
-    "Methods that adapt, at their cpu preset where they have one, with {seeds} seeds, which decide the order of the "
-    "unlabelled pictures and the start of the routers: mean ± standard deviation of the accuracy in percent, "
-    "inductive, on the score half."
+    "Methods that depend on chance, at their setting in the table, with {seeds} seeds, which decide the order of the "
+    "unlabelled pictures, the start of what is trained and the entries that are dropped: mean ± standard deviation of "
+    "the accuracy in percent, inductive, on the score half."
 )
 ROBUSTNESS_NOTE = (
     "Accuracy in percent on corrupted pictures, {severities} (of 5), on at most {pictures} pictures per task of the "

@@ -20,6 +20,7 @@ from viz.panels import (
     method_table,
     overlap,
     overlap_depth,
+    repeats,
     robustness,
     run_costs,
     spectrum,
@@ -143,6 +144,7 @@ class Page:
     spoiled: PlotlyPanel
     surer: PlotlyPanel
     options: PlotlyPanel
+    luck: PlotlyPanel
     about: Widget
 
     def fill(self, parts: dict[str, Any]) -> dict[Any, Any]:
@@ -185,6 +187,7 @@ def build_page(lost: Session) -> Page:
             parts["table"] = Widget(elem_id="mp-table")
             parts["spoiled"] = _panel(robustness, "mp-if-known")
             parts["options"] = _panel(variants, "mp-if-known")
+            parts["luck"] = _panel(repeats, "mp-if-known")
             parts["surer"] = _panel(entropy_study, "mp-if-known")
         with gr.Tab("About", id="about"):
             parts["about"] = Widget(elem_id="mp-about")

@@ -25,6 +25,7 @@ from .about import about
 from .headline import answer
 from .inputs import sight
 from .layout import Page
+from .luck import luck
 from .options import options
 from .plotly_panel import Selection
 from .record import Run, average_of
@@ -226,6 +227,7 @@ class Listeners:
             "spoiled": spoiled(suite),
             "options": options(suite),
             "surer": surer(suite),
+            "luck": luck(suite),
             "about": about(suite),
             "tabs": gr.Tabs(selected="inputs" if chosen else "merge"),
         }
