@@ -111,7 +111,8 @@ def test_a_finished_run_is_stored_with_its_protocol_and_unseen_tasks(bench, reci
     list(bench.run(recipe))
     suite = load_suite(recipe.suite)
     found = Results(recipe.suite).find(recipe, suite_digest(suite, recipe.experts, "score"))
-    assert found.unseen_average == pytest.approx(sum(found.accuracy[t].merged for t in suite.unseen) / len(suite.unseen))
+    unseen = [found.accuracy[task].merged for task in suite.unseen]
+    assert found.unseen_average == pytest.approx(sum(unseen) / len(unseen))
     assert "true task picks head" in found.protocol
     assert "scored in float32" in found.protocol
 
