@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..contract import MergeMethod
 from ..corruptions import KINDS, SEVERITIES
 from ..errors import RecipeError, no_such
 from ..suite import Suite
-from .results import TaskAccuracy
 
 SPLITS = ("score", "validation", "adapt")
 HALVES = ("adapt", "score")
@@ -83,13 +82,13 @@ class Protocol:
         return scored, suite if self.clean_stream else scored
 
     def sentence(
-        self, accuracy: Mapping[str, TaskAccuracy], steps: Sequence[MergeMethod], chosen: str, routed: bool = False
+        self, pictures: Collection[int], steps: Sequence[MergeMethod], chosen: str, routed: bool = False
     ) -> str:
         """Return in words what was measured, on what, what the method was given, and who picks the head.
 
-        `routed` says that the merge sends every picture to an expert, whose head answers.
+        `pictures` is how many were scored of every task; `routed` says that the merge sends every picture to an
+        expert, whose head answers.
         """
-        count = sum(a.n for a in accuracy.values())
         part = "all of " if self.limit is None else f"at most {self.limit} pictures per task of "
         needs = sorted({need for step in steps for need in step.needs})
         given = " and ".join(NEED_WORDS.get(need, need) for need in needs) or "the weights only"
@@ -101,7 +100,8 @@ class Protocol:
             seen = "clean" if self.clean_stream else "corrupted alike"
             adapted += f"; those adapted to are {seen}." if "stream" in needs else "."
         heads = ROUTED if routed else TOLD if "task id" in needs else GIVEN
+        counted = f"{len(pictures)} tasks, {sum(pictures)} pictures"
         return (
-            f"Top-1 accuracy in percent on {part}{SPLIT_WORDS[self.split]}: {len(accuracy)} tasks, {count} pictures. "
+            f"Top-1 accuracy in percent on {part}{SPLIT_WORDS[self.split]}: {counted}. "
             f"The method is given {given}.{adapted}{heads} Parameters: {chosen}."
         )

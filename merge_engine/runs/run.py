@@ -64,7 +64,7 @@ def run_steps(
     scores = yield from scoring(suite, merged, tasks, protocol)
     seconds["score"] = time.perf_counter() - start
     accuracy = beside_baselines(suite, recipe, scores, fixed)
-    sentence = protocol.sentence(accuracy, (method, *post), chosen, bool(routes(scores)))
+    sentence = protocol.sentence([a.n for a in accuracy.values()], (method, *post), chosen, bool(routes(scores)))
     result = describe(
         recipe, merged, seconds, sentence, content,
         accuracy=accuracy, routed=routes(scores), curve=watch.points if watch else (),

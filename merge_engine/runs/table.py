@@ -203,7 +203,7 @@ class TableRun:
         taken = {"merge": seconds, "score": time.perf_counter() - start}
         accuracy = beside_baselines(suite, recipe, scores, fixed)
         method, post = recipe.build()
-        sentence = protocol.sentence(accuracy, (method, *post), words, bool(routes(scores)))
+        sentence = protocol.sentence([a.n for a in accuracy.values()], (method, *post), words, bool(routes(scores)))
         content = suite_digest(suite, recipe.experts, "score")
         result = describe(
             recipe, merged, taken, sentence, content, accuracy=accuracy, routed=routes(scores),

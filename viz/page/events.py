@@ -23,7 +23,7 @@ from .weights import lenses
 from .workbench import Workbench
 
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
-RESULT = ("headline", "accuracy", "learned", "seen", *moving.PANELS)
+RESULT = ("headline", "measured", "accuracy", "learned", "seen", *moving.PANELS)
 ANSWER = ("shown", "focus", "fault", "status", *RESULT)
 BACKGROUND = ("preparing", "news")
 REST = ("where", "table", "scatter", "spoiled", "options", "luck", "surer", "about", "tabs")

@@ -74,6 +74,7 @@ class Page:
     preparing: Status
     news: Signal
     headline: Widget
+    measured: Widget
     accuracy: PlotlyPanel
     curve: PlotlyPanel
     routes: PlotlyPanel
@@ -209,6 +210,7 @@ def _controls() -> dict[str, Any]:
 
 def _answer() -> dict[str, Any]:
     parts: dict[str, Any] = {"headline": Widget(INTRO, elem_id="mp-headline"), "news": Signal(elem_id="mp-news")}
+    parts["measured"] = Widget(elem_id="mp-measured")
     with gr.Row(elem_id="mp-lines"):
         with gr.Column(elem_id="mp-status", min_width=0):
             parts |= {"fault": Status(elem_id="mp-fault"), "status": Status(elem_id="mp-words")}

@@ -139,7 +139,7 @@ class Record:
         accuracy = {t: _beside(score, *baselines[t]) for t, score in run.scores.items()}
         plain, (method, post), routed = run.recipe.to_dict(), run.recipe.build(), routes(run.scores)
         chosen = f"as set on the page, scored in {run.precision}"
-        words = Protocol().sentence(accuracy, (method, *post), chosen, bool(routed))
+        words = Protocol().sentence([a.n for a in accuracy.values()], (method, *post), chosen, bool(routed))
         Results(suite.name).save(
             Result(
                 **{key: plain[key] for key in ("suite", "method", "parameters", "seed")},

@@ -20,6 +20,7 @@ from .adapting.learned import word_of
 from .adapting.moving import moving_parts
 from .compare.visit import reference, seen_part
 from .headline import answer, duration, headline, in_bytes, size
+from .measured import measured
 from .record import Pairs, Run, model_size
 from .remaining import words_left
 from .session import Session, fault, parameters, query, recipe
@@ -166,6 +167,7 @@ def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
     colors, history = task_colors(suite), bench.history(run.recipe) if run and run.curve else None
     return {
         "headline": headline(run, found, average, model_size(suite)),
+        "measured": measured(run),
         "accuracy": accuracy_panel(bench, session, run),
         "learned": word_of(run) if run else "",
         **seen_part(run),
