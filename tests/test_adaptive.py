@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -128,6 +129,42 @@ def test_gradients_are_those_of_the_surrogate(options, soft):
         rows = [other.logits[t, part.names[0]].grad for t in range(len(problem.tasks)) if len(part)]
         if rows and rows[0] is not None:
             assert (grad - torch.cat(rows)).norm() < 1e-4 * torch.cat(rows).norm() + 1e-9
+
+
+QKV = tuple(f"blocks.0.{kind}.weight" for kind in "qkv")
+FUSED = "blocks.0.qkv"
+
+
+def fused(model: dict) -> dict:
+    """The model with q, k and v one above the other in one matrix."""
+    return {n: w for n, w in model.items() if n not in QKV} | {FUSED: torch.cat([model[n] for n in QKV])}
+
+
+def apart(model: dict) -> dict:
+    return {**model, **dict(zip(QKV, model[FUSED].split(4), strict=True))}
+
+
+@pytest.mark.parametrize("options", BASES[:3], ids=lambda o: f"{o['base']}-{o['rank']}")
+def test_fused_attention_is_one_matrix_of_q_k_and_v(options):
+    """A4 where q, k and v share a budget, a mask per component and a coefficient."""
+    problem = problem_of(3)
+    what = adaptable(problem, "adarank", **options, attention="fused")
+    theta0, experts = doubled(problem)
+    matrices = {FUSED, *MATRICES} - {*QKV}
+    other = naive.AdaRank(fused(theta0), [fused(e) for e in experts], lambda n: n in matrices, **options)
+    weights = other.weights()
+    merged, wanted = what.merged().weights(), apart({n: w.detach() for n, w in weights.items()})
+    assert gap({n: merged[n] for n in QKV}, {n: wanted[n] for n in QKV}) < 1e-5
+    naive.loss(lambda w, x, task: logits_of(apart(w), x, task), weights, batches(problem, 3)).backward()
+    differentiate(what, problem)
+    place = what.tensors.index(QKV[0])
+    assert not {*QKV[1:]} & {*what.tensors}
+    slopes = torch.stack([other.coefficients[t, FUSED].grad for t in range(3)])
+    assert (what.values.grad[:, place] - slopes).norm() < 1e-4 * slopes.norm()
+    found = what.masks.of_parts(what.masks.logits.grad)[place]
+    masks = torch.cat([other.logits[t, FUSED].grad for t in range(3)])
+    assert masks.any()
+    assert (found - masks).norm() < 1e-4 * masks.norm()
 
 
 def test_the_gradient_of_a_coefficient_is_the_finite_difference():
@@ -461,9 +498,21 @@ def low_rank(matrix: torch.Tensor, name: str, k: int) -> torch.Tensor:
     return U[:, :k] @ torch.diag(s[:k]) @ Vh[:k]
 
 
-def test_a_course_of_adamerging_follows_the_naive_one():
-    problem = problem_of(3)
-    merged = merge(problem, build("adamerging", steps=5, batch=2, learning_rate=0.4, clamp=True), ctx=fresh())
+@dataclasses.dataclass(frozen=True)
+class Uneven(Stream):
+    """As many classes as a task's number says, and two more."""
+
+    def logits(self, task: str, features: torch.Tensor) -> torch.Tensor:
+        head = torch.randn(2 + int(task[-1]), 4, generator=fresh().generator("head", task))
+        return features @ head.to(features).T
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_course_of_adamerging_follows_the_naive_one(schedule, balanced):
+    problem = dataclasses.replace(problem_of(3), inputs=Uneven())
+    options = {"steps": 5, "batch": 2, "learning_rate": 0.4, "schedule": schedule, "balanced": balanced}
+    merged = merge(problem, build("adamerging", **options, clamp=True), ctx=fresh())
     theta0, experts = doubled(problem)
     values = torch.full((3, len(SHAPES)), 0.3, dtype=torch.float64, requires_grad=True)
     optimiser = naive.Adam([values], [0.4])
@@ -475,9 +524,16 @@ def test_a_course_of_adamerging_follows_the_naive_one():
             for i, (n, w) in enumerate(theta0.items())
         }
 
-    for _ in range(5):
-        (gradient,) = torch.autograd.grad(naive.loss(logits_of, weights(), batches(problem, 2)), values)
-        optimiser.step([gradient])
+    def said(model, x, task):
+        return problem.inputs.logits(task, forward(model, x[None])[0])[0]
+
+    for step in range(5):
+        model, total = weights(), 0
+        for task, inputs in batches(problem, 2).items():
+            share = math.log(2 + int(task[-1])) if balanced else 1.0
+            total = total + naive.loss(said, model, {task: inputs}) / share
+        optimiser.rates = [0.4 * ((1 + math.cos(math.pi * step / 5)) / 2 if schedule == "cosine" else 1)]
+        optimiser.step([*torch.autograd.grad(total, values)])
     assert ((values < 0) | (values > 1)).any()
     wanted = {n: w.detach() for n, w in weights().items()}
     assert gap({n: merged.weights()[n] for n in wanted}, wanted) < 1e-3
