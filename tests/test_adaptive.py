@@ -459,6 +459,38 @@ def test_the_labelled_stream_is_the_stream(toy):
 # AdaMerging -------------------------------------------------------------------------------------------------------
 
 
+CONSTRAINED = {
+    "unit": lambda values: values.clamp(0, 1), "wide": lambda values: values.clamp(-0.5, 2),
+    "softmax": lambda values: values.softmax(0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINED)
+def test_constrained_coefficients(constraint):
+    """What is applied, its gradient, and the way back from what was kept."""
+    problem, options = problem_of(3), BASES[2]
+    what = adaptable(problem, "adarank", **options, constraint=constraint)
+    what.values.data.copy_(torch.linspace(-1.5, 3.0, what.values.numel()).view_as(what.values))
+    values = what.values.detach().double().requires_grad_()
+    used = CONSTRAINED[constraint](values)
+    assert torch.allclose(what.used().double(), used, atol=1e-6)
+    other = reference_of(problem, **options)
+    for (t, n), coefficient in other.coefficients.items():
+        coefficient.data = used[t, what.tensors.index(n)].detach()
+    naive.loss(logits_of, other.weights(), batches(problem, 3)).backward()
+    slopes = torch.zeros_like(values)
+    for (t, n), coefficient in other.coefficients.items():
+        slopes[t, what.tensors.index(n)] = 0 if coefficient.grad is None else coefficient.grad
+    (wanted,) = torch.autograd.grad(used, values, slopes)
+    differentiate(what, problem)
+    assert wanted.any()
+    assert (what.values.grad - wanted).norm() < 1e-4 * wanted.norm()
+    state = what.state()
+    what.values.data.zero_()
+    what.load(state)
+    assert np.allclose(what.state()["coefficients"], state["coefficients"], atol=1e-6)
+
+
 @pytest.mark.parametrize("unit", ["tensor", "task"])
 @pytest.mark.parametrize("base", ["task_arithmetic", "ties", "cart"])
 def test_gradients_of_adamerging(base, unit):
@@ -542,10 +574,29 @@ def test_a_course_of_adamerging_follows_the_naive_one(schedule, balanced):
 def test_adamerging_starts_where_it_says():
     problem = problem_of(4)
     assert gap(run(problem, "adamerging", **STILL), run(problem, "task_arithmetic", scaling=0.3)) < 1e-6
-    found = run(problem, "adamerging", base="cart", rank=0.3, **STILL)
-    assert gap(found, run(problem, "cart", rank=0.3, scaling=2.0)) < 1e-5
+    for options in ({"rank": 0.3}, {"rank": 0.6, "rank_rule": "energy"}, {"rank": 0.6, "attention": "fused"}):
+        found = run(problem, "adamerging", base="cart", **options, **STILL)
+        assert gap(found, run(problem, "cart", **options, scaling=2.0)) < 1e-5
     found = run(problem, "adamerging", base="ties", density=0.4, **STILL)
     assert gap(found, run(problem, "ties", density=0.4, merge_by="sum", scaling=0.3)) < 1e-5
+
+
+@pytest.mark.parametrize(("experts", "scaling", "rank"), [(8, 2.0, 0.12), (14, 1.5, 0.16), (20, 1.9, 0.32)])
+def test_adamerging_on_cart_starts_as_published_for_so_many_experts(experts, scaling, rank):
+    problem = grid_problem(experts, shapes={"blocks.0.fc1.weight": (18, 20), "embed.weight": (3, 2)})
+    what = adaptable(dataclasses.replace(problem, inputs=Stream()), "adamerging", base="cart")
+    start = what.merged()
+    wanted = run(problem, "cart", rank=rank, scaling=scaling)
+    assert gap({n: start.task_vector(n) for n in wanted}, wanted) < 1e-5
+
+
+@pytest.mark.parametrize("key", ["adarank", "adamerging"])
+def test_few_experts_on_cart_are_remarked(key):
+    for count, words in ((1, "is that expert"), (2, "starts at the weight average")):
+        assert words in " ".join(merge(problem_of(count), build(key, base="cart", **STILL), ctx=fresh()).notes)
+    assert not build(key, base="cart").remarks(("a", "b", "c"))
+    two, fixed = problem_of(2), {"mask_rate": 0} if key == "adarank" else {}
+    assert gap(run(two, key, base="cart", **fixed, **STILL), run(two, "average")) < 1e-5
 
 
 @pytest.mark.parametrize("base", ["task_arithmetic", "ties", "cart"])
