@@ -135,6 +135,7 @@ def _parameter(hp: HP) -> dict[str, Any]:
         "symbol": hp.symbol,
         "per_expert": hp.per_expert,
         "sweep": list(hp.sweep),
+        "word": hp.word,
     }
 
 
@@ -158,6 +159,8 @@ def _parameter_schema(hp: HP) -> dict[str, Any]:
         scalar["minimum"] = hp.low
     if hp.high is not None:
         scalar["maximum"] = hp.high
+    if hp.word:
+        scalar = {"anyOf": [scalar, {"const": hp.word}]}
     schema = {"type": "array", "items": scalar} if hp.per_expert else scalar
     default = list(hp.default) if isinstance(hp.default, tuple) else hp.default
     return {**schema, "default": default, "description": hp.help}

@@ -35,6 +35,7 @@ class HP:
     choices: tuple[str, ...] = ()
     per_expert: bool = False
     sweep: tuple[Any, ...] = ()
+    word: str = ""
 
     @property
     def span(self) -> tuple[Number, Number] | None:
@@ -56,6 +57,7 @@ class HP:
             what += f" of at least {self.low:g}"
         elif self.high is not None:
             what += f" of at most {self.high:g}"
+        what += f", or {self.word}" if self.word else ""
         return f"{what} for each expert, or nothing" if self.per_expert else what
 
     def check(self, value: Any, owner: str) -> Any:
@@ -74,7 +76,7 @@ class HP:
             return value
         if self.type is bool:
             return _boolean(value)
-        return self._number(value)
+        return self.word if self.word and value in ("", self.word) else self._number(value)
 
     def _number(self, value: Any) -> Number:
         if isinstance(value, bool):
@@ -111,8 +113,8 @@ def hp(default: Any, help: str, **declared: Any) -> Any:
 
     `low`/`high` is the legal range, `soft` what a slider spans, `step` its step, `symbol` the letter in the
     formula, `choices` the legal strings (or a function that lists them when they are asked for), `per_expert` a
-    tuple with one number per expert (empty: all equal) and `sweep` the values tried on the validation split for the
-    results table.
+    tuple with one number per expert (empty: all equal), `sweep` the values tried on the validation split for the
+    results table, and `word` what may stand in place of a number, as may nothing, where the method knows one.
     """
     return dataclasses.field(default=default, metadata={"hp": {"help": help, **declared}})
 

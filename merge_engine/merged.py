@@ -15,7 +15,7 @@ from .adapting.history import History
 from .errors import RecipeError
 from .maths.parts import Part
 from .maths.svd import Factors
-from .routing.prediction import Network, Prediction, Predictor
+from .routing.prediction import Network, Prediction, Predictor, cast
 from .weights import AddedWeights, Weights, in_memory
 
 EXPERTS_IN_MEMORY = 8
@@ -37,7 +37,7 @@ class Merged(abc.ABC):
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor with all weights in memory, ready for many forward passes."""
         weights = in_memory(self.weights(), dtype=dtype)
-        return lambda inputs, task=None: Prediction(network.features(weights, inputs.to(dtype)))
+        return lambda inputs, task=None: Prediction(network.features(weights, cast(inputs, dtype)))
 
     @property
     @abc.abstractmethod
@@ -131,7 +131,7 @@ class PerTaskMerged(Merged):
         def expert(task: str | None) -> dict[str, Tensor]:
             return in_memory(self.weights(task), dtype=dtype)
 
-        return lambda inputs, task=None: Prediction(network.features(expert(task), inputs.to(dtype)))
+        return lambda inputs, task=None: Prediction(network.features(expert(task), cast(inputs, dtype)))
 
     @property
     def stored_parameters(self) -> float:

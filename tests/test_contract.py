@@ -20,7 +20,6 @@ from merge_engine.hp import HP, declared
 from merge_engine.maths.svd import SvdStore
 from merge_engine.merged import Merged, PerTaskMerged, StaticMerged
 from merge_engine.methods import build, key_of, method_class, registry
-from merge_engine.methods.adarank import PUBLISHED as PUBLISHED_STARTS
 from merge_engine.methods.task_arithmetic import TaskArithmetic
 from merge_engine.problem import Problem
 from merge_engine.routers._training import Course, Layers
@@ -142,10 +141,24 @@ def test_defaults_are_the_published_numbers(key, name, value):
     assert getattr(build(key), name) == value
 
 
-def test_the_published_starts_and_courses():
-    """AdaRank's λ and share of components by base; the router of Twin-Merging: AdamW, 5e-4, batches of 1024."""
-    assert PUBLISHED_STARTS["task_arithmetic"] == (0.3, 1.0)
-    assert PUBLISHED_STARTS["cart"] == (2.3, 0.16)
+ADARANK = {
+    "task_arithmetic": [(0.3, 1.0), (0.3, 1.0), (0.05, 1.0)], "cart": [(2.3, 0.16), (2.8, 0.32), (2.4, 0.32)],
+    "tsv_m": [(1.0, 1.0)] * 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("base", ADARANK)
+def test_the_published_starts_of_adarank(base):
+    """λ, and the share of components that start on, for 8, 14 and 20 experts; the nearest of them for others."""
+    method = build("adarank", base=base)
+    assert [method.starts(count) for count in (8, 14, 20)] == ADARANK[base]
+    assert [method.starts(count) for count in (1, 11, 12, 17, 18, 30)] == [ADARANK[base][i] for i in (0, 0, 1, 1, 2, 2)]
+    assert method.replace(prior=0, rank=0).starts(4) == (0.0, 0.25)
+    assert method.replace(prior="", rank="published") == method
+
+
+def test_the_published_course_of_twins_router():
+    """AdamW, 5e-4, batches of 1024."""
     course = Course()
     assert (course.examples, course.epochs, course.batch, course.learning_rate) == (5500, 50, 1024, 5e-4)
     network = Layers(384, 8)

@@ -56,6 +56,21 @@ def test_the_published_value_is_no_edit():
     assert state.set_parameter(edited, "task_arithmetic", "scaling", 0.3).edits == ()
 
 
+def test_an_empty_box_stands_for_the_word_of_a_number():
+    hp = declared(method_class("adarank"))["prior"]
+    html = controls.control("adarank", hp, "published", ())
+    assert html.count('value=""') == 2
+    assert 'placeholder="published"' in html
+    assert 'min="0" max="3"' in html
+    edited = state.set_parameter(state.choose_method(START, "adarank"), "adarank", "prior", "0")
+    assert state.parameters(edited, "adarank")["prior"] == 0
+    assert 'placeholder="published"' in controls.control("adarank", hp, 0.0, ())
+    cleared = state.set_parameter(edited, "adarank", "prior", "")
+    assert state.parameters(cleared, "adarank")["prior"] == "published"
+    with pytest.raises(RecipeError, match=r"a number in \[-10, 10\], or published"):
+        state.set_parameter(edited, "adarank", "prior", "much")
+
+
 @pytest.mark.parametrize(
     ("owner", "name", "value"),
     [("task_arithmetic", "scaling", "much"), ("task_arithmetic", "scaling", None), ("ties", "density", 2),

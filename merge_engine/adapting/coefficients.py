@@ -19,6 +19,10 @@ from .components import Components, packed, unpacked
 
 HARD, SOFT = (0.1, -0.1), (2.0, 0.0)
 """Logits of components that start on, and off."""
+BOUNDS = {"unit": (0.0, 1.0), "wide": (-0.5, 2.0)}
+SOFTMAX = "softmax"
+CONSTRAINTS = ("none", *BOUNDS, SOFTMAX)
+"""What holds coefficients: nothing, bounds, or that those of all experts for a tensor are a softmax."""
 
 
 class Masks:
@@ -116,13 +120,13 @@ class Coefficients:
         parts: Sequence[Components],
         start: Tensor,
         *,
-        clamp: bool = False,
+        constraint: str = "none",
         learned: bool = True,
         masks: Masks | None = None,
     ) -> None:
         assert problem.inputs is not None
         self.problem, self.parts, self.inputs = problem, parts, problem.inputs
-        self.clamp, self.learned, self.masks = clamp, learned, masks
+        self.constraint, self.learned, self.masks = constraint, learned, masks
         self.device = start.device
         self.base = in_memory(problem.pretrained, self.device)
         self.values = torch.nn.Parameter(start)
@@ -149,7 +153,10 @@ class Coefficients:
 
     def used(self) -> Tensor:
         """Return the coefficients as they are applied, (T, N) or (T, 1)."""
-        return self.values.detach().clamp(0, 1) if self.clamp else self.values.detach()
+        values = self.values.detach()
+        if self.constraint == SOFTMAX:
+            return values.softmax(0)
+        return values.clamp(*BOUNDS[self.constraint]) if self.constraint in BOUNDS else values
 
     def begin(self) -> None:
         self.leaves = {n: (self.base[n] + d).requires_grad_() for n, d in self._changes().items()}
@@ -182,7 +189,8 @@ class Coefficients:
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
         """Return to a kept state, as far as the merge of it goes."""
-        self.values.data.copy_(torch.from_numpy(state["coefficients"]))
+        used = torch.from_numpy(state["coefficients"])
+        self.values.data.copy_(used.log() if self.constraint == SOFTMAX else used)
         if self.masks is not None:
             self.masks.load(state)
 
@@ -212,5 +220,7 @@ class Coefficients:
     def _descend(self, gradient: Tensor) -> None:
         if self.values.shape[1] == 1:
             gradient = gradient.sum(1, keepdim=True)
-        inside = (self.values.detach() >= 0) & (self.values.detach() <= 1)
-        self.values.grad = gradient * inside if self.clamp else gradient
+        used, values = self.used(), self.values.detach()
+        if self.constraint == SOFTMAX:
+            gradient = used * (gradient - (used * gradient).sum(0))
+        self.values.grad = gradient * (used == values) if self.constraint in BOUNDS else gradient

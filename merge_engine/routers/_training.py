@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, leaky_relu
 
 from ..contract import Step
 from ..problem import Inputs
-from ..routing.prediction import Network
+from ..routing.prediction import Network, cast
 from ..weights import Weights, in_memory
 
 CHUNK = 64
@@ -55,7 +55,7 @@ class TrainedRouter:
         model, layers = in_memory(self.model), layers_of(self.parameters)
 
         def scores(inputs: Tensor, task: str | None = None) -> Tensor:
-            return layers(network.features(model, inputs.float() if inputs.is_floating_point() else inputs))
+            return layers(network.features(model, cast(inputs, torch.float32)))
 
         return scores
 

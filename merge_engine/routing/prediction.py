@@ -52,3 +52,8 @@ class Predictor(Protocol):
 def one_hot(picked: Tensor, count: int) -> Tensor:
     """Return a hard choice (B,) as a route (B, 1, T)."""
     return torch.nn.functional.one_hot(picked, count).float().unsqueeze(1)
+
+
+def cast(inputs: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return inputs in a floating-point type; whole numbers, such as the ids of tokens, stay as they are."""
+    return inputs.to(dtype) if inputs.is_floating_point() else inputs

@@ -14,7 +14,7 @@ from ..errors import RecipeError
 from ..merged import Merged, PerTaskMerged
 from ..weights import Weights, in_memory
 from .per_input import Share, Weighting, blended
-from .prediction import Network, Prediction, Predictor, one_hot
+from .prediction import Network, Prediction, Predictor, cast, one_hot
 
 
 class FittedRouter(Protocol):
@@ -124,7 +124,7 @@ class BlendedMerged(Merged):
         shares = {path: share.to(dtype) for path, share in self.shares.items()}
 
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
-            inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+            inputs = cast(inputs, dtype)
             features, used = blended(network, shared, shares, self.weighting, inputs)
             route = used.unflatten(-1, (len(self.tasks), -1)).mean(-1)
             return Prediction(features, route.mean(1).argmax(1) if self.picks_head else None, route)

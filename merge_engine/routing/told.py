@@ -11,7 +11,7 @@ from ..errors import RecipeError
 from ..merged import Merged, PerTaskMerged
 from ..weights import Weights, in_memory
 from .per_input import Decided, blended
-from .prediction import Network, Prediction, Predictor
+from .prediction import Network, Prediction, Predictor, cast
 from .routed import BlendedMerged, RoutedMerged
 
 
@@ -57,7 +57,7 @@ class ToldBlend(Merged):
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
             if task not in self.tasks:
                 raise RecipeError(f"This merge knows {', '.join(self.tasks)}; got {task!r}, give one of those.")
-            inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+            inputs = cast(inputs, dtype)
             w = torch.zeros(len(inputs), len(self.tasks), device=inputs.device)
             w[:, self.tasks.index(task)] = 1
             return Prediction(blended(network, shared, shares, Decided(w), inputs)[0])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..routers._training import TrainedRouter
 from ..weights import Weights, in_memory
 from .per_input import Decided, blended
-from .prediction import Network, Prediction, Predictor, one_hot
+from .prediction import Network, Prediction, Predictor, cast, one_hot
 from .routed import BlendedMerged
 
 MIXES = ("router", "uniform", "one-hot", "shared-only", "exclusive-only")
@@ -77,7 +77,7 @@ class TwinMerged(BlendedMerged):
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
             scores = route(inputs)
             w, picked = mix.weights(scores), None if own else scores.argmax(1)
-            inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+            inputs = cast(inputs, dtype)
             base = {**shared, **own[task]} if task in own else shared
             if not shares:
                 return Prediction(network.features(base, inputs), picked, w.unsqueeze(1))
