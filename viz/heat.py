@@ -197,7 +197,7 @@ def pairs(values: np.ndarray, names: Sequence[str], scale: Scale, hover: str, ex
         meta={
             "axes": {"x": [[n, {"other": n}] for n in names], "y": [[n, {"expert": n}] for n in names]},
             "narrow": {"layout.xaxis.ticktext": narrow, "layout.yaxis.ticktext": narrow, "layout.xaxis.tickangle": -90,
-                       "data.0.textfont.size": 9 if len(names) <= 9 else 7},
+                       "data.0.textfont.size": theme.TINY},
         },
     )  # fmt: skip
 

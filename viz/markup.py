@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 from string import Template
 
-STYLES = ("assets/css/tokens.css", "assets/css/panel.css", "assets/css/routes.css", "assets/css/window.css")
+STYLES = tuple(f"assets/css/{name}.css" for name in ("fonts", "tokens", "panel", "routes", "window"))
+LETTERS = tuple(f"assets/fonts/IBMPlexSans-{weight}-Latin1.woff2" for weight in ("Regular", "SemiBold"))
 SCRIPTS = (
     "assets/vendor/plotly-cartesian.min.js",
     "assets/js/theme.js",
@@ -29,6 +30,13 @@ PANEL = """<figure class="ms-panel" data-panel="${panel}">
 <div class="ms-table" tabindex="0" role="region" aria-label="Data table"></div></details>
 <div class="ms-live" aria-live="polite"></div>
 </figure>"""
+
+
+def letters(prefix: str) -> str:
+    """Return the tags that fetch from `prefix`, before anything is drawn, the letters that every page needs."""
+    return "".join(
+        f'<link rel="preload" as="font" type="font/woff2" crossorigin href="{prefix}{name}">' for name in LETTERS
+    )
 
 
 def head(prefix: str) -> str:

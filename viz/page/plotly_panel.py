@@ -27,7 +27,7 @@ import gradio as gr
 
 from viz import markup
 
-STATIC = ["assets/js", "assets/css", "assets/vendor"]
+STATIC = ["assets/js", "assets/css", "assets/fonts", "assets/vendor"]
 # Relative addresses work on every route and behind a proxy's path.
 _HEAD = markup.head("gradio_api/file=")
 # The words are written into the code and the skeleton, since Gradio empties the `props` of an HTML component that is

@@ -156,7 +156,7 @@ def _with_yours(result: go.Figure, point: np.ndarray, where: str) -> go.Figure:
         result.layout.meta = {**theme.drawn(result).meta, "note": UNPLACED}
         return result
     x, y = point.tolist()
-    result.add_annotation(theme.label("yours", x, y, size=13, yshift=20, bgcolor=theme.SURFACE, borderpad=1))
+    result.add_annotation(theme.label("yours", x, y, size=theme.TEXT, yshift=20, bgcolor=theme.SURFACE, borderpad=1))
     return result.add_trace(go.Scatter(
         x=point[:1], y=point[1:], mode="markers", cliponaxis=False, hovertemplate="<b>your picture</b><extra></extra>",
         marker={"symbol": "star", "size": 18, "color": "var(--ms-mark)", "line": {"width": 1, "color": theme.SURFACE}},
@@ -175,7 +175,7 @@ def _names(data: FeatureMap, shown: np.ndarray, colors: Mapping[str, str]) -> li
     used, short = _used(data, shown), theme.shorts(data.tasks, 12)
     return [
         theme.label(f"● {short[t]}", 1, 1 - (row + 0.5) * 18 / PLOT, xref="paper", yref="paper", xanchor="left",
-                    yanchor="middle", xshift=8, size=12, color=colors.get(data.tasks[t], theme.MUTED),
+                    yanchor="middle", xshift=8, color=colors.get(data.tasks[t], theme.MUTED),
                     name=data.tasks[t])
         for row, t in enumerate(used)
     ]  # fmt: skip

@@ -69,7 +69,7 @@ def figure(data: Robustness, *, view: str = "accuracy") -> go.Figure:
             "title": f"{TITLE}, {_degrees(data.severities)}" if data.severities else TITLE,
             "narrow": {"layout.xaxis.ticktext": theme.shorts(columns, 6), "layout.xaxis.tickangle": -90,
                        "layout.yaxis.ticktext": _stacked(data.cases), "data.0.text": _numbers(z, 0),
-                       "data.0.textfont.size": 9},
+                       "data.0.textfont.size": theme.TINY},
         },
     )  # fmt: skip
 

@@ -82,8 +82,8 @@ def figure(data: Sequence[Variants], *, view: str = "") -> go.Figure:
         meta={
             "title": f"{TITLE} {chosen.title}",
             "narrow": {"layout.xaxis.ticktext": theme.shorts(columns, 6), "layout.xaxis.tickangle": -90,
-                       "layout.yaxis.ticktext": _stacked(chosen), "layout.yaxis.tickfont.size": 9,
-                       "data.0.text": _numbers(z, brief=True), "data.0.textfont.size": 9},
+                       "layout.yaxis.ticktext": _stacked(chosen), "layout.yaxis.tickfont.size": theme.TINY,
+                       "data.0.text": _numbers(z, brief=True), "data.0.textfont.size": theme.TINY},
         },
     )  # fmt: skip
     outline = {"type": "rect", "xref": "x", "yref": "y", "x0": -0.5, "x1": len(columns) - 0.5, "y0": -0.5, "y1": 0.5,
