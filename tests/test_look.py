@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def letters(node: Any, key: str = "") -> Iterator[int]:
 def test_the_scale_has_six_steps_that_can_be_told_apart():
     sizes = list(steps().values())
     assert len(sizes) == 6
-    assert all(large / small >= 1.1 for small, large in zip(sizes, sizes[1:], strict=False))
+    assert all(large / small >= 1.1 for small, large in itertools.pairwise(sizes))
 
 
 @pytest.mark.parametrize("path", STYLES, ids=lambda path: path.stem)
@@ -60,7 +61,7 @@ def test_styles_take_sizes_and_weights_from_the_scale(path):
 
 @pytest.mark.parametrize("panel", FIGURES, ids=lambda panel: panel.__name__.rpartition(".")[2])
 def test_figures_take_sizes_from_the_scale(panel):
-    assert [theme.TINY, theme.SMALL, theme.TEXT] == list(steps().values())[:3]
+    assert list(steps().values())[:3] == [theme.TINY, theme.SMALL, theme.TEXT]
     for figure in draw(panel, panel.demo()).figures.values():
         found = set(letters(json.loads(figure.to_json())))
         assert found
@@ -74,10 +75,12 @@ def test_markup_and_scripts_set_no_sizes_of_their_own():
 
 @pytest.mark.browser
 def test_every_sign_comes_from_a_font_that_is_served_here(browser, tmp_path):
-    signs = [text for cls in registry().values() for text in (cls.formula, cls.paper, *(hp.symbol for hp in declared(cls).values()))]
+    signs = [text for cls in registry().values() for text in (cls.formula, cls.paper)]
+    signs += [hp.symbol for cls in registry().values() for hp in declared(cls).values()]
     texts = [path.read_text("utf-8") for path in (ROOT / "viz").rglob("*.py")]
     signs += ["".join(sorted({sign for text in texts for sign in text if sign > "~" and sign.isprintable()}))]
-    body = "".join(f'<p style="font-family: var(--ms-font); font-weight: {w}">{" ".join(signs)}</p>' for w in (400, 600))
+    style, words = "font-family: var(--ms-font); font-weight:", " ".join(signs)
+    body = "".join(f'<p style="{style} {weight}">{words}</p>' for weight in (400, 600))
     page_file = tmp_path / "signs.html"
     page_file.write_text(f'<!doctype html><meta charset="utf-8">{markup.head(f"{ROOT.as_uri()}/")}{body}', "utf-8")
     page = browser.new_page()

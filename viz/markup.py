@@ -5,14 +5,18 @@ from __future__ import annotations
 from html import escape
 from string import Template
 
+from . import sheet
+
 STYLES = tuple(f"assets/css/{name}.css" for name in ("fonts", "tokens", "panel", "routes", "window"))
 LETTERS = tuple(f"assets/fonts/IBMPlexSans-{weight}-Latin1.woff2" for weight in ("Regular", "SemiBold"))
 SCRIPTS = (
     "assets/vendor/plotly-cartesian.min.js",
+    "assets/js/views.js",
     "assets/js/theme.js",
     "assets/js/turns.js",
     "assets/js/marks.js",
     "assets/js/picture.js",
+    "assets/js/sheets.js",
     "assets/js/tools.js",
     "assets/js/keys.js",
     "assets/js/film.js",
@@ -50,10 +54,14 @@ def fill(**words: object) -> str:
     return Template(PANEL).substitute({key: escape(str(value)) for key, value in words.items()})
 
 
-def frame(panel: str, title: str, about: str, inner: str) -> str:
-    """Return a panel of HTML around `inner`, which is HTML already; the words are escaped."""
+def frame(panel: str, title: str, about: str, inner: str, table: sheet.Table | None = None) -> str:
+    """Return a panel of HTML around `inner`, which is HTML already; the words are escaped.
+
+    `table` are its numbers as (columns, rows), to be read as a data table and saved.
+    """
     said = f'<p class="ms-about">{escape(about)}</p>' if about else ""
+    tools, data = (sheet.SAVE, sheet.html(table)) if table else ("", "")
     return (
         f'<section class="ms-panel" data-panel="{escape(panel, quote=True)}"><div class="ms-head">'
-        f'<h3 role="heading" aria-level="2">{escape(title)}</h3></div>{said}{inner}</section>'
+        f'<h3 role="heading" aria-level="2">{escape(title)}</h3>{tools}</div>{said}{inner}{data}</section>'
     )

@@ -19,8 +19,8 @@ from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 
 KEPT = [
-    *range(0x20, 0x7F), *range(0x100, 0x180), *range(0x391, 0x3CA), *map(ord, "±²³¹·×′⁰⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉←↑→↓ℓ∂∏∑−√∞∫≈≠≤≥…✓"),
-    0x302, 0x303, 0x304,
+    *range(0x20, 0x7F), *range(0x100, 0x180), *range(0x391, 0x3CA), 0x302, 0x303, 0x304,
+    *map(ord, "±²³¹·×′⁰⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉←↑→↓ℓ∂∏∑−√∞∫≈≠≤≥…✓"),
 ]  # fmt: skip
 SIGNS = "‖⁺⁻⁽⁾₊₋∇∈∉∼⊙⊕⊗∥⊥∩∪∅⊂⊆≪≫≃∝∀∃∧∨⌈⌉⌊⌋⟨⟩■□▨▲△▼◆◇◉○●▸▾─┆⇒↦"
 SUBSCRIPTS = dict(zip("aeoxhklmnpstiruvjβγρφχ", "ₐₑₒₓₕₖₗₘₙₚₛₜᵢᵣᵤᵥⱼᵦᵧᵨᵩᵪ", strict=True))

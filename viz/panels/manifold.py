@@ -13,7 +13,8 @@ from viz import theme
 TITLE = "Map of the features"
 ABOUT = (
     "Every point is an input, placed by its features: near points look alike to the model. Crosses are the support "
-    "set, dots are test inputs, ringed where they were sent to another expert. Draw around points to choose them."
+    "set, dots are test inputs, ringed where they were sent to another expert. "
+    "Draw around points to choose them, or choose one and then its 20 nearest."
 )
 EMPTY = "No features yet. Press Merge to see how the tasks of its inputs lie apart."
 LINEAR = "PCA keeps large distances; what lies beside what may be lost."
@@ -78,13 +79,13 @@ def figure(data: FeatureMap, *, view: str = "pca", chosen: int | None = None,
         mine, color = shown == t, colors.get(name, theme.MUTED)
         about = {"expert" if by_route else "task": name}
         groups = (
-            (SUPPORT, mine & data.support, {"width": 1.5, "color": color}),
-            (DOT, mine & ~data.support & ~data.wrong, {"width": 0}),
-            (WRONG, mine & data.wrong, {"width": 1.75, "color": theme.INK}),
+            (SUPPORT, mine & data.support, {"width": 1.5, "color": color}, {**about, "aside": True}),
+            (DOT, mine & ~data.support & ~data.wrong, {"width": 0}, about),
+            (WRONG, mine & data.wrong, {"width": 1.75, "color": theme.INK}, about),
         )
         result.add_traces([
-            _points(data, points, which, {**mark, "color": color, "line": line}, about)
-            for mark, which, line in groups if which.any()
+            _points(data, points, which, {**mark, "color": color, "line": line}, address)
+            for mark, which, line, address in groups if which.any()
         ])  # fmt: skip
     if chosen is not None and 0 <= chosen < len(data):
         result.add_trace(_ring(points[chosen]))
