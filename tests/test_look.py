@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import pytest
 
 from merge_engine.hp import declared
 from merge_engine.methods import registry
-from viz import markup, theme
-from viz.panel import draw
+from viz import markup, sheet, theme
+from viz.panel import draw, write
 
 ROOT = Path(__file__).resolve().parent.parent
 STYLES = sorted((ROOT / "assets/css").glob("*.css"))
@@ -66,6 +67,17 @@ def test_figures_take_sizes_from_the_scale(panel):
         found = set(letters(json.loads(figure.to_json())))
         assert found
         assert found <= {theme.TINY, theme.SMALL, theme.TEXT}
+
+
+@pytest.mark.parametrize("panel", [panel for panel in PANELS if hasattr(panel, "html")], ids=lambda p: p.__name__)
+def test_a_panel_of_html_brings_its_numbers(panel):
+    data = panel.demo()
+    told = re.search(r'data-sheet="([^"]+)"', write(panel, data))[1]
+    table = json.loads(unescape(told))
+    assert table == sheet.numbers(panel.rows(data))
+    assert table["rows"]
+    assert {len(row) for row in table["rows"]} == {len(table["columns"])}
+    assert "data-sheet" not in write(panel, None)
 
 
 def test_markup_and_scripts_set_no_sizes_of_their_own():

@@ -196,7 +196,7 @@ def test_the_answer_of_another_recipe_is_marked_until_there_is_a_new_one(visit):
     page.wait_for_selector("body[data-before]")
     told(page, "recipe changed")
     assert "of the merge before" in page.evaluate(mark % "#panel-accuracy h3")
-    assert "the one before" in page.evaluate(mark % ".mp-main dt")
+    assert ", before" in page.evaluate(mark % ".mp-main dt")
     assert "before" not in page.evaluate(mark % "#panel-spectrum h3")
     page.wait_for_function("getComputedStyle(document.querySelector('#panel-accuracy .ms-plot')).opacity < 0.6")
     merge(page)
@@ -204,3 +204,62 @@ def test_the_answer_of_another_recipe_is_marked_until_there_is_a_new_one(visit):
     page.select_option("#mp-method", "task_arithmetic")
     page.wait_for_function("document.querySelector('#mp-words').textContent.includes('Done')")
     assert page.locator("body[data-before]").count() == 0
+
+
+def test_pictures_and_runs_are_saved_as_numbers(visit):
+    page = visit(permissions=["clipboard-read", "clipboard-write"])
+    merge(page)
+    tab(page, "Inputs")
+    shown = page.locator(".ms-thumb")
+    shown.first.wait_for()
+    with page.expect_download() as saved:
+        _save(page, "#mp-gallery", "Numbers, CSV")
+    assert saved.value.suggested_filename == "mergescope-route_gallery.csv"
+    lines = saved.value.path().read_text("utf-8").splitlines()
+    assert lines[0] == "task,input,class,sent to,predicted,outcome"
+    assert len(lines) == 1 + shown.count()
+    page.locator("#mp-gallery .ms-data summary").click()
+    page.wait_for_function("n => document.querySelectorAll('#mp-gallery tbody tr').length === n", arg=shown.count())
+    tab(page, "Compare")
+    _save(page, "#mp-runs", "Copy numbers")
+    page.locator("#mp-runs summary", has_text="Copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert copied[0].startswith("pin,run,method,setting,experts,average,stripes,")
+    assert len(copied) == 2
+
+
+def _save(page, panel: str, word: str) -> None:
+    page.locator(f"{panel} .ms-save summary").click()
+    page.locator(f"{panel} .ms-menu").get_by_role("button", name=word).click()
+
+
+PLACE = """() => {
+  const plot = document.querySelector("#mp-map .ms-plot"), box = plot.getBoundingClientRect();
+  const { xaxis, yaxis } = plot._fullLayout, dots = plot._fullData.find(t => t.customdata && !t.meta?.aside);
+  return [box.x + xaxis._offset + xaxis.c2p(dots.x[0]), box.y + yaxis._offset + yaxis.c2p(dots.y[0])];
+}"""
+
+
+@pytest.mark.parametrize("phone", [False, True])
+def test_a_region_of_the_map_is_chosen_without_a_mouse(visit, phone):
+    page = visit(**({"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True} if phone else {}))
+    merge(page)
+    tab(page, "Inputs")
+    page.wait_for_selector("#panel-manifold .main-svg")
+    page.get_by_role("button", name="UMAP by task").wait_for()
+    near = page.get_by_role("button", name="Choose the 20 points nearest to the one chosen")
+    assert near.is_hidden()
+    if phone:
+        page.locator("#mp-map .ms-plot").scroll_into_view_if_needed()
+        page.wait_for_timeout(500)
+        page.touchscreen.tap(*page.evaluate(PLACE))
+    else:
+        page.focus("#mp-map .ms-plot")
+        for key in ("ArrowRight", "ArrowRight", "Enter"):
+            page.keyboard.press(key)
+    near.wait_for()
+    page.wait_for_function("location.search.includes('input=')")
+    near.tap() if phone else near.press("Enter")
+    page.locator(".mp-chip", has_text="20 inputs from the map").wait_for()
+    page.wait_for_function("document.querySelectorAll('.ms-thumb').length === 20")
+    assert page.locator(".ms-thumb input:checked").count() == 1

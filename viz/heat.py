@@ -188,7 +188,7 @@ def picture(traces: Sequence[Any], scale: Scale, values: np.ndarray, *, xaxis: M
 def pairs(values: np.ndarray, names: Sequence[str], scale: Scale, hover: str, expected: np.ndarray) -> go.Figure:
     """Return expert against expert, (T, T), first expert on top; missing values stay blank."""
     trace = cells(names, names, values, scale, hover=hover, text=len(names) <= 12, gap=1.5, expected=expected)
-    at, shown, narrow = list(range(len(names))), theme.shorts(names, 12), theme.shorts(names, 7)
+    at, shown, narrow = list(range(len(names))), theme.shorts(names, 12), theme.shorts(names, 11)
     ticks = {"type": "category", "tickvals": at, "ticktext": shown}
     return picture(
         [trace], scale, values, rows=len(names), row_height=max(24, min(40, 320 // len(names))), top=34,

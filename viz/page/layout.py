@@ -248,7 +248,7 @@ def _drill() -> dict[str, Any]:
 
 def _sweep() -> dict[str, Any]:
     parts: dict[str, Any] = {}
-    with gr.Column(elem_id="mp-sweep-desk"):
+    with gr.Column(elem_classes="mp-desk"):
         parts |= {name: Widget(elem_id=f"mp-{name.replace('_', '-')}") for name in ("sweep_bar", "sweep_cost")}
         with gr.Row(elem_id="mp-sweep-buttons"):
             parts["sweep_start"] = gr.Button("Start", variant="primary", elem_id="mp-sweep-start")
