@@ -216,7 +216,7 @@ def test_pictures_and_runs_are_saved_as_numbers(visit):
         _save(page, "#mp-gallery", "Numbers, CSV")
     assert saved.value.suggested_filename == "mergescope-route_gallery.csv"
     lines = saved.value.path().read_text("utf-8").splitlines()
-    assert lines[0] == "task,input,class,sent to,predicted,outcome"
+    assert lines[0] == "task,input,class,predicted,outcome"
     assert len(lines) == 1 + shown.count()
     page.locator("#mp-gallery .ms-data summary").click()
     page.wait_for_function("n => document.querySelectorAll('#mp-gallery tbody tr').length === n", arg=shown.count())

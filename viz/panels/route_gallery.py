@@ -83,8 +83,10 @@ def html(data: Gallery, *, selected: str = "", colors: Mapping[str, str] | None 
 
 def rows(data: Gallery) -> tuple[list[str], list[list]]:
     """Return one line per input that is shown."""
-    return ["task", "input", "class", "sent to", "predicted", "outcome"], [
-        [one.task, one.index, one.label, one.picked, one.guess, words(data, state(data, one))] for one in data.inputs
+    sent = ["sent to"] if data.sent else []
+    return ["task", "input", "class", *sent, "predicted", "outcome"], [
+        [one.task, one.index, one.label, *([one.picked] if sent else []), one.guess, words(data, state(data, one))]
+        for one in data.inputs
     ]
 
 
