@@ -108,6 +108,8 @@ class Listeners:
             after = acts.perform(session, words)
         except MergeError as error:
             after, words = acts.refused(session, words, str(error)), {"act": "refused"}
+        if words["act"] == "view":
+            return self.page.fill({"session": after, "link": view.link(after)})
         if words["act"] in ("block", "kind"):
             return self.looks.moved(after, shown, request)
         if acts.everywhere(str(words["act"])):

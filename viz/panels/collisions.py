@@ -66,8 +66,8 @@ def figure(
         yaxis={**ticks, "ticktext": theme.shorts(models, 12), "range": [len(names) - 0.5, -0.5]},
         meta={
             "axes": {"x": [[n, {"across": n}] for n in names], "y": [[n, {"component": n}] for n in names]},
-            "narrow": {"layout.xaxis.ticktext": theme.shorts(models, 7), "layout.xaxis.tickangle": -90,
-                       "layout.yaxis.ticktext": theme.shorts(models, 7)},
+            "narrow": {"layout.xaxis.ticktext": theme.shorts(models, 11), "layout.xaxis.tickangle": -90,
+                       "layout.yaxis.ticktext": theme.shorts(models, 11)},
         },
     )  # fmt: skip
     shapes = _borders(len(models), each)

@@ -226,8 +226,7 @@ def _names(data: LiveAccuracy, curves: np.ndarray, average: np.ndarray, referenc
     gap = 14 * (span[1] - span[0]) / (PLOT * (UPPER[1] - UPPER[0]))
     spots = theme.spread([float(y) for _, y, _, _ in known], gap, *span)
     return [
-        theme.label(text, 1, spot, xref="paper", size=12 if ink != theme.PRETRAINED else theme.SMALL, color=ink,
-                    xanchor="left", xshift=8, name=task)
+        theme.label(text, 1, spot, xref="paper", color=ink, xanchor="left", xshift=8, name=task)
         for (text, _, ink, task), spot in zip(known, spots, strict=True)
     ]  # fmt: skip
 

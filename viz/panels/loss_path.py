@@ -150,7 +150,7 @@ def _line_names(data: Path, values: np.ndarray, average: np.ndarray, colors: Map
     known = [entry for entry in names if np.isfinite(entry[1])]
     spots = theme.spread([float(y) for _, y, _ in known], 15 * (span[1] - span[0]) / PLOT, *span)
     return [
-        theme.label(text, 1, spot, xref="paper", size=12, color=ink, xanchor="left", xshift=8)
+        theme.label(text, 1, spot, xref="paper", color=ink, xanchor="left", xshift=8)
         for (text, _, ink), spot in zip(known, spots, strict=True)
     ]
 

@@ -13,7 +13,8 @@ from viz import theme
 TITLE = "Map of the features"
 ABOUT = (
     "Every point is an input, placed by its features: near points look alike to the model. Crosses are the support "
-    "set, dots are test inputs, ringed where they were sent to another expert. Draw around points to choose them."
+    "set, dots are test inputs, ringed where they were sent to another expert. "
+    "Draw around points to choose them, or choose one and then its 20 nearest."
 )
 EMPTY = "No features yet. Press Merge to see how the tasks of its inputs lie apart."
 LINEAR = "PCA keeps large distances; what lies beside what may be lost."
@@ -78,13 +79,13 @@ def figure(data: FeatureMap, *, view: str = "pca", chosen: int | None = None,
         mine, color = shown == t, colors.get(name, theme.MUTED)
         about = {"expert" if by_route else "task": name}
         groups = (
-            (SUPPORT, mine & data.support, {"width": 1.5, "color": color}),
-            (DOT, mine & ~data.support & ~data.wrong, {"width": 0}),
-            (WRONG, mine & data.wrong, {"width": 1.75, "color": theme.INK}),
+            (SUPPORT, mine & data.support, {"width": 1.5, "color": color}, {**about, "aside": True}),
+            (DOT, mine & ~data.support & ~data.wrong, {"width": 0}, about),
+            (WRONG, mine & data.wrong, {"width": 1.75, "color": theme.INK}, about),
         )
         result.add_traces([
-            _points(data, points, which, {**mark, "color": color, "line": line}, about)
-            for mark, which, line in groups if which.any()
+            _points(data, points, which, {**mark, "color": color, "line": line}, address)
+            for mark, which, line, address in groups if which.any()
         ])  # fmt: skip
     if chosen is not None and 0 <= chosen < len(data):
         result.add_trace(_ring(points[chosen]))
@@ -156,7 +157,7 @@ def _with_yours(result: go.Figure, point: np.ndarray, where: str) -> go.Figure:
         result.layout.meta = {**theme.drawn(result).meta, "note": UNPLACED}
         return result
     x, y = point.tolist()
-    result.add_annotation(theme.label("yours", x, y, size=13, yshift=20, bgcolor=theme.SURFACE, borderpad=1))
+    result.add_annotation(theme.label("yours", x, y, size=theme.TEXT, yshift=20, bgcolor=theme.SURFACE, borderpad=1))
     return result.add_trace(go.Scatter(
         x=point[:1], y=point[1:], mode="markers", cliponaxis=False, hovertemplate="<b>your picture</b><extra></extra>",
         marker={"symbol": "star", "size": 18, "color": "var(--ms-mark)", "line": {"width": 1, "color": theme.SURFACE}},
@@ -175,7 +176,7 @@ def _names(data: FeatureMap, shown: np.ndarray, colors: Mapping[str, str]) -> li
     used, short = _used(data, shown), theme.shorts(data.tasks, 12)
     return [
         theme.label(f"● {short[t]}", 1, 1 - (row + 0.5) * 18 / PLOT, xref="paper", yref="paper", xanchor="left",
-                    yanchor="middle", xshift=8, size=12, color=colors.get(data.tasks[t], theme.MUTED),
+                    yanchor="middle", xshift=8, color=colors.get(data.tasks[t], theme.MUTED),
                     name=data.tasks[t])
         for row, t in enumerate(used)
     ]  # fmt: skip

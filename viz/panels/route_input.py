@@ -84,7 +84,21 @@ def html(data: InputView, *, colors: Mapping[str, str] | None = None) -> str:
         f'<table>{answers}</table></div>{"".join(_card(data, r, colors) for r in data.routers)}</div>'
     )
     which = "your picture" if data.yours else f"{data.task} {data.index}"
-    return markup.frame("route_input", f"{TITLE}: {which}", YOURS if data.yours else ABOUT, inner)
+    return markup.frame("route_input", f"{TITLE}: {which}", YOURS if data.yours else ABOUT, inner, rows(data))
+
+
+def rows(data: InputView) -> tuple[list[str], list[list]]:
+    """Return one line per router, layer and expert; the layer is None where one decision is made for all."""
+    lines = []
+    for view in data.routers:
+        layers = view.values if view.values.ndim == 2 else view.values[None]
+        several = len(layers) > 1
+        lines += [
+            [view.router, view.kind, layer + 1 if several else None, expert, value, says, expert == view.picked]
+            for layer, values in enumerate(layers)
+            for expert, value, says in zip(data.experts, values.tolist(), data.says, strict=True)
+        ]
+    return ["router", "measure", "layer", "expert", "value", "class by the expert", "chosen"], lines
 
 
 def _merged(data: InputView) -> str:

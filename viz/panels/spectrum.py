@@ -147,7 +147,7 @@ def _labels(models, shown: np.ndarray, low: float, high: float, log: bool, color
     spots = theme.spread(ends, 14 * (high - low) / PLOT, low, high)
     return [
         theme.label(f"<b>{m}</b>" if m == "merged" else text, 1, spot, xref="paper", color=colors[m],
-                    xanchor="left", xshift=8, size=12, name=m)
+                    xanchor="left", xshift=8, name=m)
         for m, text, spot in zip(models, theme.shorts(models, 12), spots, strict=True)
     ]  # fmt: skip
 
