@@ -140,7 +140,7 @@ def test_panels_have_words_tools_and_tables(visit):
     assert page.locator("#nothing .ms-empty").inner_text() == accuracy.EMPTY
     assert page.locator("#nothing .ms-tools button:visible").count() == 0
     assert page.locator(".modebar-btn").count() == 0
-    data = page.locator('[data-panel="accuracy"] details').first
+    data = page.locator('[data-panel="accuracy"] details.ms-data').first
     data.locator("summary").click()
     data.locator("tbody tr").first.wait_for()
     assert data.locator("tbody tr").count() == 10
