@@ -48,7 +48,7 @@ def launch_settings() -> dict[str, Any]:
     """Return how the page is served: nothing external, nothing recorded, little kept."""
     return {
         "theme": gr.themes.Base(font=TEXT, font_mono=CODE, text_size=STEPS),
-        "head": markup.letters("gradio_api/file="),
+        "head": markup.letters("gradio_api/file=") + markup.preload("gradio_api/file="),
         "css_paths": [HERE / f"assets/css/{name}.css" for name in STYLES],
         "favicon_path": HERE / "assets/icon.svg",
         "ssr_mode": False,

@@ -137,6 +137,25 @@ def test_the_first_sight_has_every_panel(visit):
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1440])
+def test_labels_have_room_before_a_figure_is_drawn(visit, width):
+    page = visit(viewport={"width": width, "height": 900})
+    shown = "[...MergeScope.panels].filter(p => p.listening && p.width)"
+    page.wait_for_function(f"{shown}.length >= 8")
+    short = "p => 'lrtb'.split('').some(side => p.plot._fullLayout._size[side] > p.figure.layout.margin[side] + 0.01)"
+    assert page.evaluate(f"{shown}.filter({short}).map(p => p.name)") == []
+
+
+@pytest.mark.browser
+def test_tabs_about_what_is_stored_are_filled_when_they_are_opened(visit):
+    page = visit()
+    for tab, words in (("All methods", "No results are stored"), ("About", "Tasks, sources and licences")):
+        assert page.get_by_text(words).count() == 0
+        page.get_by_role("tab", name=tab, exact=True).click()
+        page.get_by_text(words).wait_for()
+
+
+@pytest.mark.browser
 def test_the_recipe_stays_in_sight_and_the_keyboard_is_seen(visit):
     page = visit()
     page.evaluate("scrollTo(0, 700)")

@@ -13,6 +13,7 @@ SCRIPTS = (
     "assets/vendor/plotly-cartesian.min.js",
     "assets/js/views.js",
     "assets/js/theme.js",
+    "assets/js/room.js",
     "assets/js/turns.js",
     "assets/js/marks.js",
     "assets/js/picture.js",
@@ -47,6 +48,11 @@ def head(prefix: str) -> str:
     """Return the tags that load styles and scripts from `prefix`."""
     links = "".join(f'<link rel="stylesheet" href="{prefix}{name}">' for name in STYLES)
     return links + "".join(f'<script src="{prefix}{name}"></script>' for name in SCRIPTS)
+
+
+def preload(prefix: str) -> str:
+    """Return the tags that have the browser fetch these scripts before they are asked for."""
+    return "".join(f'<link rel="preload" as="script" href="{prefix}{name}">' for name in SCRIPTS)
 
 
 def fill(**words: object) -> str:

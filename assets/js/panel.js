@@ -99,11 +99,11 @@
 
     /* Draw the current figure at the current width and theme; a hidden panel waits until it is seen. */
     draw() {
-      const width = this.room ?? this.plot.clientWidth; // asking for a width lays out the page anew
       const empty = !this.source || Boolean(this.meta.empty);
       this.plot.hidden = empty;
-      this.width = width;
-      if (empty || !width) return;
+      if (empty) return;
+      const width = (this.width = this.room ?? this.plot.clientWidth); // asking for a width lays out the page anew
+      if (!width) return;
       const figure = this.composed(width, this.plot);
       this.figure = figure;
       this.ranges = structuredClone({ xaxis: figure.layout.xaxis?.range, yaxis: figure.layout.yaxis?.range });
@@ -117,6 +117,7 @@
       delete figure.layout.template;
       adapt(figure, this.film.changes);
       if (width < NARROW) adapt(figure, { ...this.meta.narrow, ...this.film.narrow });
+      MergeScope.room(figure, width);
       figure.data.forEach(MergeScope.spell);
       if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
       figure.layout.width = width;

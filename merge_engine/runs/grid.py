@@ -20,7 +20,7 @@ from ..methods import method_class
 from .recipe import Recipe
 
 CURVE, PLANE = 9, 6  # values along an axis, when there is one and when there are two
-MOST = 25  # values along one axis
+MOST = 31  # values along one axis, as many as a published scaling curve has
 WIDE = 100  # a range that spans this ratio is walked in equal ratios
 Values = tuple[Number, ...]
 

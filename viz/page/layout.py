@@ -141,11 +141,13 @@ class Page:
     sweeping: Status
     sweep_curve: PlotlyPanel
     sweep_plane: PlotlyPanel
+    methods: gr.Tab
     table: Widget
     spoiled: PlotlyPanel
     surer: PlotlyPanel
     options: PlotlyPanel
     luck: PlotlyPanel
+    about_tab: gr.Tab
     about: Widget
 
     def fill(self, parts: dict[str, Any]) -> dict[Any, Any]:
@@ -183,14 +185,14 @@ def build_page(lost: Session) -> Page:
             parts |= _compare()
         with gr.Tab("Landscape", id="landscape") as parts["landscape"]:
             parts |= landscapes.components()
-        with gr.Tab("All methods", id="methods"):
+        with gr.Tab("All methods", id="methods") as parts["methods"]:
             parts["scatter"] = _panel(method_table)
             parts["table"] = Widget(elem_id="mp-table")
             parts["spoiled"] = _panel(robustness, "mp-if-known")
             parts["options"] = _panel(variants, "mp-if-known")
             parts["luck"] = _panel(repeats, "mp-if-known")
             parts["surer"] = _panel(entropy_study, "mp-if-known")
-        with gr.Tab("About", id="about"):
+        with gr.Tab("About", id="about") as parts["about_tab"]:
             parts["about"] = Widget(elem_id="mp-about")
     return Page(**parts)
 

@@ -111,6 +111,15 @@ class Workbench:
         begun = dataclasses.replace(last, phase="scoring", stored_parameters=merged.stored_parameters)
         return (yield from self._score(begun, merged, going))
 
+    def make(self, recipe: Recipe, going: Going = lambda: True) -> Runs:
+        """Merge unless the same merge is kept, and keep it without scoring it; one that is stopped is not kept."""
+        last, started = Run(recipe, "merging"), time.perf_counter()
+        if self.merged(recipe) is None:
+            merged, last = yield from self._merge(recipe, going)
+            if merged is not None:
+                self.shelf.put(direction_key(recipe), merged, time.perf_counter() - started)
+        return last
+
     def merged(self, recipe: Recipe) -> Merged | None:
         """Return the merge of a recipe, at its scaling, if it is still kept."""
         kept = self.shelf.get(direction_key(recipe))

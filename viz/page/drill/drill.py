@@ -5,11 +5,12 @@ Knows no Gradio. Everything long is a generator of parts that ends when its `goi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator
 from html import escape
 
 from merge_engine.errors import MergeError
-from merge_engine.knock_out import KnockOut, starts_over
+from merge_engine.knock_out import KnockOut, singular_vectors, starts_over
 from merge_engine.methods import method_class
 from merge_engine.metrics.joint_overlap import JointOverlap
 from merge_engine.precision import live_dtype, name_of
@@ -103,6 +104,7 @@ def drill_steps(
         return
     try:
         if measured is None:
+            yield from _decomposed(bench, session, going)
             drive(bench.measures.steps(ask(session), going=going))
             if not going() or (measured := measured_of(bench, session)) is None:
                 return
@@ -110,17 +112,31 @@ def drill_steps(
         if going():
             yield {"vectors": vectors_part(bench, session, measured)}
     except MergeError as error:
-        yield {"collisions": Drawing({"": empty(str(error))}, {}, "")}
+        yield {"collisions": _waiting(str(error))}
+
+
+def _decomposed(bench: Workbench, session: Session, going: Callable[[], bool]) -> Generator[Parts, None, None]:
+    """Decompose the matrix of every expert, which is what a measurement waits for, telling how far it is."""
+    problem, experts = load_suite(session.suite).problem(session.experts), session.experts
+    for done, expert in enumerate(experts):
+        if not going():
+            return
+        yield {"collisions": _waiting(f"Measuring: {done} of {len(experts)} experts …")}
+        singular_vectors(problem, KnockOut(expert, session.block, session.kind, 0), bench.svd)
 
 
 def map_parts(bench: Workbench, session: Session, shown: str, measured: JointOverlap | None) -> Parts:
     """Return the map of collisions and the controls below it; words where nothing is measured."""
     if measured is None or len(session.experts) < 2:
-        waiting = Drawing({"": empty("Measuring …")}, {}, "")
-        return {"collisions": waiting if len(session.experts) > 1 else draw(collisions, None), "knock": chips(session)}
+        nothing = _waiting("Measuring …") if len(session.experts) > 1 else draw(collisions, None)
+        return {"collisions": nothing, "knock": chips(session)}
     place = {"block": session.block, "kind": session.kind}
     chosen, gone = [_axis_name(one) for one in knock.chosen(session)], _gone(session, measured)
-    drawing = draw(collisions, measured, **place, chosen=chosen, gone=gone, selected=place)
+    key = json.dumps([session.suite, session.experts, *place.values(), chosen, gone])
+    drawing = bench.drawn.text(
+        "collisions", key, (measured,),
+        lambda: draw(collisions, measured, **place, chosen=chosen, gone=gone, selected=place),
+    )  # fmt: skip
     return {"collisions": drawing, "knock": controls(session, measured, cost_line(bench, session, shown))}
 
 
@@ -267,6 +283,10 @@ def _gone(session: Session, measured: JointOverlap) -> list[str]:
     outs = knock.parsed(session.knocked)
     every = (KnockOut(e, session.block, session.kind, i) for e in measured.models for i in range(collisions.EACH))
     return [_axis_name(one) for one in every if any(out.covers(one) for out in outs)]
+
+
+def _waiting(words: str) -> Drawing:
+    return Drawing({"": empty(words)}, {}, "")
 
 
 def _axis_name(one: KnockOut) -> str:
