@@ -27,12 +27,21 @@ class Merged(abc.ABC):
 
     @property
     def knows_task(self) -> bool:
-        """True when serving needs the true task of every input; only the experts' own tasks can then be scored."""
+        """True when serving needs the true task of every input."""
         return False
 
-    @abc.abstractmethod
+    def serves(self, task: str) -> bool:
+        """True when inputs of a task can be scored; where the merge knows the task, those of its own tasks."""
+        return not self.knows_task or task in getattr(self, "tasks", ())
+
     def weights(self, task: str | None = None) -> Weights:
-        """Return the weights that serve an input of `task`; a static merge ignores the task."""
+        """Return the weights that serve an input of `task`; a static merge ignores the task.
+
+        Raises RecipeError where no single model serves all inputs of a task.
+        """
+        raise RecipeError(
+            "This merge decides per input and is no single model; score it, or save its recipe with --json."
+        )
 
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor with all weights in memory, ready for many forward passes."""

@@ -80,6 +80,13 @@ class Suite:
             raise SuiteError(
                 f"{self.folder / 'suite.toml'} lacks or misspells {error}; see a bundled suite.toml."
             ) from None
+        for expert, task in self.task_of.items():
+            self.task(task)
+            if expert != task:
+                raise SuiteError(
+                    f"Expert '{expert}' of suite {self.name} is of task '{task}'; routes and heads are found by one "
+                    "name, so name the expert after its task in suite.toml."
+                )
 
     def corrupted(self, kind: str, severity: int) -> Suite:
         """Return the suite with corrupted test pictures; weights, heads and train pictures stay."""

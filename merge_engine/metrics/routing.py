@@ -65,13 +65,13 @@ class MeasureRouting(Metric):
     ) -> Routing:
         """Measure routes by task, numbers of experts (N,) in the order of the tasks.
 
-        `right` (N,) says whether the class is right under the task's own head; `known` is the known-task accuracy.
+        `right` (N,) says whether expert and class are both right; `known` is the known-task accuracy.
         """
         tasks = tuple(picked)
         sent = {t: np.asarray(picked[t], int) for t in tasks}
         confusion = np.array([_shares(sent[t], len(tasks)) for t in tasks])
         hits = {t: sent[t] == i for i, t in enumerate(tasks)}
-        both = np.array([_mean(hits[t] & np.asarray(right[t], bool)) for t in tasks])
+        both = np.array([_mean(np.asarray(right[t], bool)) for t in tasks])
         bounds = np.array([wilson(int(hits[t].sum()), len(hits[t])) for t in tasks])
         own, ceiling = np.diagonal(confusion).copy(), np.array([known.get(t, np.nan) for t in tasks])
         averages = [np.array([a.mean()]) for a in (own, ceiling, both, ceiling - both)]

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ..adapting.history import History
-from ..errors import RecipeError
 from ..merged import Merged, PerTaskMerged
 from ..weights import Weights, in_memory
 from .per_input import Share, Weighting, blended
@@ -59,10 +58,6 @@ class RoutedMerged(Merged):
     def knows_task(self) -> bool:
         return self.oracle
 
-    def weights(self, task: str | None = None) -> Weights:
-        """Return the weights of one stored expert; raises RecipeError without its name."""
-        return self.store.weights(task)
-
     @property
     def stored_parameters(self) -> float:
         return self.store.stored_parameters + self.router.stored_parameters
@@ -101,13 +96,6 @@ class BlendedMerged(Merged):
     picks_head: bool = True
     notes: tuple[str, ...] = ()
     history: History | None = None
-
-    def weights(self, task: str | None = None) -> Weights:
-        """Raise RecipeError: there is no one model."""
-        raise RecipeError(
-            "This merge has weights of its own for every input and no single model; "
-            "score it, or save it as parts."
-        )
 
     @property
     def stored_parameters(self) -> float:

@@ -59,7 +59,7 @@ class WholePart:
 
 @dataclass(frozen=True)
 class EveryExpert(Merged):
-    """A model that asks every expert of a store about every input, and is told the input's task."""
+    """A model that asks every expert of a store about every input, under the head of the input's task."""
 
     store: PerTaskMerged
 
@@ -71,9 +71,9 @@ class EveryExpert(Merged):
     def knows_task(self) -> bool:
         return True
 
-    def weights(self, task: str | None = None) -> Weights:
-        """Return the weights of one expert; raises RecipeError without its name."""
-        return self.store.weights(task)
+    def serves(self, task: str) -> bool:
+        """True: the task only says which frozen head every expert is asked under, and unseen tasks have one too."""
+        return True
 
     @property
     def stored_parameters(self) -> float:

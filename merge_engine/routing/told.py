@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import RecipeError
 from ..merged import Merged, PerTaskMerged
-from ..weights import Weights, in_memory
+from ..weights import in_memory
 from .per_input import Decided, blended
 from .prediction import Network, Prediction, Predictor, cast
 from .routed import BlendedMerged, RoutedMerged
@@ -40,10 +40,6 @@ class ToldBlend(Merged):
     @property
     def knows_task(self) -> bool:
         return True
-
-    def weights(self, task: str | None = None) -> Weights:
-        """Raise RecipeError, as the blend does."""
-        return self.blend.weights(task)
 
     @property
     def stored_parameters(self) -> float:

@@ -196,7 +196,7 @@ class Workbench:
     def _score(self, begun: Run, merged: Merged, going: Going) -> Runs:
         suite, run, started = load_suite(begun.recipe.suite), begun, time.perf_counter()
         own = own_tasks(suite, begun.recipe)
-        others = () if merged.knows_task else suite.unseen
+        others = [task for task in suite.unseen if merged.serves(task)]
         yield run
         steps = score_steps(suite, merged, dict.fromkeys((*own, *others)), first=FIRST, dtype=live_dtype())
         try:
