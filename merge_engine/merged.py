@@ -114,12 +114,16 @@ class _TaskVectors(Mapping[str, Tensor]):
 
 @dataclass(frozen=True)
 class PerTaskMerged(Merged):
-    """The pretrained model and one stored part per expert; serves the expert of a known or routed task."""
+    """The pretrained model and one stored part per expert; serves the expert of a known or routed task.
+
+    `keeps` names the model that is stored beside the parts: `pretrained`, or one that takes its place.
+    """
 
     pretrained: Weights
     tasks: tuple[str, ...]
     parts: Mapping[str, Part]
     notes: tuple[str, ...] = ()
+    keeps: str = "pretrained"
 
     @property
     def knows_task(self) -> bool:

@@ -74,10 +74,14 @@ class TensorMerge(MergeMethod):
 
 @dataclass(frozen=True)
 class StoreMerge(MergeMethod):
-    """A method that keeps one part per expert and serves the one of a known (or routed) task."""
+    """A method that keeps one part per expert and serves the one of a known (or routed) task.
+
+    `keeps` names the one model that is stored beside the parts.
+    """
 
     kind: ClassVar[Kind] = "routed"
     needs: ClassVar[frozenset[str]] = frozenset({"task id"})
+    keeps: ClassVar[str] = "pretrained"
 
     def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Any:
         """Return whole-model statistics for `part`; may be a generator of Steps that returns them."""
@@ -97,7 +101,7 @@ class StoreMerge(MergeMethod):
             with torch.no_grad():
                 parts |= _apart(group, self.part(group, ctx, state))
             yield Step(done, len(groups), group.name, self.live(state))
-        return PerTaskMerged(problem.pretrained, problem.tasks, parts, notes=_notes(self, problem, ctx))
+        return PerTaskMerged(problem.pretrained, problem.tasks, parts, _notes(self, problem, ctx), self.keeps)
 
 
 @dataclass(frozen=True)

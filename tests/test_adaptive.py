@@ -431,7 +431,7 @@ def test_the_oracle_descends_the_cross_entropy_and_alone_sees_labels(toy):
     assert method.needs == {"stream", "labels"}
     with pytest.raises(DataError, match="Labels are closed"):
         merge(toy.problem(), method, ctx=fresh())
-    merged = merge(toy.problem(labelled=True), method, ctx=fresh())
+    merged = merge(toy.problem(needs=["labels"]), method, ctx=fresh())
     plain = merge(toy.problem(), build("adarank", **options), ctx=fresh())
     assert merged.history.entropy[0] == plain.history.entropy[0], "the same pictures, before any update"
     assert merged.history.entropy[-1] != plain.history.entropy[-1]
@@ -449,7 +449,8 @@ def _cross_entropy(toy, merged) -> float:
 
 
 def test_the_labelled_stream_is_the_stream(toy):
-    plain, told = SuiteInputs(toy).stream("blob", 5), SuiteInputs(toy, labelled=True).labelled_stream("blob", 5)
+    plain = SuiteInputs(toy).stream("blob", 5)
+    told = SuiteInputs(toy, needs=frozenset({"labels"})).labelled_stream("blob", 5)
     for _ in range(40):
         inputs, labels = next(told)
         assert torch.equal(next(plain), inputs)

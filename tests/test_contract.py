@@ -22,7 +22,7 @@ from merge_engine.merged import Merged, PerTaskMerged, StaticMerged
 from merge_engine.methods import build, key_of, method_class, registry
 from merge_engine.methods.task_arithmetic import TaskArithmetic
 from merge_engine.problem import Problem
-from merge_engine.routers._training import Course, Layers
+from merge_engine.routing.trained_router import Course, Layers
 from merge_engine.running import drive, merge_steps
 from merge_engine.tensorwise import PostStep
 
@@ -31,7 +31,7 @@ FAMILIES = {
     "Averaging", "Task vectors", "Sign and sparsity", "Masks (task known)", "Spectral", "Uses inputs", "Adaptive",
     "Routed", "Post-steps",
 }  # fmt: skip
-NEEDS = {"stream", "support", "train", "task id", "labels"}
+NEEDS = {"stream", "support", "train", "task id", "labels", "validation labels"}
 OF_INPUTS = {"stream", "support", "train", "labels"}
 SEEN = 3  # inputs of every task that a merge without weights of its own is asked about
 
@@ -189,7 +189,7 @@ def test_hyper_parameter_has_help_a_range_and_a_legal_default(cls, hp: HP):
         assert hp.default in hp.choices
         assert len(set(hp.choices)) == len(hp.choices)
         return
-    if hp.type is bool:
+    if hp.type is bool or hp.pairs:
         return
     assert hp.low is not None or hp.high is not None, "say what is legal"
     assert hp.span is not None, "a slider needs both ends: give `soft`"
@@ -207,6 +207,8 @@ def bad_values(hp: HP) -> list:
         return [*wrong, "", 1, hp.choices[0] + "x"]
     if hp.type is bool:
         return [*wrong, 2, "2"]
+    if hp.pairs:
+        return [*wrong, 1, "a=", "=1", "a=1, b", "a=1, a=2"]
     numbers = [math.nan, math.inf, -math.inf, "nan", True]
     numbers += [hp.low - 1, hp.low - 1e-6] if hp.low is not None and hp.type is float else []
     numbers += [hp.high + 1, hp.high + 1e-6] if hp.high is not None and hp.type is float else []

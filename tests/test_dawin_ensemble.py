@@ -68,15 +68,16 @@ def test_dawin_makes_one_pass_of_every_expert_and_one_of_the_blend(toy, problem)
 def test_ensemble_equals_its_definition(toy, problem, network, average):
     merged, task = merge(problem, build("ensemble", average=average, temperature=2.0), ctx=fresh()), problem.tasks[0]
     assert merged.knows_task
-    inputs = some(toy, 1)
+    inputs, experts = some(toy, 1), [naive.double(problem.experts[t]) for t in problem.tasks]
     got = said(merged, network, inputs, task)
-    logits = [network.logits(task, network.features(problem.experts[t], inputs)) / 2 for t in problem.tasks]
-    for i in range(len(inputs)):
+    for i, x in enumerate(inputs):
+        logits = [network.logits(task, network.features(e, x[None].double()))[0].numpy() / 2 for e in experts]
         if average == "logits":
-            torch.testing.assert_close(got.logits[i], sum(one[i] for one in logits) / len(logits), **TOLERANCE)
+            np.testing.assert_allclose(got.logits[i], sum(logits) / len(logits), rtol=1e-4, atol=1e-4)
         else:
-            wanted = sum(naive.softmax(one[i].numpy()) for one in logits) / len(logits)
-            np.testing.assert_allclose(got.logits[i].exp(), wanted, atol=1e-4)
+            wanted = sum(naive.softmax(one) for one in logits) / len(logits)
+            np.testing.assert_allclose(got.logits[i].exp(), wanted, rtol=1e-4, atol=1e-6)
+    assert got.features.shape == network.features(problem.pretrained, inputs).shape
 
 
 def test_unseen_tasks_are_scored_under_their_own_heads(toy, problem):

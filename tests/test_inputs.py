@@ -391,6 +391,17 @@ class TestOthers:
         names = [card.router for card in shown.routers]
         assert {"SiM", "WEMoE", "Mahalanobis distance"} <= set(names)
 
+    def test_a_line_of_which_nothing_is_known_about_single_inputs_is_left_out(self, bench, runs, monkeypatch):
+        lines = {name: {"cpu": runs[name].recipe.to_dict()} for name in ("sim", "we_moe", "smile")}
+        monkeypatch.setattr(others, "stored_lines", lambda suite: {**lines, "e_we_moe": lines["we_moe"]})
+        known = {runs["we_moe"].recipe: without_inputs(runs["we_moe"]), runs["smile"].recipe: runs["smile"]}
+        monkeypatch.setattr(bench.record, "known", known.get)
+        case = case_of(load_suite("toy"), runs["sim"], "blob", int(runs["sim"].scores["blob"].said.index[0]))
+        assert [other.method for other in others.other_cases(bench.record, case)] == ["smile"]
+
+    def test_every_method_that_learned_or_weighs_is_looked_for(self):
+        assert set(others.LINES) >= {"twin_merging", "we_moe", "e_we_moe", "rankone_moe", "smile", "mass"}
+
     def test_a_run_is_not_beside_itself_and_other_experts_are_not_compared(self, bench, runs, stored):
         suite, here = load_suite("toy"), runs["sim"]
         case = case_of(suite, here, "blob", int(here.scores["blob"].said.index[0]))

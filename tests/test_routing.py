@@ -56,6 +56,23 @@ def test_counts_against_loops():
     np.testing.assert_allclose(found.confusion.sum(1), 1)
 
 
+def test_tasks_that_count_as_one_share_their_routes():
+    tasks = ("mnist", "emnist", "digits", "cars")
+    picked = {t: np.array([0, 1, 2, 3, 0, i]) for i, t in enumerate(tasks)}
+    right = {t: np.zeros(6, bool) for t in tasks}
+
+    def alike(text):
+        return metrics.build("routing", alike=text).measure(picked, right, {}).routed_alike
+
+    plain = metrics.build("routing").measure(picked, right, {})
+    np.testing.assert_allclose(plain.routed_alike, plain.routed_right)
+    shares = [sum(picked[t].tolist().count(j) for j in range(3)) / 6 for t in tasks[:3]]
+    np.testing.assert_allclose(alike("mnist=emnist, digits=emnist"), [*shares, plain.routed_right[3]])
+    np.testing.assert_allclose(alike("emnist=mnist")[2:], plain.routed_right[2:])
+    with pytest.raises(RecipeError, match="Did you mean 'cars'"):
+        alike("mnist=car")
+
+
 @pytest.mark.parametrize("options", [{}, {"store": "experts", "decision": "top-2"}], ids=["hard", "top-2"])
 def test_it_agrees_with_the_scores(toy, svd, options):
     merged = merged_by(toy, svd, examples=8, **options)

@@ -170,6 +170,21 @@ def test_every_declared_parameter_has_one_labelled_control(key):
     assert len(re.findall(r"<label", html)) == len(re.findall(r"</label>", html))
 
 
+def test_settings_of_a_choice_are_a_line_of_text():
+    hp = declared(method_class("sim"))["router_settings"]
+    html = controls.control("sim", hp, 'a="<b>"', ())
+    assert 'type="text"' in html
+    assert 'value="a=&quot;&lt;b&gt;&quot;"' in html
+    session = state.choose_method(START, "sim")
+    with pytest.raises(RecipeError, match="SiM: router settings must be NAME=VALUE"):
+        state.set_parameter(session, "sim", "router_settings", "shrinkage")
+    session = state.set_parameter(session, "sim", "router_settings", "shrinkage=0.2")
+    assert "No parameter of subspace to set named 'shrinkage'" in state.fault(session)
+    session = state.set_parameter(session, "sim", "router", "mahalanobis")
+    assert state.fault(session) == ""
+    assert dict(state.recipe(session).parameters)["router_settings"] == "shrinkage=0.2"
+
+
 def test_the_box_takes_the_legal_range_and_the_slider_the_useful_one():
     hp = HP("scaling", float, 0.3, "Scaling.", low=-10, high=10, soft=(0, 2), step=0.05, symbol="λ")
     html = controls.control("task_arithmetic", hp, 0.3, ())
@@ -195,6 +210,17 @@ def test_every_method_has_a_card(key):
     card = cards.method_card(key, state.parameters(START, key), 4)
     assert "<b>4</b>" in card
     assert ("mp-badges" in card) == bool(cls.needs or cls.experts_allowed != (1, None))
+
+
+def test_a_card_says_what_this_choice_is_given():
+    session = state.choose_method(START, "sim")
+    plain, told, odd = (
+        cards.method_card("sim", state.parameters(state.set_parameter(session, "sim", name, value), "sim"), 4)
+        for name, value in (("rank", 8), ("router", "oracle"), ("router_settings", "nothing=1"))
+    )
+    assert "ceiling: task known" not in plain
+    assert "ceiling: task known" in told
+    assert "uses inputs" in odd
 
 
 def test_the_menu_holds_every_method_once_under_its_family():

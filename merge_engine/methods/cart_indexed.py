@@ -69,6 +69,7 @@ class CartIndexed(StoreMerge):
 
     title: ClassVar[str] = "CART-Indexing"
     family: ClassVar[str] = "Masks (task known)"
+    keeps: ClassVar[str] = "average"
     idea: ClassVar[str] = "Store the average and, per task, a low-rank way from it to the expert."
     formula: ClassVar[str] = "W(t) = W_avg + λ SVDₖ(θₜ − θ_avg)"
     paper: ClassVar[str] = "Choi et al., Revisiting Weight Averaging for Model Merging, arXiv:2412.12153"

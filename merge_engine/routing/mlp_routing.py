@@ -26,12 +26,7 @@ from ..problem import Inputs, Problem, TensorGroup
 from ..weights import Weights
 from .mlp_routers import MlpWeighting, Router
 from .per_input import Share, blended, shares_of
-from .routed import BlendedMerged
-
-LEAK = (
-    "Batch-mean routing looks at all inputs of a batch together; test batches hold one task each, so what it gains "
-    "over routing by input comes from knowing that."
-)
+from .routed import BlendedMerged, leaks
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ class MlpRoutedMerge(adaptive.AdaptiveMerge):
         return MlpWeighting(blocks, routers, self.routing)
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
-        return [LEAK] if self.routing == "batch" else []
+        return [leaks("Batch-mean routing")] if self.routing == "batch" else []
 
     def settings(self) -> Settings:
         return Settings(self.steps, self.batch, self.learning_rate, self.schedule, self.balanced)
@@ -186,7 +181,8 @@ class RoutedMlps:
         """Do nothing: no weights are built."""
 
     def features(self, task: str, inputs: Tensor) -> Tensor:
-        features, used = blended(self.inputs, self.shared, self.ready, self.weighting, inputs)
+        decision = self.weighting.ready(self.inputs)(inputs)
+        features, used = blended(self.inputs, self.shared, self.ready, decision, inputs)
         by_expert = used[:, self.firsts].unflatten(-1, (len(self.tasks), -1)).mean((0, -1))
         self.routes[task] = by_expert.numpy(force=True)
         return features
@@ -202,4 +198,4 @@ class RoutedMlps:
         return {"routes": np.stack([self.routes[task] for task in self.tasks])}
 
     def merged(self) -> BlendedMerged:
-        return BlendedMerged(self.shared, self.tasks, self.shares, self.weighting.frozen(), picks_head=False)
+        return BlendedMerged(self.shared, self.tasks, self.shares, self.weighting.frozen())

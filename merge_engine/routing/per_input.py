@@ -224,51 +224,59 @@ def _side_by_side(weight: Tensor) -> Tensor:
     return weight.transpose(1, 2).contiguous().transpose(1, 2)
 
 
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """How the inputs of one batch are blended.
+
+    `weigh` returns w of a layer from its path, module and input, as `Share.added` takes it; where all layers have the
+    same, `w` (B, T) holds it. `picked` (B,) numbers the expert whose head answers, None where the head is given.
+    """
+
+    weigh: Callable[[str, nn.Module, Tensor], Tensor]
+    w: Tensor | None = None
+    picked: Tensor | None = None
+
+    @classmethod
+    def same(cls, w: Tensor, picked: Tensor | None = None) -> Decision:
+        """Return a decision found before the pass, the same in all layers."""
+        return cls(lambda path, layer, x: w, w, picked)
+
+
 class Weighting(Protocol):
-    """How the coefficients of a blend come about. `forwards` are extra passes of one model, 0 inside the pass."""
+    """How the coefficients of a blend come about.
 
-    @property
-    def forwards(self) -> float: ...
+    `forwards` are extra passes of one model, 0 inside the pass; `reads` and `stored_parameters` as of a router.
+    """
 
-    def begin(self, network: Network, inputs: Tensor) -> Callable[[str, nn.Module, Tensor], Tensor]:
-        """Look at a batch; return w of a layer from its path, module and input, as `Share.added` takes it."""
+    def ready(self, network: Network) -> Callable[[Tensor], Decision]:
+        """Return what decides about a batch of inputs."""
         ...
 
     @property
+    def forwards(self) -> float: ...
+    @property
+    def reads(self) -> str: ...
+    @property
     def stored_parameters(self) -> float: ...
-
-
-@dataclass(frozen=True)
-class Decided:
-    """Coefficients found before the pass, the same in all layers."""
-
-    w: Tensor
-    forwards: float = 0.0
-    stored_parameters: float = 0.0
-
-    def begin(self, network: Network, inputs: Tensor) -> Callable[[str, nn.Module, Tensor], Tensor]:
-        """Return w, whatever the layer."""
-        return lambda path, layer, x: self.w
 
 
 def blended(
     network: Network,
     shared: Mapping[str, Tensor],
     shares: Mapping[str, Share],
-    weighting: Weighting,
+    decision: Decision,
     inputs: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Return features (B, D) under θ_shared + Σ_t w_t(x) v_t, and the route (B, L, T).
 
-    L are the layers with shares, in the order of `shares`; the route is (B, 0, 0) where none has any. Differentiable
-    in the weighting and in the shares.
+    L are the layers with shares, in the order of `shares`; where none has any, the route is what was decided for all
+    layers, (B, 1, T), or (B, 0, 0). Differentiable in the weights and in the shares.
     """
-    weigh = weighting.begin(network, inputs)
     used: dict[str, Tensor] = {}
 
     def change(path: str, share: Share) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
         def added(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-            w = weigh(path, layer, x).to(y.dtype)
+            w = decision.weigh(path, layer, x).to(y.dtype)
             used[path] = (w if w.ndim == 2 else w.mean(1)).detach()
             return y + share.added(layer, x, w)
 
@@ -277,4 +285,6 @@ def blended(
     changes = {path: change(path, share) for path, share in shares.items()}
     features = network.features(shared, inputs, changes)
     ordered = [used[path].expand(len(features), -1) for path in shares if path in used]
-    return features, torch.stack(ordered, dim=1) if used else features.new_zeros(len(features), 0, 0)
+    if not ordered and decision.w is not None:
+        ordered = [decision.w.detach()]
+    return features, torch.stack(ordered, dim=1) if ordered else features.new_zeros(len(features), 0, 0)

@@ -30,6 +30,7 @@ NEED_WORDS = {
     "stream": "unlabelled pictures of {half}",
     "train": "train pictures, each known to be of its task but without its class",
     "labels": "the labels of the pictures it adapts to",
+    "validation labels": "labelled validation pictures",
     "task id": "the true task of every picture",
 }
 PURE = " It adapts to batches of one task each, under that task's own head."

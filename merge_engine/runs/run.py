@@ -75,7 +75,7 @@ def run_steps(
 
 def problem_of(suite: Suite, recipe: Recipe, half: str = "adapt") -> Problem:
     """Return the problem of a recipe's experts; labels are open to a method that needs them, to no other."""
-    return suite.problem(recipe.experts, half, "labels" in recipe.build()[0].needs, recipe.seed)
+    return suite.problem(recipe.experts, half, recipe.build()[0].needs, recipe.seed)
 
 
 def scoring(

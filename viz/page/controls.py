@@ -19,13 +19,15 @@ def form(owner: str, values: Mapping[str, Any], experts: Sequence[str]) -> str:
 
 
 def control(owner: str, hp: HP, value: Any, experts: Sequence[str]) -> str:
-    """Return one labelled control: per-expert boxes, a menu, a check box, a slider with a box, or a box."""
+    """Return one labelled control: per-expert boxes, a menu, a check box, a line of text, or a box, with a slider."""
     if hp.per_expert:
         return _per_expert(owner, hp, value, experts)
     if hp.choices:
         body = _menu(owner, hp, value)
     elif hp.type is bool:
         return _check_box(owner, hp, value)
+    elif hp.pairs:
+        body = _line(owner, hp, value)
     else:
         body = _number(owner, hp, value)
     return (
@@ -37,6 +39,8 @@ def shown(value: Any) -> str:
     """Return a value as the page writes it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value == "":
+        return "none"
     if isinstance(value, tuple):
         return ", ".join(shown(v) for v in value) if value else "equal"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -71,6 +75,15 @@ def _menu(owner: str, hp: HP, value: Any) -> str:
     return (
         f'<div class="mp-hp-head">{_label(owner, hp)}<select id="{_id(owner, hp)}" '
         f'aria-describedby="{_id(owner, hp)}-help" {_tied(owner, hp)}>{options}</select></div>'
+    )
+
+
+def _line(owner: str, hp: HP, value: Any) -> str:
+    """A line that takes NAME=VALUE, separated by commas."""
+    return (
+        f'<div class="mp-hp-head">{_label(owner, hp)}<input type="text" id="{_id(owner, hp)}" class="mp-box mp-line" '
+        f'value="{escape(str(value), quote=True)}" placeholder="none" spellcheck="false" autocomplete="off" '
+        f'aria-describedby="{_id(owner, hp)}-help" {_tied(owner, hp)}></div>'
     )
 
 

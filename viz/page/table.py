@@ -99,6 +99,7 @@ GIVEN = {
     "stream": "unlabelled pictures",
     "train": "train pictures",
     "labels": "labels",
+    "validation labels": "validation labels",
     "task id": "the true task",
 }
 

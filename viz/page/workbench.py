@@ -21,8 +21,7 @@ from merge_engine.maths.svd import SvdStore
 from merge_engine.merged import Merged, StaticMerged
 from merge_engine.methods import method_class
 from merge_engine.precision import live_dtype
-from merge_engine.routing.twin import TwinMerged
-from merge_engine.routing.twin_energy import Energies, energy_steps
+from merge_engine.routing.twin_energy import Energies, energy_steps, is_twin
 from merge_engine.running import merge_steps
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.run import history_of, own_tasks, problem_of
@@ -141,7 +140,7 @@ class Workbench:
     def energies(self, recipe: Recipe, going: Going = lambda: True) -> Energies | None:
         """Return the energies of a kept Twin merge, measured once; None when it is no such merge, or stopped."""
         key, merged = direction_key(recipe), self.merged(recipe)
-        if key in self._energies or not isinstance(merged, TwinMerged):
+        if key in self._energies or not is_twin(merged):
             return self._energies.get(key)
         steps = energy_steps(load_suite(recipe.suite).problem(recipe.experts), merged)
         try:

@@ -134,7 +134,7 @@ def points(found: Sequence[Seen], comparison: Comparison) -> list[MethodPoint]:
         pin, cls = letters(comparison, one.link), method_class(one.recipe.method)
         short = one.title if one.changes == "published default" else f"{one.title}, {one.changes}"
         title = f"{pin}: {theme.short(short, 32)}" if pin else theme.short(short, 32)
-        needs_task = "task id" in cls.needs
+        needs_task = "task id" in one.recipe.build()[0].needs
         dots.append(MethodPoint(
             one.recipe.digest, title, cls.family, average, stored, seconds, one.changes, needs_task, bool(pin),
         ))  # fmt: skip

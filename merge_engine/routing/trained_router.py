@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy, leaky_relu
 
 from ..contract import Step
 from ..problem import Inputs
-from ..routing.prediction import Network, cast
 from ..weights import Weights, in_memory
+from .prediction import Network, cast
 
 CHUNK = 64
 
@@ -41,10 +41,12 @@ class Course:
 class TrainedRouter:
     """A trained router, the model whose features it reads, and how its training went.
 
-    `accuracy` is the route accuracy in percent after every epoch on the inputs to pick by, `epoch` the one kept.
+    `reads` is the key of that model's merge. `accuracy` is the route accuracy in percent after every epoch on the
+    inputs to pick by, `epoch` the one kept.
     """
 
     model: Weights
+    reads: str
     parameters: Mapping[str, Tensor]
     accuracy: tuple[float, ...] = ()
     epoch: int = 0
@@ -60,13 +62,8 @@ class TrainedRouter:
         return scores
 
     @property
-    def own_parameters(self) -> float:
-        """Numbers of the router alone."""
-        return float(sum(v.numel() for v in self.parameters.values()))
-
-    @property
     def stored_parameters(self) -> float:
-        return self.own_parameters + sum(self.model[n].numel() for n in self.model)
+        return float(sum(v.numel() for v in self.parameters.values()))
 
 
 class Layers(nn.Module):
@@ -107,10 +104,16 @@ def layers_of(parameters: Mapping[str, Tensor]) -> Layers:
 
 
 class Training:
-    """A router in training. `steps` trains it; `router` is the best so far, at any moment."""
+    """A router in training on features of a model, that of the merge `reads`.
 
-    def __init__(self, model: Weights, tasks: Sequence[str], course: Course, generator: torch.Generator) -> None:
-        self.model, self.tasks, self.course, self.generator = model, tuple(tasks), course, generator
+    `steps` trains it; `router` is the best so far, at any moment.
+    """
+
+    def __init__(
+        self, model: Weights, reads: str, tasks: Sequence[str], course: Course, generator: torch.Generator
+    ) -> None:
+        self.model, self.reads, self.tasks = model, reads, tuple(tasks)
+        self.course, self.generator = course, generator
         self.accuracy: list[float] = []
         self.best, self.epoch = {}, 0
 
@@ -127,7 +130,7 @@ class Training:
         """Return the router of the best epoch so far, its scores in the order of the tasks."""
         order = [sorted(self.tasks).index(task) for task in self.tasks]
         parameters = {n: v[order] if n.startswith("last.") else v for n, v in self.best.items()}
-        return TrainedRouter(self.model, parameters, tuple(self.accuracy), self.epoch)
+        return TrainedRouter(self.model, self.reads, parameters, tuple(self.accuracy), self.epoch)
 
     def _features(
         self, inputs: Inputs, take: Callable[[str, int], Tensor], count: int, which: str
