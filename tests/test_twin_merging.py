@@ -295,6 +295,7 @@ def test_as_published_says_what_it_was_given_and_that_it_saw_the_test_split(toy)
         assert all(words in run.protocol for run in runs.values())
     assert "unlabelled pictures of the adapt half" in runs["adapt"].protocol
     assert "Inductive" in runs["adapt"].protocol
+    assert "under that task's own head" not in runs["adapt"].protocol, "no entropy is minimised"
     assert "unlabelled pictures of the score half" in runs["score"].protocol
     assert "Transductive" in runs["score"].protocol
     assert (runs["adapt"].half, runs["score"].half) == ("adapt", "score")

@@ -94,7 +94,8 @@ class Protocol:
         needs = sorted({need for step in steps for need in step.needs})
         given = " and ".join(NEED_WORDS.get(need, need) for need in needs) or "the weights only"
         given = given.format(half=SPLIT_WORDS[self.half])
-        adapted = f" {PROTOCOLS[self.split, self.half]}.{PURE}" if "stream" in needs else ""
+        learns = any("stream" in type(step).needs for step in steps)  # others may look at the stream, and no more
+        adapted = f" {PROTOCOLS[self.split, self.half]}.{PURE if learns else ''}" if "stream" in needs else ""
         if self.corruption:
             kind, severity = self.spoiled()
             adapted += f" The scored pictures are corrupted by {kind.replace('_', ' ')} at severity {severity} of 5"
