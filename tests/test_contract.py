@@ -120,8 +120,8 @@ def test_a_preset_is_legal_and_names_only_what_it_changes(cls, name):
 
 
 PUBLISHED = {
-    "twin_merging": {"shared": "task_arithmetic", "shared_scaling": 0.3, "rank_share": 0.1, "compression": "svd",
-                     "examples": 5500, "epochs": 50},
+    "twin_merging": {"shared": "task_arithmetic", "shared_scaling": "published", "rank_share": 0.1,
+                     "compression": "svd", "examples": 5500, "epochs": 50},
     "sim": {"examples": 32, "rank": 16, "centring": "task", "normalise": True, "decision": "hard", "store": "tsv_c"},
     "we_moe": {"prior": 0.3, "depth": 2, "routing": "input", "learning_rate": 1e-4, "steps": 1000, "batch": 16},
     "e_we_moe": {"prior": 0.3, "depth": 2, "routing": "input", "learning_rate": 1e-4, "steps": 1000, "batch": 16,

@@ -140,8 +140,10 @@ def test_exclusive_parts_alone_still_need_the_model_that_the_router_reads(proble
     [
         ("task_arithmetic", {"shared_scaling": 0.5}, {"scaling": 0.5}),
         ("tsv_m", {}, {}),
-        ("tsv_m", {"shared_settings": "scaling=0.7"}, {"scaling": 0.7}),
-        ("ties", {"shared_settings": "density=0.5, scaling=0.9"}, {"density": 0.5, "scaling": 0.9}),
+        ("task_arithmetic", {}, {"scaling": 0.3}),
+        ("tsv_m", {"shared_scaling": 0.7}, {"scaling": 0.7}),
+        ("average", {"shared_scaling": 0.7}, {}),
+        ("ties", {"shared_settings": "density=0.5", "shared_scaling": 0.9}, {"density": 0.5, "scaling": 0.9}),
         ("fisher", {"shared_settings": "examples=8"}, {"examples": 8}),
         ("regmean", {"shared_settings": "examples=8"}, {"examples": 8}),
     ],
@@ -158,8 +160,8 @@ def test_the_shared_model_is_any_static_merge_at_its_own_defaults(problem, share
 def test_what_is_no_parameter_of_the_shared_merge_is_refused():
     with pytest.raises(RecipeError, match="No parameter of tsv_m to set named 'density'"):
         build("twin_merging", shared="tsv_m", shared_settings="density=0.1")
-    with pytest.raises(RecipeError, match="No parameter of task_arithmetic to set named 'scaling'"):
-        build("twin_merging", shared_settings="scaling=0.1")
+    with pytest.raises(RecipeError, match="No parameter of ties to set named 'scaling'"):
+        build("twin_merging", shared="ties", shared_settings="scaling=0.1")
 
 
 def test_one_expert_comes_back(toy, network):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from ..adapting.adaptive import AS_PUBLISHED
 from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import declared, hp, read_settings, written
 from ..maths.compress import WAYS, compressed
@@ -21,7 +22,7 @@ from ..routing.trained_router import Course, TrainedRouter, Training, pick_from_
 from ..weights import Weights, in_memory
 from . import build, method_class, static_keys
 
-ARITHMETIC = "task_arithmetic"
+SCALING = "scaling"
 SHARED = "shared"  # the model that the router reads, whatever gave it
 CEILING = (
     "Protocol 'as published': the true task brings its head and biases, and the router's epoch is picked on test "
@@ -68,12 +69,12 @@ class TwinMerging(MergeMethod):
         "what Twin-Merging gains is lost."
     )
 
-    shared: str = hp(ARITHMETIC, "Static merge that gives the shared model.", choices=static_keys)
-    shared_scaling: float = hp(
-        0.3, "Scaling coefficient of Task Arithmetic as the shared merge.", low=-10, high=10, soft=(0, 2), step=0.05,
-        symbol="λ",
+    shared: str = hp("task_arithmetic", "Static merge that gives the shared model.", choices=static_keys)
+    shared_scaling: float | str = hp(
+        AS_PUBLISHED, "Scaling coefficient of the shared merge; published: its own default, 0.3 of Task Arithmetic.",
+        low=-10, high=10, soft=(0, 2), step=0.05, symbol="λ", word=AS_PUBLISHED,
     )  # fmt: skip
-    shared_settings: str = hp("", "Parameters of another shared merge, such as scaling=1.2 of tsv_m.", pairs=True)
+    shared_settings: str = hp("", "Other parameters of the shared merge, such as density=0.1 of ties.", pairs=True)
     rank_share: float = hp(
         0.1, "Share of singular components, or of entries, that exclusive parts keep.", low=0, high=1, step=0.05,
         symbol="ρ",
@@ -118,7 +119,9 @@ class TwinMerging(MergeMethod):
 
     def _shared(self, problem: Problem, ctx: Context) -> Generator[Step, None, dict[str, Tensor]]:
         """Return the shared model; experts are sorted, so that their order changes nothing."""
-        settings = {"scaling": self.shared_scaling} if self.shared == ARITHMETIC else self._settings()
+        settings = self._settings()
+        if self.shared_scaling != AS_PUBLISHED and SCALING in declared(method_class(self.shared)):
+            settings[SCALING] = self.shared_scaling
         ordered = dataclasses.replace(problem, experts=dict(sorted(problem.experts.items())))
         merged = yield from build(self.shared, **settings).run(ordered, ctx)  # type: ignore[attr-defined]
         for sentence in merged.notes:
@@ -127,8 +130,8 @@ class TwinMerging(MergeMethod):
         return weights | {n: problem.pretrained[n] for n in weights if self._borrowed(n)}
 
     def _settings(self) -> dict[str, Any]:
-        """Return what is set of the shared merge."""
-        known = {} if self.shared == ARITHMETIC else declared(method_class(self.shared))
+        """Return what is set of the shared merge, beside its scaling coefficient."""
+        known = {name: hp for name, hp in declared(method_class(self.shared)).items() if name != SCALING}
         return read_settings(self.shared_settings, known, self.shared)
 
     def _exclusive(

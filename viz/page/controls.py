@@ -82,7 +82,7 @@ def _line(owner: str, hp: HP, value: Any) -> str:
     """A line that takes NAME=VALUE, separated by commas."""
     return (
         f'<div class="mp-hp-head">{_label(owner, hp)}<input type="text" id="{_id(owner, hp)}" class="mp-box mp-line" '
-        f'value="{escape(str(value), quote=True)}" placeholder="none" spellcheck="false" autocomplete="off" '
+        f'value="{escape(str(value), quote=True)}" placeholder="name=value" spellcheck="false" autocomplete="off" '
         f'aria-describedby="{_id(owner, hp)}-help" {_tied(owner, hp)}></div>'
     )
 
