@@ -160,8 +160,9 @@ def test_the_shared_model_is_any_static_merge_at_its_own_defaults(problem, share
 def test_what_is_no_parameter_of_the_shared_merge_is_refused():
     with pytest.raises(RecipeError, match="No parameter of tsv_m to set named 'density'"):
         build("twin_merging", shared="tsv_m", shared_settings="density=0.1")
-    with pytest.raises(RecipeError, match="No parameter of ties to set named 'scaling'"):
-        build("twin_merging", shared="ties", shared_settings="scaling=0.1")
+    for name in ("scaling", "weights"):  # a control of its own; one per expert, and experts are sorted
+        with pytest.raises(RecipeError, match=f"No parameter of ties to set named '{name}'"):
+            build("twin_merging", shared="ties", shared_settings=f"{name}=0.1")
 
 
 def test_one_expert_comes_back(toy, network):

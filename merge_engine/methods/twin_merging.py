@@ -130,8 +130,9 @@ class TwinMerging(MergeMethod):
         return weights | {n: problem.pretrained[n] for n in weights if self._borrowed(n)}
 
     def _settings(self) -> dict[str, Any]:
-        """Return what is set of the shared merge, beside its scaling coefficient."""
-        known = {name: hp for name, hp in declared(method_class(self.shared)).items() if name != SCALING}
+        """Return what is set of the shared merge, but its scaling coefficient and numbers that follow the experts."""
+        every = declared(method_class(self.shared)).items()
+        known = {name: found for name, found in every if name != SCALING and not found.per_expert}
         return read_settings(self.shared_settings, known, self.shared)
 
     def _exclusive(
