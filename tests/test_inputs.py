@@ -17,6 +17,7 @@ from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from viz.page import acts
 from viz.page.adapting import moving
+from viz.page.drill.knocked import Knocked
 from viz.page.inputs import choice, inputs, others, sight
 from viz.page.inputs.case import case_of
 from viz.page.inputs.choice import Choice
@@ -279,11 +280,11 @@ class TestTab:
         list(sight.sight_steps(bench, session, shown, lambda: True))
         key = inputs.shown(runs["sim"], Choice()).keys()[0]
         chosen = acts.perform(session, {"act": "input", "value": key})
-        parts = list(sight.eye_steps(bench, chosen, shown, lambda: True))
+        parts = list(sight.eye_steps(bench, Knocked(bench), chosen, shown, lambda: True))
         assert "circle-open" in parts[0]["map"].to_json()
         assert "Mahalanobis distance" in [p for p in parts if "why" in p][-1]["why"]
         assert json.loads(parts[-1]["asking"])["text"] == ""
-        gone = list(sight.eye_steps(bench, chosen, "", lambda: True))
+        gone = list(sight.eye_steps(bench, Knocked(bench), chosen, "", lambda: True))
         assert "No input is chosen" in gone[0]["why"]
 
     def test_the_words_of_the_tab_change_with_what_it_shows(self, bench, runs, session):

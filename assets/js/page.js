@@ -51,8 +51,18 @@
     let unfolded = false; // new HTML folds what the visitor had unfolded
     const fold = () => element.querySelector(".mp-variant");
     element.addEventListener("toggle", (event) => event.target === fold() && (unfolded = event.target.open), true);
+    const arrives = () => element.querySelector("[data-arrive]");
+    let arrived = arrives()?.dataset.arrive;
+    // What was chosen elsewhere on the page is told here: bring it into view.
+    const arrive = () => {
+      const place = arrives();
+      if (!place || place.dataset.arrive === arrived) return;
+      arrived = place.dataset.arrive;
+      if (arrived && navigator.userActivation?.hasBeenActive) goTo(place, "nearest");
+    };
     watch(["value"], () => {
       if (unfolded && fold()) fold().open = true;
+      arrive();
       compare();
       MergeScope.views.fit(element);
       if (written() === drawn) return;
@@ -121,8 +131,8 @@
     menu.dispatchEvent(new Event("change", { bubbles: true }));
   };
 
-  const goTo = (element) =>
-    element.scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  const goTo = (element, block = "start") =>
+    element.scrollIntoView({ block, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
 
   // In one column the answer is below the button: go there.
   document.addEventListener("click", (event) => {

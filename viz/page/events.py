@@ -13,6 +13,7 @@ import gradio as gr
 from .adapting import learned, moving
 from .compare.compares import Compares
 from .drill.drills import Drills
+from .drill.knocked import Knocked
 from .inputs.sights import Sights
 from .landscape.landscapes import Landscapes
 from .layout import Page
@@ -58,8 +59,9 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     page.methods.select(on.methods, told[:1], page.some(*METHODS), **ACT)
     page.about_tab.select(on.told, told[:1], page.some("about"), **ACT)
     _wire_places(page, on, told)
-    Sights(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
-    scored = Drills(page, bench, on.tickets, visitor).wire(ACT, LOOK, COMPUTE)
+    runs = Knocked(bench)
+    Sights(page, bench, on.tickets, visitor, runs).wire(ACT, SIGHT)
+    scored = Drills(page, bench, on.tickets, visitor, runs).wire(ACT, LOOK, COMPUTE)
     scored.then(on.prepare, told, prepared, **COMPUTE)
     Compares(page, bench, on.compose, on.looks.key).wire(ACT, SIGHT, everything)
     Sweeps(page, on).wire(everything, ACT, COMPUTE, LIGHT)

@@ -44,7 +44,7 @@ class Session:
     going back to a method finds its values again. `post` is the key of a post-step or empty. `faults` holds what was
     typed and refused and still stands in a box, as (owner, name, sentence); `drawn` counts how often the boxes were
     filled from here. `inputs` are the single inputs looked at. `knocked` are the words of what is left out of the merge
-    for a moment, `pair` those of the components chosen on the map of collisions. `comparison` are the runs seen and
+    for a moment, `pair` those of the one or two components chosen in the matrix. `comparison` are the runs seen and
     pinned; `sweep` is what is to be swept, `ground` the models of the landscapes; `views` is what panels show
     that is not usual. `turn` names the latest address that
     the browser asked to open, `LOST` for a session that the server made up because it no longer had the visitor's.
@@ -238,7 +238,7 @@ def _words(session: Session) -> dict[str, str]:
     pairs = {"suite": session.suite, "at": f"{session.block}.{session.kind}", "metric": session.metric}
     pairs |= {"input": session.inputs.chosen, "without": ",".join(session.knocked), "sweep": to_query(session.sweep)}
     pair = [one.word for one in chosen(session)]
-    pairs |= {"ground": to_word(session.ground), "pair": ",".join(pair) if len(pair) == 2 else ""}
+    pairs |= {"ground": to_word(session.ground), "pair": ",".join(pair)}
     pairs |= {"of": session.inputs.task, "sent": session.inputs.sent, "around": choice.to_word(session.inputs.circled)}
     pairs |= {"deep": session.inputs.deep, "sort": comparing.order(session.comparison)}
     pairs |= {"differ": session.comparison.task, "panels": word_of_views(session.views), "recipe": ""}

@@ -5,6 +5,7 @@ Knows no Gradio. Everything long is a generator of parts that ends when its `goi
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Generator
 
@@ -16,6 +17,8 @@ from viz import theme
 from viz.panel import Drawing, draw, write
 from viz.panels import manifold, route_gallery, route_input
 
+from ..drill.knock import said
+from ..drill.knocked import Knocked, said_of
 from ..own.yours_pictures import SPLIT
 from ..record import Run
 from ..session import Session
@@ -40,7 +43,8 @@ def marks(bench: Workbench, session: Session, shown: str) -> Parts:
     known = sum(score.n for score in run.scores.values() if score.answers) if run else 0
     about = f"{session.suite} {shown} {known}"
     sight = "|".join((about, choice.task, choice.sent, *choice.circled))
-    return {"sight": sight, "eye": f"{about}|{choice.chosen}" if choice.chosen else ""}
+    eye = "|".join((about, choice.chosen, *session.knocked)) if choice.chosen else ""
+    return {"sight": sight, "eye": eye}
 
 
 def run_of(bench: Workbench, shown: str) -> Run | None:
@@ -74,9 +78,12 @@ def sight_steps(
 
 
 def eye_steps(
-    bench: Workbench, session: Session, shown: str, going: Callable[[], bool]
+    bench: Workbench, runs: Knocked, session: Session, shown: str, going: Callable[[], bool]
 ) -> Generator[Parts, None, None]:
-    """Yield the chosen input and what is made of it, more and more, with its ring on the map."""
+    """Yield the chosen input and what is made of it, more and more, with its ring on the map.
+
+    Where `runs` know what the merge says without what is knocked out of it, both stand side by side.
+    """
     suite, run, place = load_suite(session.suite), run_of(bench, shown), parsed(session.inputs.chosen)
     case = case_of(suite, run, *place) if run and place else None
     if case is None or run is None:
@@ -86,15 +93,17 @@ def eye_steps(
     if ringed is not None:
         yield {"map": ringed}
     colors = theme.colors(suite.task_of)
-    beside = _beside(run, session)
+    beside, both = _beside(run, session), said_of(run, runs.get(run, session.knocked), case.task, case.index)
     for found in why_steps(bench.insight, case, bench.merged(run.recipe), beside, other_cases(bench.record, case)):
         if not going():
             return
         if isinstance(found, Step):
             words = f"{found.label[:1].upper()}{found.label[1:]}"
             yield {"asking": status(words, done=found.done, total=found.total, tone="busy")}
-        else:
-            yield {"why": write(route_input, found, colors=colors)}
+            continue
+        if both is not None:
+            found = dataclasses.replace(found, merged=both[0], without=both[1], gone=said(session.knocked))
+        yield {"why": write(route_input, found, colors=colors)}
     yield {"asking": status("")}
 
 
