@@ -14,6 +14,7 @@ from reference import adaptive as naive
 from reference.problems import changed, grid_problem
 from small_net import SHAPES, SmallInputs, forward
 
+from merge_engine.adapting.adapt import Settings, adapt_steps
 from merge_engine.adapting.coefficients import Coefficients, Masks
 from merge_engine.adapting.components import Components, unpacked
 from merge_engine.errors import DataError
@@ -71,10 +72,11 @@ def adaptable(problem: Problem, key: str, **parameters) -> Coefficients:
 def differentiate(what: Coefficients, problem: Problem, batch: int = 3) -> None:
     """One step up to the gradients, as `adapt_steps` takes it."""
     what.begin()
+    found = what.features({task: problem.inputs.support(task, batch) for task in problem.tasks})
     for task in problem.tasks:
-        logits = problem.inputs.logits(task, what.features(task, problem.inputs.support(task, batch)))
+        logits = problem.inputs.logits(task, found[task])
         logged = logits.log_softmax(-1)
-        (-(logged.exp() * logged).sum(-1).mean()).backward()
+        (-(logged.exp() * logged).sum(-1).mean()).backward(retain_graph=True)
     what.finish()
 
 
@@ -344,6 +346,64 @@ def test_masks_wait_for_their_delay():
     assert changed_at[:4] == [False, False, False, True]
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("delay", [0, 3])
+def test_no_gradients_carry_adam_farther_than_its_reach(schedule, delay):
+    """Steady, rare and growing ones; of those that grow just so, nearly as far."""
+    settings = Settings(40, 1, 1.0, schedule)
+    reach, steps = settings.reach(delay), range(delay, 40)
+    first, second = 0.9, 0.999
+    courses = [lambda i: 1.0, lambda i: float(i == 20), lambda i: (-1.0) ** i, lambda i: (second / first) ** i,
+               lambda i: 10.0**i, lambda i: math.sin(i**2)]  # fmt: skip
+    far = []
+    for course in courses:
+        logit = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        optimiser, places = torch.optim.Adam([logit], lr=1.0), []
+        for step in range(40):
+            places.append(float(logit.detach()))
+            logit.grad = torch.full_like(logit, course(step)) if step >= delay else None
+            optimiser.param_groups[0]["lr"] = settings.rate(step)
+            optimiser.step()
+        end = float(logit.detach())
+        assert all(abs(end - place) <= reach[step] for step, place in enumerate(places))
+        far.append(abs(end))
+    assert reach[40] == 0
+    assert max(far) > 0.75 * reach[0]
+    assert reach[: delay + 1] == pytest.approx(reach[delay])
+    assert len(steps) == 40 - delay
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_masks_that_can_change_no_more_are_let_go_and_nothing_else_changes(monkeypatch, schedule):
+    problem = problem_of(3)
+    moves = {"base": "cart", "rank": 0.5, "steps": 12, "learning_rate": 0.02, "mask_rate": 0.03, "schedule": schedule}
+
+    def course():
+        """The states, how many components were open before every update, and the merge."""
+        what, opened = adaptable(problem, "adarank", **moves), []
+        settings = build("adarank", **moves, batch=2).settings()
+        history = drive(
+            adapt_steps(what, problem.inputs, problem.tasks, settings),
+            lambda step: opened.append(sum(len(part.left) for part in what.parts)) if step.snapshot else None,
+        )
+        return history.states, opened, what.merged()
+
+    short, narrowed, few = course()
+    monkeypatch.setattr(Settings, "reach", lambda self, delay=0: np.full(self.steps + 1, np.inf))
+    long, whole, every = course()
+    assert narrowed[0] == whole[0] == whole[-1]
+    assert narrowed[6] < 0.9 * whole[0]
+    assert all((a[key] == b[key]).all() for a, b in zip(short, long, strict=True) for key in a)
+    assert any((short[0][key] != short[-1][key]).any() for key in short[0] if "masks" in key)
+    assert all(torch.equal(few.task_vector(n), every.task_vector(n)) for n in every.direction)
+
+
+def test_masks_that_never_can_flip_cost_nothing():
+    what = adaptable(problem_of(3), "adarank", base="cart", steps=20, mask_rate=2e-3)
+    what.begin()
+    assert not any(len(part.open) for part in what.parts)
+
+
 def test_only_candidates_are_learned():
     problem = problem_of(3)
     what = adaptable(problem, "adarank", base="cart", rank=0.75, candidates=0.5)
@@ -378,8 +438,8 @@ def test_a_kept_state_gives_its_merge_back(soft):
     merged = drive(steps, lambda step: snapshots.append(step.snapshot and step.snapshot()))
     snapshots = [s for s in snapshots if s is not None]
     assert merged.history.steps == [0, 1, 2, 3, 4]
-    assert len(merged.history.entropy) == len(snapshots) == 4
-    for state, snapshot in zip(merged.history.states[1:], snapshots, strict=True):
+    assert len(merged.history.entropy) == len(snapshots) - 1 == 4
+    for state, snapshot in zip(merged.history.states, snapshots, strict=True):
         again = method.at(state, problem, fresh())
         names = snapshot.direction
         assert (

@@ -11,8 +11,7 @@ import pytest
 import torch
 from reference import adaptive as reference
 
-from merge_engine.adapting.adapt import _descend as descend
-from merge_engine.adapting.adapt import adapt_steps, entropy
+from merge_engine.adapting.adapt import adapt_steps, descend, entropy
 from merge_engine.contract import Context
 from merge_engine.evaluate import score
 from merge_engine.inputs import SuiteInputs
@@ -119,7 +118,7 @@ def test_w5_only_routers_learn(toy, method):
     what = adaptable(method, toy.problem())
     fixed = {name: value.clone() for name, value in what.shared.items()}
     with torch.enable_grad():
-        entropy(what.inputs.logits("blob", what.features("blob", some(toy)))).mean().backward()
+        entropy(what.inputs.logits("blob", what.features({"blob": some(toy)})["blob"])).mean().backward()
     learned = what.weighting.parameters()
     assert all(p.grad is not None and p.grad.any() for p in learned)
     [group] = what.parameters()
@@ -319,8 +318,7 @@ def test_gradients_of_the_routers(toy, method):
     for what in (fast, slow):
         scatter(what, 0.3)
     batches = {task: next(problem.inputs.stream(task, 2)).double() for task in problem.tasks}
-    for task, inputs in batches.items():
-        descend(fast, problem.inputs, task, inputs, None, method.settings())
+    descend(fast, problem.inputs, {task: (inputs, None) for task, inputs in batches.items()}, method.settings())
     learned = slow.weighting.parameters()
     wanted = torch.autograd.grad(naive_loss(method, slow, toy, batches), learned)
     for parameter, gradient in zip(fast.weighting.parameters(), wanted, strict=True):

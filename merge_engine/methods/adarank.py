@@ -130,7 +130,8 @@ class AdaRank(adaptive.AdaptiveMerge):
             yield Step(done, len(groups), group.name)
         prior, _ = self.starts(len(problem.tasks))
         start = torch.full((len(problem.tasks), len(parts)), prior, device=ctx.device)
-        masks = Masks(parts, self.temperature, soft=self.soft, rate=self.mask_rate, delay=self.delay)
+        given = {"soft": self.soft, "rate": self.mask_rate, "delay": self.delay}
+        masks = Masks(parts, self.temperature, reach=self.settings().reach(self.delay), **given)
         masked = None if self.learn == "coefficients" else masks
         learned = self.learn != "masks"
         return Coefficients(problem, parts, start, constraint=self.constraint, learned=learned, masks=masked)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
+from ..maths.blend import blend
 from ..maths.parts import LowRankPart, Part, SparsePart, dense
 from .prediction import Network
 from .whole_module import WholeModule
@@ -59,16 +60,18 @@ class DenseLinear(_Tensors):
     bias: Tensor | None = None
 
     def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
-        """Return Σ_t w_t (x W_tᵀ + b_t), (B, N, m): one product with all experts side by side.
+        """Return Σ_t w_t (x W_tᵀ + b_t), (B, N, m).
 
-        Weights that all inputs share blend the experts first.
+        Weights that several tokens share blend the experts first, which takes T + N products of a number by a matrix
+        instead of T N; weights of every token's own multiply all experts side by side.
         """
-        by_token = _by_token(w, x)
+        by_token, matrices = _by_token(w, x), self.weight.transpose(1, 2)
         if w.ndim == 2 and len(w) == 1:
-            return x @ torch.tensordot(w[0], self.weight, 1).T + _vectors(self.bias, by_token)
+            return x @ torch.tensordot(w[0], matrices, 1) + _vectors(self.bias, by_token)
+        if w.ndim == 2 and x.ndim == 3:
+            return blend(x, w, matrices) + _vectors(self.bias, by_token)
         weighted = (x.unsqueeze(-2) * by_token.unsqueeze(-1)).flatten(-2)  # (B, N, T·n)
-        flat = self.weight.permute(0, 2, 1).reshape(-1, self.weight.shape[1])
-        return weighted @ flat + _vectors(self.bias, by_token)
+        return weighted @ matrices.reshape(-1, matrices.shape[-1]) + _vectors(self.bias, by_token)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from viz import entropy_lesson, theme
 TITLE = "Accuracy while it adapts"
 ABOUT = (
     "Scored now and then on a few test pictures, for watching only. The thick line is the average; its ring is the "
-    "first look, after one update, its dot the last, which is the result. Below, where it is minimised: the entropy of "
-    "predictions."
+    "first look, at the start or after one update, its dot the last, which is the result. Below, where it is "
+    "minimised: the entropy of predictions."
 )
 EMPTY = "Nothing has adapted yet. Choose a method of the family Adaptive or Routed, then press Merge."
 VIEWS = {"accuracy": "Accuracy", "change": "Change since the first look"}
