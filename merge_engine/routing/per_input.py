@@ -109,12 +109,15 @@ class LowRankLinear(_Tensors):
     def _expert_by_expert(self, x: Tensor, by_token: Tensor) -> Tensor:
         """Return the sum over the tokens that have a weight for an expert, (B, N, m)."""
         tokens, weights = x.flatten(0, -2), by_token.flatten(0, -2)
-        found = tokens.new_zeros(len(tokens), len(self.up))
-        sizes = self.owner.bincount(minlength=weights.shape[1]).tolist()
-        for w, down, up in zip(weights.unbind(1), self.down.split(sizes), self.up.split(sizes, 1), strict=True):
-            rows = _something(w).nonzero().squeeze(1)
-            found.index_add_(0, rows, (tokens[rows] @ down.T * w[rows, None]) @ up.T)
-        return found.unflatten(0, x.shape[:-1])
+        experts, rows = _something(weights).T.nonzero(as_tuple=True)  # expert by expert
+        taken, scales = tokens[rows], weights[rows, experts].unsqueeze(1)
+        counts, sizes = (of.bincount(minlength=weights.shape[1]).tolist() for of in (experts, self.owner))
+        made = tokens.new_empty(len(rows), len(self.up))
+        parts = zip(taken.split(counts), scales.split(counts), made.split(counts), strict=True)
+        factors = zip(self.down.split(sizes), self.up.split(sizes, 1), strict=True)
+        for (some, scale, out), (down, up) in zip(parts, factors, strict=True):
+            torch.mm((some @ down.T).mul_(scale), up.T, out=out)
+        return tokens.new_zeros(len(tokens), len(self.up)).index_add_(0, rows, made).unflatten(0, x.shape[:-1])
 
 
 @dataclass(frozen=True)
@@ -281,7 +284,7 @@ def blended(
         def added(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
             w = decision.weigh(path, layer, x).to(y.dtype)
             used[path] = (w if w.ndim == 2 else w.mean(1)).detach()
-            return y + share.added(layer, x, w)
+            return y.add_(share.added(layer, x, w))
 
         return added
 
