@@ -40,6 +40,7 @@ def bench(toy_suite):
     """A workbench that knows the toy suite, and whose second map comes at once."""
     made = Workbench(svd=SvdStore(folder=None))
     made.near.embed = lambda features: pca(features).coordinates
+    made.near.put = lambda features, others: pca(features).place(others)
     return made
 
 
@@ -367,6 +368,35 @@ def test_the_second_map_waits_for_merges_and_survives_a_failure():
     assert near.get("a").shape == (5, 2)
     assert near.get("b") is None
     assert near.settled("never asked")
+
+
+def test_a_map_that_was_made_before_is_read_and_an_other_finds_its_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path))
+    features, asked = np.random.default_rng(0).normal(size=(6, 3)), []
+
+    def waited(near, key):
+        for _ in range(100):
+            if near.settled(key):
+                return near.get(key)
+            threading.Event().wait(0.05)
+        return None
+
+    def machine():
+        near = Neighbourhoods(lambda: False, put=lambda given, others: pca(given).place(others))
+        near._process.fit = lambda given: asked.append(len(given)) or given[:, :2].astype(float)
+        near.ask("map", features)
+        near.ask("mine", features, features[2])
+        return near
+
+    first, again = machine(), machine()
+    for near in (first, again):
+        assert np.array_equal(waited(near, "map"), features[:, :2])
+        assert waited(near, "mine") == pytest.approx(pca(features).coordinates[2])
+    assert asked == [6], "the second machine reads what the first one wrote"
+    (file,) = (tmp_path / "maps").iterdir()
+    file.write_bytes(file.read_bytes()[:20])
+    assert np.array_equal(waited(machine(), "map"), features[:, :2])
+    assert asked == [6, 6]
 
 
 class TestOthers:

@@ -20,6 +20,7 @@ class PatientBench(Workbench):
     def __init__(self) -> None:
         super().__init__(svd=SvdStore(folder=None))
         self.near.embed = lambda features: pca(features).coordinates
+        self.near.put = lambda features, others: pca(features).place(others)
 
     def run(self, recipe, going: Callable[[], bool] = lambda: True) -> Runs:
         runs = super().run(recipe, going)

@@ -19,7 +19,10 @@ LOG = logging.getLogger("mergescope")
 
 
 def warm_up(bench: Workbench) -> None:
-    """Draw the first page, then open its suite: its backbone, its pretrained weights and its pictures."""
+    """Draw the first page, then open its suite: its backbone, its pretrained weights and its pictures.
+
+    At last the process that makes maps compiles what it needs, at low priority.
+    """
     try:
         session = acts.first_session(tuple(suite_folders()), {})[0]
         suite = load_suite(session.suite)
@@ -30,6 +33,7 @@ def warm_up(bench: Workbench) -> None:
             suite.prepared(task, "score")
         suite.features(suite.pretrained_in_memory, suite.prepared(next(iter(suite.tasks)), "score")[:1])
         library.parts(session)
+        bench.near.warm()
     except MergeError as error:
         LOG.warning("%s", error)
 

@@ -19,7 +19,7 @@ ABOUT = (
 EMPTY = "No features yet. Press Merge to see how the tasks of its inputs lie apart."
 LINEAR = "PCA keeps large distances; what lies beside what may be lost."
 NEIGHBOURS = "UMAP keeps neighbours together; distances between groups mean little."
-UNPLACED = "Your picture is marked on the PCA views alone: UMAP would have to be made anew to give it a place."
+UNPLACED = "Your picture has no place on this map yet; it is marked on the PCA views."
 PLOT = 380
 LEGEND, SENT = "✕ support   ● test", "   ◉ sent to another expert"
 
@@ -34,7 +34,8 @@ class FeatureMap:
 
     `support` (N,) marks support inputs, `index` (N,) is the place of an input in its split. `pca` (N, 2) has
     coordinates, `explained` (2,) their shares of the variance; `umap` (N, 2) is None until it is ready. `yours` (2,) is
-    where a visitor's own picture lies on the PCA map, None without one.
+    where a visitor's own picture lies on the PCA map, None without one, and `yours_near` (2,) where on the other, None
+    until that is known.
     """
 
     tasks: tuple[str, ...]
@@ -46,6 +47,7 @@ class FeatureMap:
     explained: np.ndarray
     umap: np.ndarray | None = None
     yours: np.ndarray | None = None
+    yours_near: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.task)
@@ -100,7 +102,7 @@ def figure(data: FeatureMap, *, view: str = "pca", chosen: int | None = None,
             "narrow": {"layout.xaxis.nticks": 4, **_narrow_names(data, shown, colors)},
         },
     )  # fmt: skip
-    return result if data.yours is None else _with_yours(result, data.yours, where)
+    return result if data.yours is None else _with_yours(result, data.yours_near if where == "umap" else data.yours)
 
 
 def rows(data: FeatureMap, *, view: str = "pca") -> tuple[list[str], list[list]]:
@@ -108,7 +110,8 @@ def rows(data: FeatureMap, *, view: str = "pca") -> tuple[list[str], list[list]]
     where = view.partition("_")[0]
     points = data.umap if where == "umap" and data.umap is not None else data.pca
     columns = ["task", "input", "sent to", f"{where} 1", f"{where} 2"]
-    own = [] if data.yours is None or where != "pca" else [["", "yours", "", *(float(f"{v:.4g}") for v in data.yours)]]
+    yours = data.yours_near if where == "umap" else data.yours
+    own = [] if yours is None else [["", "yours", "", *(float(f"{v:.4g}") for v in yours)]]
     return columns, [
         *([data.tasks[data.task[i]], _input(data, i), _sent(data, i), *(float(f"{v:.4g}") for v in point)]
           for i, point in enumerate(points)),
@@ -151,9 +154,9 @@ def _ring(point: np.ndarray) -> go.Scatter:
     )  # fmt: skip
 
 
-def _with_yours(result: go.Figure, point: np.ndarray, where: str) -> go.Figure:
-    """Mark the visitor's own picture, or say why it is not on this map."""
-    if where == "umap":
+def _with_yours(result: go.Figure, point: np.ndarray | None) -> go.Figure:
+    """Mark the visitor's own picture, or say that it has no place on this map yet."""
+    if point is None:
         result.layout.meta = {**theme.drawn(result).meta, "note": UNPLACED}
         return result
     x, y = point.tolist()

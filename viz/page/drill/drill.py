@@ -158,6 +158,8 @@ def controls(bench: Workbench, session: Session, measured: JointOverlap | None, 
     """Return the strongest pairs, what is chosen with buttons to knock it out, their cost, and what is knocked out."""
     pairs = "" if measured is None else _strongest(session, measured)
     chosen = f"{outs.chooser(session)}{_said(bench, session, measured)}{outs.outs(session)}"
+    arrived = escape("|".join(one.word for one in knock.chosen(session)), quote=True)
+    chosen = f'<div class="mp-chosen" data-arrive="{arrived}">{chosen}</div>'
     return f'<div class="mp-drill">{pairs}{chosen}{cost}{outs.chips(session)}</div>'
 
 

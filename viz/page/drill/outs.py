@@ -22,7 +22,7 @@ def chooser(session: Session) -> str:
     drawn, name = "|".join(one.word for one in now) or expert, escape(expert, quote=True)
     experts = menu("component", "Expert of a component", {e: e for e in session.experts}, expert, drawn)
     return (
-        f'<div class="mp-choose" data-arrive="{escape(drawn, quote=True) if now else ""}">Any component: {experts}'
+        f'<div class="mp-choose">Any component: {experts}'
         f'<label># <input type="number" min="0" max="{knock.rank(session) - 1}" step="1" value="{index}" '
         f'placeholder="0" data-emit="component" data-expert="{name}" '
         f'aria-label="Number of a component of {name}, 0 is the strongest"></label></div>'
