@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from merge_engine.adapting.adapt import JOINT
 from merge_engine.inputs import SuiteInputs
 from merge_engine.maths.svd import SvdStore
 from viz.page import acts
@@ -55,9 +56,9 @@ def test_another_visitor_cancels_nothing(on, session):
 
 
 @pytest.mark.parametrize("method", ["adamerging", "adarank", "we_moe", "e_we_moe", "rankone_moe"])
-def test_a_method_that_adapts_is_asked_before_every_task(on, session, method, monkeypatch):
-    """What the button waits for is at most one task: of one update, or of one watching."""
-    recipe = state.recipe(state.take(state.choose_method(session, method), method, {"steps": 3, "batch": 4}))
+def test_a_method_that_adapts_is_asked_before_every_pass(on, session, method, monkeypatch):
+    """What the button waits for is at most one pass of an update, which holds one task here, or one of its watching."""
+    recipe = state.recipe(state.take(state.choose_method(session, method), method, {"steps": 3, "batch": JOINT}))
     worked, most = [0], 0
     monkeypatch.setattr(SuiteInputs, "logits", _counted(SuiteInputs.logits, worked))
     moments = []

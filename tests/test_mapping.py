@@ -50,7 +50,8 @@ def test_few_points_need_no_process():
 
 
 def test_the_worker_loads_nothing_of_the_engine():
-    code = f"import runpy, sys; runpy.run_path({worker.__file__!r}); print({{'torch', 'umap', 'gradio'}} & {{*sys.modules}})"
+    heavy = "{'torch', 'umap', 'gradio'} & {*sys.modules}"
+    code = f"import runpy, sys; runpy.run_path({worker.__file__!r}); print({heavy})"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "set()"
 

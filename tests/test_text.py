@@ -128,7 +128,7 @@ def test_sim_runs_the_expert_of_the_chosen_task(problem):
     merged, inputs = merged_of(problem, "sim", examples=6, rank=3), sentences()
     found = said(merged, problem.inputs, inputs)
     for i, t in enumerate(found.picked.tolist()):
-        weights = merged.weights(TASKS[t])
+        weights = merged.store.weights(TASKS[t])
         close(found.features[i], TextInputs().features(weights, inputs[i : i + 1])[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -52,10 +53,7 @@ class MapProcess:
     def close(self) -> None:
         """End the process."""
         with self._lock:
-            if self._process is not None:
-                self._process.kill()
-                self._process.wait()
-                self._process = None
+            self._let_go()
 
     def _fit(self, features: np.ndarray, seed: int) -> np.ndarray:
         self._running()
@@ -85,9 +83,17 @@ class MapProcess:
     def _ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
 
+    def _let_go(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            with contextlib.suppress(OSError):  # what it was not given any more
+                self._process.communicate()
+            self._process = None
+
     def _running(self) -> subprocess.Popen[bytes]:
         """Return the process, a new one where there is none any more."""
         if self._process is None or self._ended():
+            self._let_go()
             self._fitted.clear()
             path = Path(worker.__file__)
             self._process = subprocess.Popen(

@@ -284,7 +284,8 @@ def blended(
         def added(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
             w = decision.weigh(path, layer, x).to(y.dtype)
             used[path] = (w if w.ndim == 2 else w.mean(1)).detach()
-            return y.add_(share.added(layer, x, w))
+            extra = share.added(layer, x, w)
+            return y.add_(extra) if y.shape == extra.shape else y + extra  # one output for all inputs: positions
 
         return added
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 TITLE = "Spectrum"
 ABOUT = (
     "How the change that fine-tuning made to one matrix splits into directions, strongest first. A steep line means "
-    "that few directions hold the task; the ring marks where 95 % of the energy is reached. Click a point to choose "
-    "its component; it can be knocked out where collisions are shown."
+    "that few directions hold the task; the ring marks 95 % of the energy. Click a point to choose its component, "
+    "which can be knocked out below."
 )
 EMPTY = "No spectrum yet. Choose experts to see how their task matrices decay."
 VIEWS = {"values": "Singular values", "energy": "Energy kept"}
