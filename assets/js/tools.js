@@ -7,7 +7,7 @@
       this.panel = panel;
       const find = (name) => panel.root.querySelector(name);
       this.parts = { title: find("h3"), about: find(".ms-about"), views: find(".ms-views"), tools: find(".ms-tools"),
-        empty: find(".ms-empty"), note: find(".ms-note"), data: find(".ms-data"), table: find(".ms-table"), live: find(".ms-live") };
+        empty: find(".ms-empty"), note: find(".ms-note"), aside: find(".ms-aside"), data: find(".ms-data"), table: find(".ms-table"), live: find(".ms-live") };
       this.reset = button("Reset zoom", "Show everything again", () => this.unzoom());
       this.reset.hidden = true;
       this.csv = button("CSV", "Copy the numbers as CSV", () => this.copy());
@@ -19,13 +19,15 @@
 
     update() {
       const { meta, props, view } = this.panel;
-      const { title, about, empty, data, note } = this.parts;
+      const { title, about, empty, data, note, aside } = this.parts;
       title.textContent = meta.title || props.title;
       about.textContent = meta.empty ? "" : meta.about || props.about;
       empty.textContent = meta.empty || (this.panel.source ? "" : props.empty);
       empty.hidden = !empty.textContent;
       note.textContent = meta.note || "";
       note.hidden = !meta.note;
+      aside.textContent = meta.aside || "";
+      aside.hidden = !meta.aside;
       data.hidden = this.csv.hidden = !meta.table;
       this.png.hidden = this.svg.hidden = !this.panel.source || Boolean(meta.empty);
       this.choices(view);

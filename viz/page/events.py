@@ -23,10 +23,10 @@ from .weights import lenses
 from .workbench import Workbench
 
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
-RESULT = ("headline", "accuracy", "learned", "seen", *moving.PANELS)
+RESULT = ("headline", "accuracy", "learned", "seen", "pins", "pinned", *moving.PANELS)
 ANSWER = ("shown", "focus", "fault", "status", *RESULT)
 BACKGROUND = ("preparing", "news")
-REST = ("where", "table", "scatter", "spoiled", "options", "surer", "about", "tabs")
+REST = ("where", "table", "scatter", "studied", "spoiled", "options", "surer", "about", "tabs")
 BUTTONS = ("merge", "cancel")
 WIDGETS = ("experts", "method", "form", "post", "post_form", "metrics", "table")
 PANELS = ("accuracy", "apart", *lenses.LENSES, *learned.PANELS)
@@ -57,7 +57,7 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     Sights(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
     scored = Drills(page, bench, on.tickets, visitor).wire(ACT, LOOK, COMPUTE)
     scored.then(on.prepare, told, prepared, **COMPUTE)
-    Compares(page, bench, on.compose, on.looks.key).wire(ACT, SIGHT, everything)
+    Compares(page, on).wire(ACT, SIGHT, everything)
     Sweeps(page, on).wire(everything, ACT, COMPUTE, LIGHT)
     YoursDesk(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
     Landscapes(page, on, WAITING, visitor).wire(ACT, COMPUTE, LIGHT)

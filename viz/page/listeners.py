@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -16,15 +16,15 @@ import gradio as gr
 from merge_engine.errors import MergeError
 from merge_engine.places import depth
 from merge_engine.suite import load_suite, suite_folders
-from viz.panel import draw
-from viz.panels import method_table
 
 from . import acts, view
 from . import session as state
 from .about import about
+from .compare.beside import beside
 from .headline import answer
 from .inputs import sight
 from .layout import Page
+from .methods import scatter, studied
 from .options import options
 from .plotly_panel import Selection
 from .record import Run, average_of
@@ -33,7 +33,7 @@ from .session import Session
 from .shelf import Ticket, Tickets
 from .spoiled import spoiled
 from .surer import surer
-from .table import lines, link_of, methods_table, points
+from .table import Line, lines, link_of, methods_table
 from .weights.looks import Looks
 from .widget import said
 from .workbench import Workbench, paced
@@ -222,13 +222,19 @@ class Listeners:
             **(sight.marks(self.bench, session, known.get("shown", "")) if chosen else {}),
             "where": view.where(session, depth(suite)),
             "table": methods_table(suite, found := lines(suite)),
-            "scatter": draw(method_table, points(found, session.method)),
+            **self.methods(session, str(known.get("shown", "")), found),
             "spoiled": spoiled(suite),
             "options": options(suite),
             "surer": surer(suite),
             "about": about(suite),
             "tabs": gr.Tabs(selected="inputs" if chosen else "merge"),
         }
+
+    def methods(self, session: Session, shown: str, found: Sequence[Line] | None = None) -> dict[str, Any]:
+        """Return what the tab of all methods shows of the pinned run, among the stored lines of a suite."""
+        suite, pinned = load_suite(session.suite), beside(self.bench.record, session, shown)
+        told = lines(suite) if found is None else found
+        return {"scatter": scatter(suite, told, session.method, pinned), "studied": studied(pinned)}
 
     def _known(self, session: Session) -> dict[str, Any]:
         """Return the answer for a session as far as it is known without computing."""

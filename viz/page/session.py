@@ -230,7 +230,7 @@ def query(session: Session) -> str:
     pair = [one.word for one in chosen(session)]
     pairs |= {"ground": to_word(session.ground), "pair": ",".join(pair) if len(pair) == 2 else ""}
     pairs |= {"of": session.inputs.task, "sent": session.inputs.sent, "around": choice.to_word(session.inputs.circled)}
-    pairs |= {"deep": session.inputs.deep, "sort": comparing.order(session.comparison)}
+    pairs |= {"versus": session.inputs.versus, "deep": session.inputs.deep, "sort": comparing.order(session.comparison)}
     pairs |= {"differ": session.comparison.task}
     with contextlib.suppress(MergeError):
         pairs["recipe"] = _composed(session, session.experts or (NOBODY,)).to_link()

@@ -44,12 +44,22 @@ class RouterView:
     farther: float | None = None
 
 
+@dataclass(frozen=True)
+class PinnedAnswer:
+    """What the run pinned as `letter` says of an input, and whether that is right, None where nobody knows."""
+
+    letter: str
+    method: str
+    says: str
+    right: bool | None
+
+
 @dataclass(frozen=True, eq=False)
 class InputView:
     """One input, the class each of the experts predicts with its own head (`says`), and the routers' views of it.
 
-    What an expert says is empty while it is not known; `merged` is what the merged model says. A visitor's own picture
-    has no `task` and no `label`.
+    What an expert says is empty while it is not known; `merged` is what the merged model says, `pinned` what another
+    one does. A visitor's own picture has no `task` and no `label`.
     """
 
     task: str
@@ -60,6 +70,7 @@ class InputView:
     says: tuple[str, ...]
     routers: tuple[RouterView, ...]
     merged: str = ""
+    pinned: PinnedAnswer | None = None
 
     @property
     def yours(self) -> bool:
@@ -88,11 +99,16 @@ def html(data: InputView, *, colors: Mapping[str, str] | None = None) -> str:
 
 
 def _merged(data: InputView) -> str:
-    """Return the line of the merged model, nothing where it is not known."""
-    if not data.merged:
-        return ""
-    mark = badge("right" if data.merged == data.label else "route")
-    return f'<tr class="ms-merged"><th scope="row">merged model</th><td>{escape(data.merged)}{mark}</td></tr>'
+    """Return the lines of the merged model and of the pinned run, nothing of one that is not known."""
+    own = [("merged model", data.merged, data.merged == data.label)] if data.merged else []
+    pinned = data.pinned
+    own += [(f"{pinned.letter}, {theme.short(pinned.method, 14)}", pinned.says, pinned.right)] if pinned else []
+    marks = {True: badge("right"), False: badge("route"), None: ""}
+    return "".join(
+        f'<tr class="ms-merged"><th scope="row">{escape(name)}</th>'
+        f"<td>{escape(theme.short(says, 22))}{marks[right]}</td></tr>"
+        for name, says, right in own
+    )
 
 
 def why(view: RouterView, experts: Sequence[str], task: str) -> str:
