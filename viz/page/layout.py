@@ -283,7 +283,7 @@ def _compare() -> dict[str, Any]:
         with gr.Column(elem_classes="mp-stack"):
             parts["sides"] = _panel(sides)
             parts["differences"] = _panel(differences)
-            parts["apart"] = _panel(apart, "mp-if-known")
+            parts["apart"] = _panel(apart)
             parts["costs"] = _panel(run_costs)
         with gr.Column(elem_classes="mp-stack"):
             parts["differing"] = Widget(elem_id="mp-differing")

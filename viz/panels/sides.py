@@ -127,7 +127,7 @@ def _numbers(data: Sequence[TaskSides], places: Sequence[float], which: str) -> 
     known = [(one, y, side) for one, y in zip(data, places, strict=True) if (side := getattr(one, which))]
     shift = -WIDTH / 2 if which == "a" else WIDTH / 2 + 0.02
     return go.Scatter(
-        x=[side.high for *_, side in known], y=[y + shift for _, y, _ in known], mode="text", hoverinfo="skip",
+        x=[side.high + 0.8 for *_, side in known], y=[y + shift for _, y, _ in known], mode="text", hoverinfo="skip",
         text=[f" {which.upper()} {side.accuracy:.1f}" for *_, side in known], textposition="middle right",
         cliponaxis=False, textfont={"size": theme.SMALL, "color": theme.MUTED if which == "a" else theme.INK},
     )  # fmt: skip
@@ -139,7 +139,8 @@ def _verdicts(data: Sequence[TaskSides], places: Sequence[float]) -> go.Scatter:
              for one in data]  # fmt: skip
     return go.Scatter(
         x=[EDGE] * len(data), y=list(places), mode="text", textposition="middle right", hoverinfo="skip", text=words,
-        cliponaxis=False, textfont={"size": theme.SMALL, "color": theme.INK},
+        cliponaxis=False,
+        textfont={"size": theme.SMALL, "color": [theme.INK if one.better else theme.MUTED for one in data]},
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Generator
+from typing import Any
 
 import numpy as np
 
@@ -40,8 +41,10 @@ def ranks_part(both: Both) -> Drawing | None:
     own, theirs = (ranks_of(both.bench, one) if one else None for one in (recipe, other))
     if own is None or recipe is None or pinned is None or pinned.run is None:
         there = theirs and dataclasses.replace(theirs, chosen=None)
-        mark = {"pinned": Pin(pinned.letter, theirs.chosen)} if pinned and theirs and own is None else {}
-        return both.drawn(twin_rank, (own, there), "keeps no parts of different ranks", colors=colors, **mark)
+        words: dict[str, Any] = {"lacks": "keeps no parts of different ranks", "colors": colors}
+        if pinned and theirs and own is None:
+            words["pinned"] = Pin(pinned.letter, theirs.chosen)
+        return both.drawn(twin_rank, (own, there), **words)
     if strange := pinned.strange(recipe):
         return draw(twin_rank, own, aside=strange, colors=colors)
     letter = pinned.letter

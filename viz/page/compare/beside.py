@@ -57,24 +57,24 @@ def beside(record: Record, session: Session, shown: str) -> Beside | None:
 
 
 def together(
-    panel: ModuleType, recipe: Recipe | None, pinned: Beside | None, data: Sequence[Any], lacks: str, *,
+    panel: ModuleType, recipe: Recipe | None, pin: Beside | None, data: Sequence[Any], lacks: str, *,
     absent: str = "", differs: str = "", first: str | None = None, **options: Any,
 ) -> Drawing | None:  # fmt: skip
-    """Return a panel of the run on the page beside the pinned one, as far as each has data; None where neither has.
+    """Return a panel of the run on the page beside the one of `pin`, as far as each has data; None where neither has.
 
     `recipe` is that of the run on the page, None without one; `data` are those of both, None or empty for none.
     `lacks` says of a run that it has none, such as "has no router", and `absent` the same of the pinned one where that
     is another matter. `differs` says why both cannot be compared; where they can, the view `first` is shown first.
     """
     own, other = data
-    if pinned is None or not (own or other):
+    if pin is None or not (own or other):
         return draw(panel, own, **options) if own else None
-    letter = pinned.letter
+    letter = pin.letter
     if not own:
         why = f"the run on the page {lacks}" if recipe else "nothing is merged yet"
         return draw(panel, other, aside=BY_ITSELF.format(letter, why), owner=letter, **options)
     if not other:
-        said = f"{letter} {absent or lacks}." if pinned.run else UNMEASURED.format(letter)
+        said = f"{letter} {absent or lacks}." if pin.run else UNMEASURED.format(letter)
         return draw(panel, own, aside=said, **options)
     if differs:
         return draw(panel, own, aside=differs, **options)

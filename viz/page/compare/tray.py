@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 
 from ..record import Run
@@ -10,7 +11,10 @@ from .beside import Beside
 from .comparison import of_suite, pins_of, recipe_at
 from .visit import described
 
-SWAP = '<button type="button" class="mp-copy" data-emit="swap">exchange A and B</button>'
+SWAP = (
+    '<button type="button" class="mp-copy" data-emit="swap" aria-label="Exchange A and B">⇄ '
+    "<span>exchange A and B</span></button>"
+)
 
 
 def tray_parts(session: Session, run: Run | None, pinned: Beside | None) -> dict[str, str]:
@@ -41,10 +45,10 @@ def _sentence(pins: list[tuple[str, str]], run: Run | None, pinned: Beside | Non
 def _chip(which: str, link: str) -> str:
     """Return a pinned run with buttons to load it and to let it go."""
     letter = which.upper()
-    title, changed = map(escape, described(recipe_at(link)))
+    title, changed = map(partial(escape, quote=True), described(recipe_at(link)))
     tied = f'data-recipe="{link}" data-name="{which}"'
     return (
-        f'<span class="mp-pinned"><b>{letter}</b>{title} <small>{changed}</small>'
+        f'<span class="mp-pinned"><b>{letter}</b>{title} <small title="{changed}">{changed}</small>'
         f'<button type="button" data-emit="load" {tied} aria-label="Load {letter}">load</button>'
         f'<button type="button" data-emit="pin" {tied} aria-label="Unpin {letter}">×</button></span>'
     )
