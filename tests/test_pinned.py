@@ -13,9 +13,10 @@ from merge_engine.embedding import pca
 from merge_engine.maths.svd import SvdStore
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
-from viz.page import acts, view
+from viz.page import acts, library, view
 from viz.page.adapting import learned, moving
 from viz.page.compare import comparison
+from viz.page.compare.beside import beside
 from viz.page.compare.compares import Compares
 from viz.page.drill import drill
 from viz.page.drill.knocked import Knocked
@@ -39,9 +40,9 @@ METHODS = {
     "twin_merging": {"examples": 8, "epochs": 2, "rank_share": 0.2},
 }  # fmt: skip
 # Panels of stored studies, which the toy suite has none of: one part speaks for all of them.
-STUDIES = {"spoiled": "studied", "surer": "studied", "options": "studied"}
+STUDIES = {name: "studied" for name in ("spoiled", "surer", "options", "luck")}
 PANELS = sorted(f.name for f in dataclasses.fields(Page) if f.type == "PlotlyPanel")
-HTML = ("gallery", "why", "flips", "differing", "replies", "yours_why")
+HTML = ("gallery", "why", "flips", "differing", "replies", "yours_why", "runs")
 WHOLE = [("sim", "mass"), ("task_arithmetic", "average"), ("task_arithmetic", "average of two"), ("tall_mask", "sim")]
 PAIRS = [  # the run on the page, and the one pinned as A; of the first few the whole page is drawn
     *WHOLE, ("adarank", "adamerging"), ("adamerging", "sim"), ("task_arithmetic", "adarank"), ("we_moe", "e_we_moe"),
@@ -91,7 +92,7 @@ def session_of(site: Site, own: str, a: str = "", b: str = "") -> Session:
     session = acts.state.load(session, recipe, load_suite("toy").experts)
     number = site.bench.insight.yours.keep(load_suite("toy").pictures("blob", "score")[3])
     inputs = dataclasses.replace(session.inputs, chosen="blob:3", yours=number)
-    ground = Ground(pictures=8, detail=5)
+    ground = Ground(pictures=8, detail=6)
     return dataclasses.replace(session, comparison=pins, inputs=inputs, ground=ground, knocked=("stripes",))
 
 
@@ -110,10 +111,11 @@ def other_tabs(site: Site, session: Session, shown: str) -> Iterator[dict]:
     list(site.knocked.run(base, session.knocked))
     yield from drill.drill_steps(bench, site.knocked, session, shown, GOING)
     yield from sight.sight_steps(bench, session, shown, GOING)
-    yield from sight.eye_steps(bench, session, shown, GOING)
+    yield from sight.eye_steps(bench, site.knocked, session, shown, GOING)
     yield from yours.yours_steps(bench, session, shown, GOING)
     yield from Compares(site.on.page, site.on).show(session, shown)
-    yield site.on.methods(session, shown) | sweeping.tab_parts(bench, session, shown)
+    pinned = beside(bench.record, session, shown)
+    yield library.methods(session, pinned) | sweeping.tab_parts(bench, session, shown)
     list(site.landscape.steps(session, shown, GOING))
     yield {f"land_{name}": drawn for name, drawn in site.landscape.at_hand(session, shown).items()}
 

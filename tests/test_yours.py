@@ -27,8 +27,10 @@ from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from merge_engine.suites.outside import LARGEST, picture_of, side_of
 from viz.page import session
+from viz.page.compare import comparison
 from viz.page.inputs import sight
 from viz.page.inputs.case import nearness
+from viz.page.inputs.why import UNASKED
 from viz.page.own import looks, pad, yours, yours_pictures
 from viz.page.own.usual import farther, usual
 from viz.page.session import Session, choose_suite
@@ -251,8 +253,12 @@ class TestPanel:
         assert (star.x[0], star.y[0], star.marker.symbol) == (1, -2, "star")
         assert drawn.figures["pca"].layout.annotations[-1].text == "yours"
         assert drawn.figures["pca"].layout.meta["table"]["rows"][-1][1] == "yours"
-        assert "made anew" in drawn.figures["umap"].layout.meta["note"]
+        assert "no place on this map yet" in drawn.figures["umap"].layout.meta["note"]
         assert all(trace.marker.symbol != "star" for trace in drawn.figures["umap"].data)
+        placed = draw(manifold, dataclasses.replace(data, yours_near=np.array([3.0, 4.0]))).figures["umap"]
+        assert (placed.data[-1].x[0], placed.data[-1].y[0], placed.data[-1].marker.symbol) == (3, 4, "star")
+        assert "note" not in placed.layout.meta
+        assert placed.layout.meta["table"]["rows"][-1][1:] == ["yours", "", 3, 4]
         assert "note" not in draw(manifold, manifold.demo()).figures["umap"].layout.meta
 
 
@@ -261,6 +267,7 @@ def bench(toy_suite):
     looks.looks.cache_clear()
     made = Workbench(svd=SvdStore(folder=None))
     made.near.embed = lambda features: pca(features).coordinates
+    made.near.put = lambda features, others: pca(features).place(others)
     return made
 
 
@@ -278,6 +285,14 @@ def drawn(bench) -> Session:
     fresh = choose_suite(Session(), "toy", load_suite("toy").experts)
     number = bench.insight.yours.keep(load_suite("toy").pictures("blob", "score")[3])
     return dataclasses.replace(fresh, inputs=dataclasses.replace(fresh.inputs, yours=number))
+
+
+def visited(given, runs):
+    """Return the session after a visit in which all runs were seen."""
+    seen = given.comparison
+    for run in runs.values():
+        seen = comparison.remembered(seen, run.recipe.to_link())
+    return dataclasses.replace(given, comparison=seen)
 
 
 def parts_of(bench, given, shown):
@@ -307,23 +322,34 @@ class TestSteps:
     def test_everything_is_said_about_it(self, bench, runs, drawn):
         shown = runs["sim"].recipe.digest
         list(sight.sight_steps(bench, drawn, shown, lambda: True))
-        found, count = parts_of(bench, drawn, shown)
+        found, count = parts_of(bench, visited(drawn, runs), shown)
         assert count > 6
         assert "This merge: SiM" in found["yours_why"]
         assert found["yours_why"].count("The margin is") == 6
         assert found["yours_why"].count("of the support inputs lie closer") == 5
         assert "…" not in found["yours_why"]
         assert " %</td>" in found["yours_why"]
-        assert "Other merges still in memory" in found["replies"]
+        assert "Other merges of this visit in memory" in found["replies"]
         for method in set(METHODS) - {"sim"}:
             assert yours.method_class(method).title in found["replies"]
         assert '"yours"' in found["map"].to_json()
         assert json.loads(found["replying"])["text"] == ""
 
+    def test_it_has_a_place_on_the_map_before_anything_is_merged(self, bench, drawn):
+        found, _ = parts_of(bench, drawn, "")
+        views = json.loads(found["map"].to_json())["views"]
+        assert set(views) == {"pca", "umap"}
+        for view in views.values():
+            symbols = [trace["marker"]["symbol"] for trace in view["data"]]
+            assert set(symbols[:-1]) == {"x-thin"}, "the support set alone"
+            assert symbols[-1] == "star"
+        shown = list(sight.sight_steps(bench, drawn, "", lambda: True))
+        assert "star" in shown[-1]["map"].to_json()
+
     def test_distances_are_compared_with_the_support_inputs(self, bench, runs, drawn):
         shown = runs["task_arithmetic"].recipe.digest
         case = yours.case_of(bench, drawn, shown)
-        seen = yours._explained(bench, drawn, shown, case, None, lambda: True)
+        seen = yours._explained(bench, drawn, shown, case, None, UNASKED, lambda: True)
         *_, view = (found for found in seen if isinstance(found, route_input.InputView))
         fitted = bench.insight.fitted(case.suite, case.experts)
         for card, key in zip(view.routers, fitted, strict=True):
@@ -361,10 +387,9 @@ class TestSteps:
         assert [set(parts) for parts in steps] == [{"replies"}]
 
     def test_merges_in_memory_are_named_apart(self, bench, runs):
-        names = [yours.named(recipe) for recipe in bench.kept("toy")]
+        names = [yours.named(run.recipe) for run in runs.values() if bench.keeps(run.recipe)]
         assert len(set(names)) == len(METHODS)
         assert any("rank 4" in name for name in names)
-        assert bench.kept("moon") == []
 
     def test_the_picture_is_in_no_link(self, drawn):
         none = dataclasses.replace(drawn, inputs=dataclasses.replace(drawn.inputs, yours=None))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import gradio as gr
@@ -17,23 +17,18 @@ from merge_engine.errors import MergeError
 from merge_engine.places import depth
 from merge_engine.suite import load_suite, suite_folders
 
-from . import acts, view
+from . import acts, library, view
 from . import session as state
-from .about import about
 from .compare.beside import beside
 from .headline import answer
 from .inputs import sight
 from .layout import Page
-from .methods import scatter, studied
-from .options import options
 from .plotly_panel import Selection
 from .record import Run, average_of
 from .reopened import reopened
 from .session import Session
 from .shelf import Ticket, Tickets
-from .spoiled import spoiled
-from .surer import surer
-from .table import Line, lines, link_of, methods_table
+from .table import lines, link_of
 from .weights.looks import Looks
 from .widget import said
 from .workbench import Workbench, paced
@@ -58,9 +53,20 @@ class Listeners:
         try:
             session, sorry = acts.first_session(tuple(suite_folders()), dict(request.query_params))
             parts = self._all(session)
+            parts |= self.looks.ready(session, str(parts.get("shown", "")), request)
         except MergeError as error:
             return self.page.fill({"fault": view.complaint(str(error))})
         return self._answered(state.refused(session, sorry) if sorry else session, parts)
+
+    def methods(self, session: Session, shown: str) -> dict[Any, Any]:
+        """Fill the tab of all methods."""
+        if not session.suite:
+            return gr.skip()
+        return self.page.fill(library.methods(session, beside(self.bench.record, session, shown)))
+
+    def told(self, session: Session) -> dict[Any, Any]:
+        """Fill the tab about the suite."""
+        return self.page.fill(library.told(session)) if session.suite else gr.skip()
 
     def prepare(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Compute the baselines that are not stored yet, on a few pictures first, then on all.
@@ -107,12 +113,16 @@ class Listeners:
             after = acts.perform(session, words)
         except MergeError as error:
             after, words = acts.refused(session, words, str(error)), {"act": "refused"}
+        if words["act"] == "view":
+            return self.page.fill({"session": after, "link": view.link(after)})
         if words["act"] in ("block", "kind"):
             return self.looks.moved(after, shown, request)
         if acts.everywhere(str(words["act"])):
             parts = self._all(after)
             if words["act"] == "open":
                 parts |= {"tabs": gr.skip(), **reopened(self.bench, session, after, str(parts.get("shown", "")))}
+                pinned = beside(self.bench.record, after, str(parts.get("shown", "")))
+                parts |= {} if after.suite == session.suite else library.parts(after, pinned)
             return self._answered(after, parts)
         parts = view.live_parts(self.bench, after) | (view.form_parts(after) if after.drawn != session.drawn else {})
         return self._answered(after, parts | self._after(after, shown, words, request))
@@ -221,20 +231,8 @@ class Listeners:
             **known,
             **(sight.marks(self.bench, session, known.get("shown", "")) if chosen else {}),
             "where": view.where(session, depth(suite)),
-            "table": methods_table(suite, found := lines(suite)),
-            **self.methods(session, str(known.get("shown", "")), found),
-            "spoiled": spoiled(suite),
-            "options": options(suite),
-            "surer": surer(suite),
-            "about": about(suite),
             "tabs": gr.Tabs(selected="inputs" if chosen else "merge"),
         }
-
-    def methods(self, session: Session, shown: str, found: Sequence[Line] | None = None) -> dict[str, Any]:
-        """Return what the tab of all methods shows of the pinned run, among the stored lines of a suite."""
-        suite, pinned = load_suite(session.suite), beside(self.bench.record, session, shown)
-        told = lines(suite) if found is None else found
-        return {"scatter": scatter(suite, told, session.method, pinned), "studied": studied(pinned)}
 
     def _known(self, session: Session) -> dict[str, Any]:
         """Return the answer for a session as far as it is known without computing."""

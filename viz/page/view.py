@@ -23,9 +23,11 @@ from .compare.beside import UNMEASURED, Beside, beside
 from .compare.tray import tray_parts
 from .compare.visit import seen_part
 from .headline import answer, duration, headline, in_bytes, size
+from .measured import measured
 from .record import Pairs, Run, model_size
 from .remaining import words_left
-from .session import Session, fault, parameters, query, recipe
+from .session import Session, fault, parameters, recipe
+from .share import link
 from .workbench import Workbench, can_rescale
 
 Parts = dict[str, Any]
@@ -112,21 +114,6 @@ def menu(act: str, label: str, words: Mapping[str, str], chosen: str, drawn: Any
     return f'<select class="mp-select" data-emit="{act}" {words_of}>{options}</select>'
 
 
-def link(session: Session) -> str:
-    """Return the buttons that go back and on in what was done, and the one that copies the address of the page."""
-    steps = "".join(
-        f'<button type="button" class="mp-copy" data-{act} disabled aria-label="{label}" title="{label} ({keys})">'
-        f"{sign}</button>"
-        for act, label, keys, sign in (("undo", "Undo", "Ctrl+Z", "↶"), ("redo", "Redo", "Ctrl+Shift+Z", "↷"))
-    )
-    return (
-        f'<span class="mp-history">{steps}'
-        f'<button type="button" class="mp-copy" data-copy data-turn="{escape(session.turn, quote=True)}" '
-        f'data-query="{escape(query(session), quote=True)}">'
-        "<span aria-live=polite>Copy link</span></button></span>"
-    )
-
-
 def cost_line(bench: Workbench, session: Session) -> str:
     """Return what a merge will read, take and leave, or why it cannot start."""
     try:
@@ -168,6 +155,7 @@ def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
     pinned = beside(bench.record, session, run.recipe.digest if run else "")
     return {
         "headline": headline(run, found, average, model_size(suite), _tile(pinned, own)),
+        "measured": measured(run),
         "accuracy": accuracy_panel(bench, session, run, pinned),
         "learned": word_of(run) if run else "",
         **tray_parts(session, run, pinned),

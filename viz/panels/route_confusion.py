@@ -78,7 +78,7 @@ def figure(
     scale = _scale(data, z, pinned if view == "less" else None)
     trace = heat.cells(experts, names, z, scale, hover="%{customdata}", gap=1.5)
     wide = len(experts) <= CELLS
-    size = {"size": theme.SMALL if wide else theme.SMALL - 2}
+    size = {"size": theme.SMALL if wide else theme.TINY}
     texts, narrow = _signed(lines, percent), _signed(lines, percent)
     if view != "less":
         texts, narrow = _texts(data, lines, other), _texts(data, lines, words="{:.0f}")
@@ -97,7 +97,7 @@ def figure(
             "axes": {"x": [[e, {"expert": e}] for e in experts], "y": [[t, {"task": t}] for t in names if t != GAP]},
             "narrow": {"layout.xaxis.ticktext": theme.shorts(experts, 7), "layout.xaxis.tickangle": -90,
                        "layout.yaxis.ticktext": _ticks(data, lines, 8), "layout.yaxis.title.text": "",
-                       "data.0.text": narrow, "data.0.textfont.size": 10 if wide else 7},
+                       "data.0.text": narrow, "data.0.textfont.size": theme.TINY},
         },
     )  # fmt: skip
     own = [(y, experts.index(name)) for y, name in enumerate(names) if name in experts]

@@ -85,7 +85,18 @@ def html(data: Gallery, *, selected: str = "", colors: Mapping[str, str] | None 
     )
     chooses = f"{data.router} chooses. {ABOUT}" if data.router else ABOUT
     about = chooses if data.sent else f"{data.router}: {UNSENT[0].lower()}{UNSENT[1:]}" if data.router else UNSENT
-    return markup.frame("route_gallery", _title(data, found), f"{few}{about}{_beside(data)}", inner)
+    about = f"{few}{about}{_beside(data)}"
+    return markup.frame("route_gallery", _title(data, found), about, inner, rows(data))
+
+
+def rows(data: Gallery) -> tuple[list[str], list[list]]:
+    """Return one line per input that is shown, with what the pinned run said of it where there is one."""
+    sent, other = ["sent to"] if data.sent else [], [data.letter] if data.letter else []
+    return ["task", "input", "class", *sent, "predicted", "outcome", *other], [
+        [one.task, one.index, one.label, *([one.picked] if sent else []), one.guess, words(data, state(data, one)),
+         *([one.pinned] if other else [])]
+        for one in data.inputs
+    ]  # fmt: skip
 
 
 def state(data: Gallery, one: RoutedInput) -> str:

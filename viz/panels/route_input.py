@@ -58,8 +58,8 @@ class PinnedAnswer:
 class InputView:
     """One input, the class each of the experts predicts with its own head (`says`), and the routers' views of it.
 
-    What an expert says is empty while it is not known; `merged` is what the merged model says, `pinned` what another
-    one does. A visitor's own picture has no `task` and no `label`.
+    What an expert says is empty while it is not known; `merged` is what the merged model says, `without` what it says
+    without what is `gone`, and `pinned` what another run does. A visitor's own picture has no `task` and no `label`.
     """
 
     task: str
@@ -70,6 +70,8 @@ class InputView:
     says: tuple[str, ...]
     routers: tuple[RouterView, ...]
     merged: str = ""
+    gone: str = ""
+    without: str = ""
     pinned: PinnedAnswer | None = None
 
     @property
@@ -95,19 +97,37 @@ def html(data: InputView, *, colors: Mapping[str, str] | None = None) -> str:
         f'<table>{answers}</table></div>{"".join(_card(data, r, colors) for r in data.routers)}</div>'
     )
     which = "your picture" if data.yours else f"{data.task} {data.index}"
-    return markup.frame("route_input", f"{TITLE}: {which}", YOURS if data.yours else ABOUT, inner)
+    return markup.frame("route_input", f"{TITLE}: {which}", YOURS if data.yours else ABOUT, inner, rows(data))
+
+
+def rows(data: InputView) -> tuple[list[str], list[list]]:
+    """Return one line per router, layer and expert; the layer is None where one decision is made for all."""
+    lines = []
+    for view in data.routers:
+        layers = view.values if view.values.ndim == 2 else view.values[None]
+        several = len(layers) > 1
+        lines += [
+            [view.router, view.kind, layer + 1 if several else None, expert, value, says, expert == view.picked]
+            for layer, values in enumerate(layers)
+            for expert, value, says in zip(data.experts, values.tolist(), data.says, strict=True)
+        ]
+    return ["router", "measure", "layer", "expert", "value", "class by the expert", "chosen"], lines
 
 
 def _merged(data: InputView) -> str:
-    """Return the lines of the merged model and of the pinned run, nothing of one that is not known."""
-    own = [("merged model", data.merged, data.merged == data.label)] if data.merged else []
-    pinned = data.pinned
-    own += [(f"{pinned.letter}, {theme.short(pinned.method, 14)}", pinned.says, pinned.right)] if pinned else []
+    """Return the lines of the merged model, of the rest where something is knocked out of it, and of the pinned run.
+
+    There is none for what is not known.
+    """
+    said = {"merged model": data.merged, f"without {data.gone}": data.without}
+    lines: list[tuple[str, str, bool | None]] = [(who, says, says == data.label) for who, says in said.items() if says]
+    if data.pinned:
+        lines.append((f"{data.pinned.letter}, {data.pinned.method}", data.pinned.says, data.pinned.right))
     marks = {True: badge("right"), False: badge("route"), None: ""}
     return "".join(
-        f'<tr class="ms-merged"><th scope="row">{escape(name)}</th>'
+        f'<tr class="ms-merged"><th scope="row" title="{escape(who, quote=True)}">{escape(theme.short(who, 32))}</th>'
         f"<td>{escape(theme.short(says, 22))}{marks[right]}</td></tr>"
-        for name, says, right in own
+        for who, says, right in lines
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from merge_engine.routing.twin import TwinMerged
+from merge_engine.routing.twin_energy import is_twin
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.run import own_tasks
 from merge_engine.suite import load_suite
@@ -86,7 +86,7 @@ def ranks_of(bench: Workbench, recipe: Recipe) -> RankCurve | None:
 def energy_steps(both: Both, going: Callable[[], bool]) -> Generator[dict[str, Drawing | None], None, None]:
     """Measure the energies of Twin merges when nobody merges, and draw them; None where neither run is one."""
     bench, recipes = both.bench, both.recipes
-    if not any(recipe and isinstance(bench.merged(recipe), TwinMerged) for recipe in recipes):
+    if not any(recipe and is_twin(bench.merged(recipe)) for recipe in recipes):
         yield {"energy": None}
         return
     while bench.busy and going():

@@ -9,7 +9,6 @@ import numpy as np
 
 from merge_engine.answers import Predicted
 from merge_engine.methods import method_class
-from merge_engine.paired import right
 from merge_engine.suite import Suite
 
 from ..inputs.choice import WAYS
@@ -37,7 +36,7 @@ class Told:
 
     def differs(self, run: Run, said: Predicted, which: str) -> np.ndarray:
         """Return which of the inputs (N,) of a run, as `said` orders them, fare otherwise here, in a way of `WAYS`."""
-        at, own = said.index, right(said, run.head(said.task))
+        at, own = said.index, said.right(run.recipe.experts)
         if which == "sent":
             here = np.array([*run.recipe.experts, ""])[-1 if said.picked is None else said.picked]
             there = np.array([*self.experts, ""])[self.picked[at]]
@@ -92,7 +91,7 @@ def told(suite: Suite, run: Run, said: Predicted) -> Told:
     size, head = len(suite.indices(said.task, "score")), run.head(said.task)
     known, fine = np.zeros(size, bool), np.zeros(size, bool)
     guess, picked = np.zeros(size, int), np.full(size, -1)
-    known[said.index], fine[said.index], guess[said.index] = True, right(said, head), said.guess
+    known[said.index], fine[said.index], guess[said.index] = True, said.right(run.recipe.experts), said.guess
     if said.picked is not None:
         picked[said.index] = said.picked
     return Told(suite.task(said.task).classes, run.recipe.experts, head, known, fine, guess, picked)

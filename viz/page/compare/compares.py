@@ -10,7 +10,7 @@ import gradio as gr
 
 from merge_engine.errors import MergeError
 
-from .. import acts, view
+from .. import acts, library, view
 from ..inputs import sight
 from ..layout import Page
 from ..listeners import Listeners
@@ -19,6 +19,7 @@ from ..session import Session
 from ..widget import said
 from . import compare, comparison
 from .apart import Aparts
+from .beside import beside
 
 Kind = Mapping[str, Any]
 TABLE, PAIR, MARKS = ("runs", "costs"), ("verdict", "sides", "differences", "differing"), ("sight", "eye")
@@ -128,9 +129,9 @@ class Compares:
         """Return what shows a pinned run on the other tabs, or has it shown there, after the pins changed."""
         run = self.bench.record.shown(shown) if shown else None
         answered = view.answer_parts(self.bench, session, run) if run or not shown else {}
-        focus = self.on.looks.key(session, shown)
+        focus, pinned = self.on.looks.key(session, shown), beside(self.bench.record, session, shown)
         return {"session": session, "link": view.link(session), "focus": focus, **answered,
-                **self.on.methods(session, shown)}  # fmt: skip
+                **library.among(session, pinned)}  # fmt: skip
 
     def _parts(self, session: Session) -> dict[str, Any]:
         return {**compare.table_parts(self.bench, session), **compare.pair_parts(self.bench, session)}

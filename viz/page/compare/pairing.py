@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from merge_engine.answers import Predicted
-from merge_engine.paired import Paired, holm, in_common, mean_difference, paired, right
+from merge_engine.paired import Paired, holm, in_common, mean_difference, paired
 from merge_engine.runs.run import own_tasks
 from merge_engine.suite import Suite
 from viz.panels.differences import SURE, TaskDifference, chance, signed
@@ -136,7 +136,7 @@ def _by_task(lines: Sequence[TaskDifference]) -> str:
 def _pair(task: str, a: tuple[Run, Predicted], b: tuple[Run, Predicted], seen: bool) -> TaskPair:
     rows = in_common(a[1], b[1])
     first, second = (
-        Side(run, said, chosen, right(said, run.head(task))[chosen])
+        Side(run, said, chosen, said.right(run.recipe.experts)[chosen])
         for (run, said), chosen in zip((a, b), rows, strict=True)
     )
     return TaskPair(task, first, second, paired(first.right, second.right), seen)
@@ -180,8 +180,8 @@ def _input(suite: Suite, pair: TaskPair, place: int, wrong: str) -> DifferingInp
     side, classes = getattr(pair, wrong), suite.task(pair.task).classes
     said, row = side.said, side.rows[place]
     index, guess = int(said.index[row]), classes[said.guess[row]]
-    head = side.run.head(pair.task)
-    if said.picked is not None and head is not None and said.picked[row] != head:
-        guess = f"→ {side.run.recipe.experts[said.picked[row]]}"
+    experts = side.run.recipe.experts
+    if said.picked is not None and pair.task in experts and experts[said.picked[row]] != pair.task:
+        guess = f"→ {experts[said.picked[row]]}"
     picture = suite.pictures(pair.task, "score")[index]
     return DifferingInput(pair.task, index, picture, classes[said.label[row]], guess)

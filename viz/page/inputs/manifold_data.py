@@ -11,7 +11,6 @@ import numpy as np
 
 from merge_engine.answers import Predicted
 from merge_engine.embedding import pca
-from merge_engine.paired import right
 from merge_engine.suite import Suite
 from viz.panels.manifold import FeatureMap
 from viz.pin import Pin
@@ -63,10 +62,10 @@ def points(suite: Suite, run: Run | None, choice: Choice, other: Against | None 
     if run is None or found is None:
         return None
     experts = run.recipe.experts
-    tasks = tuple(dict.fromkeys((*(suite.task_of[e] for e in experts), *found.said)))
+    alone = support_points(suite, experts)
+    tasks = tuple(dict.fromkeys((*alone.tasks, *found.said)))
     where = np.array([tasks.index(suite.task_of[e]) for e in experts])
-    support = [one for expert in experts for one in support_of(suite, expert)]
-    inputs, routed, fares = list(support), [-1] * len(support), [np.full(len(support), -1)]
+    inputs, routed, fares = list(alone.inputs), list(alone.routed), [np.full(len(alone.inputs), -1)]
     for task, rows in found.rows.items():
         said = found.said[task]
         inputs += [(task, "score", int(index)) for index in said.index[rows]]
@@ -80,17 +79,29 @@ def _fares(run: Run, said: Predicted, rows: np.ndarray, told: Told | None) -> np
     """Return how inputs (N,) of a task fare in this run and in the pinned one: both right, both wrong, one alone."""
     if told is None:
         return np.full(len(rows), -1)
-    at, own = said.index[rows], right(said, run.head(said.task))[rows]
+    at, own = said.index[rows], said.right(run.recipe.experts)[rows]
     found = np.select([own & told.right[at], ~own & ~told.right[at], own], [0, 1, 2], 3)
     return np.where(told.known[at], found, -1)
 
 
+def support_points(suite: Suite, experts: Sequence[str], why: str = "") -> Points:
+    """Return the support inputs of some experts alone, which are known before anything is merged.
+
+    `why` says why nothing is known of a pinned run.
+    """
+    support = tuple(one for expert in experts for one in support_of(suite, expert))
+    tasks = tuple(dict.fromkeys(suite.task_of[expert] for expert in experts))
+    return Points(tasks, support, (-1,) * len(support), why=why)
+
+
 def feature_map(
-    given: Points, features: np.ndarray, near: np.ndarray | None = None, yours: np.ndarray | None = None
-) -> FeatureMap:
+    given: Points, features: np.ndarray, near: np.ndarray | None = None, yours: np.ndarray | None = None,
+    yours_near: np.ndarray | None = None,
+) -> FeatureMap:  # fmt: skip
     """Return the map of features (N, D) of the points, on the unit sphere as routers see them; `near` is their UMAP.
 
-    `yours` (D,) is the feature of a visitor's own picture, which is placed on the map of the others and moves none.
+    `yours` (D,) is the feature of a visitor's own picture, which is placed on the map of the others and moves none;
+    `yours_near` (2,) is its place on their UMAP.
     """
     found = pca(unit(features))
     task = np.array([given.tasks.index(task) for task, _, _ in given.inputs], int)
@@ -98,9 +109,8 @@ def feature_map(
     index = np.array([index for _, _, index in given.inputs], int)
     routed = np.array(given.routed, int)
     place = None if yours is None else found.place(unit(yours[None]))[0]
-    return FeatureMap(
-        given.tasks, task, routed, support, index, found.coordinates, found.explained, near, place, given.fares
-    )
+    return FeatureMap(given.tasks, task, routed, support, index, found.coordinates, found.explained, near, place,
+                      yours_near, given.fares)  # fmt: skip
 
 
 def unit(features: np.ndarray) -> np.ndarray:

@@ -44,7 +44,9 @@ def why_steps(
     blank, guess = ("",) * len(experts), case.guess if case.picked is None else ""
     learned = (other.routed(None, method_class(other.method).title) for other in others)
     known = tuple(card for card in (own, pinned.card, *learned) if card is not None)
-    view = InputView(case.task, case.index, case.picture, case.label, experts, blank, known, guess, pinned.answer)
+    view = InputView(
+        case.task, case.index, case.picture, case.label, experts, blank, known, guess, pinned=pinned.answer
+    )
     yield view
     feature = (yield from insight.feature_steps(suite, [here]))[0]
     routers = yield from insight.router_steps(suite, experts)
