@@ -20,13 +20,15 @@ from viz.page import acts
 from viz.page import session as state
 from viz.page.compare import compare, comparison, pairing, visit
 from viz.page.compare.apart import Aparts
+from viz.page.compare.beside import beside
 from viz.page.compare.compares import Compares
 from viz.page.compare.comparison import Comparison
+from viz.page.compare.tray import tray_parts
 from viz.page.layout import Page
 from viz.page.listeners import Listeners
 from viz.page.record import Run, without_inputs
 from viz.page.session import Session, choose_suite
-from viz.page.view import accuracy_panel
+from viz.page.view import accuracy_panel, answer_parts
 from viz.page.workbench import Workbench, paced
 from viz.panels import apart
 from viz.panels.differences import TaskDifference
@@ -276,9 +278,9 @@ class TestPairing:
     def test_unmeasured_pins_of_a_link_offer_to_load(self, bench, runs, suite):
         new = recipe("task_arithmetic", scaling=0.91).to_link()
         session = visited(runs["average"], a=runs["average"].recipe.to_link(), b=new)
-        html = compare.pair_parts(bench, session)["verdict"]
-        assert "B is not measured yet" in words(html)
-        assert f'data-emit="load" data-recipe="{new}"' in html
+        assert "B is not measured yet" in words(compare.pair_parts(bench, session)["verdict"])
+        tray = tray_parts(session, None, beside(bench.record, session, ""))["pins"]
+        assert f'data-emit="load" data-recipe="{new}"' in tray
 
     def test_the_sentence_says_who_is_better_and_how_sure(self, runs, suite, monkeypatch):
         found = pairing.pairing(suite, runs["average"], runs["sim"])
@@ -341,24 +343,53 @@ def found_sum(found: pairing.Pairing, name: str) -> int:
     return sum(getattr(pair.counts, name) for pair in found.tasks)
 
 
-class TestReference:
-    def test_the_pinned_run_stands_beside_others_only(self, bench, runs):
+class TestBeside:
+    def test_a_stands_beside_every_run_but_itself_and_b_beside_a(self, bench, runs):
         session = pinned(runs["average"], runs["sim"])
-        assert visit.reference(bench.record, session.comparison, runs["sim"]) == runs["average"]
-        assert visit.reference(bench.record, session.comparison, runs["average"]) is None
-        assert visit.reference(bench.record, session.comparison, None) is None
-        assert visit.reference(bench.record, Comparison(), runs["sim"]) is None
+        for shown, letter, other in (("sim", "A", "average"), ("mass", "A", "average"), ("average", "B", "sim")):
+            found = beside(bench.record, session, runs[shown].recipe.digest)
+            assert (found.letter, found.run) == (letter, runs[other])
+        assert beside(bench.record, session, "").letter == "A"
+        alone = visited(runs["sim"], a=runs["sim"].recipe.to_link())
+        assert beside(bench.record, alone, runs["sim"].recipe.digest) is None
+        assert beside(bench.record, visited(), runs["sim"].recipe.digest) is None
 
-    def test_the_accuracy_panel_marks_it(self, bench, runs):
+    def test_a_pin_of_another_suite_is_not_shown(self, bench, runs):
+        there = Recipe("elsewhere", ("x",), "average").to_link()
+        assert beside(bench.record, visited(a=there), runs["sim"].recipe.digest) is None
+
+    def test_the_tray_says_what_panels_show(self, bench, runs):
+        def said(shown, **pins):
+            links = {which: runs[name].recipe.to_link() for which, name in pins.items()}
+            session, run = visited(*runs.values(), **links), runs[shown]
+            return words(tray_parts(session, run, beside(bench.record, session, run.recipe.digest))["pins"])
+
+        assert said("sim") == ""
+        assert said("sim", a="average").endswith("Every panel shows the run on the page beside A.")
+        assert "load or merge another one, and every panel shows it beside A" in said("average", a="average")
+        assert said("sim", a="average", b="sim").endswith("Every panel shows B, the run on the page, beside A.")
+        assert said("average", a="average", b="sim").endswith("Every panel shows A, the run on the page, beside B.")
+        assert "Load B to see the two pinned runs beside each other" in said("mass", a="average", b="sim")
+
+    def test_the_accuracy_panel_marks_it_with_its_interval(self, bench, runs):
         session = pinned(runs["average"], runs["sim"])
-        drawing = accuracy_panel(bench, session, runs["sim"])
+        drawing = accuracy_panel(bench, session, runs["sim"], beside(bench.record, session, runs["sim"].recipe.digest))
         (figure,) = drawing.figures.values()
-        marks = next(trace for trace in figure.data if trace.name == "pinned")
+        marks, bars = (next(t for t in figure.data if t.name == name) for name in ("pinned", "pinned interval"))
         scores = runs["average"].scores
         assert list(marks.x)[1:] == [scores[task].accuracy for task in scores]
-        assert figure.layout.meta["table"]["columns"][-1] == "pinned as A %"
-        plain = accuracy_panel(bench, visited(), runs["sim"])
+        assert [x for x in bars.x if x is not None] == [x for task in scores for x in scores[task].interval]
+        assert figure.layout.meta["table"]["columns"][-3:] == ["pinned as A %", "A low %", "A high %"]
+        plain = accuracy_panel(bench, visited(), runs["sim"], None)
         assert all(trace.name != "pinned" for trace in plain.figures[""].data)
+
+    def test_the_headline_tells_the_points_over_it(self, bench, runs):
+        session = pinned(runs["average"], runs["sim"])
+        found = answer_parts(bench, session, runs["sim"])["headline"]
+        own = [task for task in load_suite("toy").task_of.values()]
+        means = [sum(runs[m].scores[t].accuracy for t in own) / len(own) for m in ("sim", "average")]
+        assert f"over A {means[0] - means[1]:+.1f} from {means[1]:.1f} %".replace("-", "−") in words(found)
+        assert "over A" not in answer_parts(bench, visited(), runs["sim"])["headline"]
 
     def test_results_on_their_way_are_not_collected(self, runs):
         run = runs["average"]
@@ -419,8 +450,7 @@ class TestWeights:
 def tab(bench) -> Compares:
     """The listeners of the tab, on a page whose components are their own names."""
     page = Page(**{field.name: field.name for field in dataclasses.fields(Page)})
-    on = Listeners(page, bench)
-    return Compares(page, bench, on.compose, on.looks.key)
+    return Compares(page, Listeners(page, bench))
 
 
 class TestListeners:
@@ -436,7 +466,7 @@ class TestListeners:
         again = tab.remember(parts["session"], visit.seen_part(runs["average"])["seen"], first)
         assert again["compared"] not in ("", first)
         drawn = {name for parts in tab.show(again["session"], "") for name in parts or ()}
-        assert {"runs", "costs", "verdict", "differences", "apart"} <= drawn
+        assert {"runs", "costs", "verdict", "sides", "differences", "apart"} <= drawn
         assert parts["session"] not in tab.remember(visited(), "1nonsense 3", "").values()
 
     def test_merging_a_stored_pin_again_draws_the_tab_again(self, bench, runs):
@@ -453,7 +483,9 @@ class TestListeners:
         session, link = visited(runs["average"], runs["sim"]), runs["sim"].recipe.to_link()
         parts = tab.act(session, "", event(act="pin", name="a", recipe=link))
         assert parts["session"].comparison.a == link
-        assert {"link", "accuracy", "focus", "runs", "costs", "verdict", "differences", "differing"} <= set(parts)
+        everywhere = {"link", "accuracy", "routes", "focus", "pins", "pinned", "scatter", "studied"}
+        assert everywhere | {"runs", "costs", "verdict", "sides", "differences", "differing"} <= set(parts)
+        assert parts["pinned"].startswith("A ")
         parts = tab.act(session, "", event(act="sort", value="average"))
         assert set(parts) == {"session", "runs", "link"}
         loaded = tab.act(session, "", event(act="load", recipe=link))

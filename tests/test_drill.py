@@ -351,7 +351,7 @@ class TestScoring:
 
     def test_while_it_merges_and_scores_the_page_says_so(self, bench, bases):
         runs, base = Knocked(bench), bases["ties"]
-        said = [json.loads(p["knocking"])["text"] for p in drill.score_steps(runs, base, ("blob",), lambda: True)]
+        said = [json.loads(p["knocking"])["text"] for p in drill.score_steps(runs, base, ("blob",), None, lambda: True)]
         assert said[0] == "Merging without blob"
         assert any(text.startswith("Scoring without blob: ") for text in said)
         assert said[-1] == ""
@@ -432,7 +432,7 @@ class TestSection:
         shown = bases["task_arithmetic"].recipe.digest
         assert drill.base_of(bench, gone, shown).recipe == bases["task_arithmetic"].recipe
         assert "merging" in parts(bench, runs, gone, shown)["flips"]
-        list(drill.score_steps(runs, bases["task_arithmetic"], gone.knocked, lambda: True))
+        list(drill.score_steps(runs, bases["task_arithmetic"], gone.knocked, None, lambda: True))
         assert "points)" in parts(bench, runs, gone, shown)["flips"]
 
     def test_the_sentence_about_a_pair_adds_up(self, bench, session):

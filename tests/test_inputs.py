@@ -319,22 +319,22 @@ class TestTab:
 
 class TestDepth:
     def test_only_merges_with_several_layers_have_it(self, runs):
-        assert moving.layers(None) is None
-        assert moving.layers(runs["task_arithmetic"]) is None
-        assert moving.layers(runs["sim"]) is None
-        assert moving.layers(without_inputs(runs["we_moe"])) is not None
+        assert moving.layers(None, None) is None
+        assert moving.layers(runs["task_arithmetic"], None) is None
+        assert moving.layers(runs["sim"], None) is None
+        assert moving.layers(without_inputs(runs["we_moe"]), None) is not None
 
     def test_weights_by_block_or_by_layer(self, runs):
-        blocks = json.loads(moving.layers(runs["we_moe"]).figures["mean"].to_json())
+        blocks = json.loads(moving.layers(runs["we_moe"], None).figures["mean"].to_json())
         assert blocks["data"][0]["x"][0] == "block 0"
-        kinds = json.loads(moving.layers(runs["smile"]).figures["mean"].to_json())
+        kinds = json.loads(moving.layers(runs["smile"], None).figures["mean"].to_json())
         assert kinds["data"][0]["x"][:6] == [f"block 0, {k}" for k in ("q", "k", "v", "out", "fc1", "fc2")]
         assert "even .250" in [a["text"] for a in kinds["layout"]["annotations"]]
 
     def test_a_row_opens_its_task(self, runs):
-        figure = json.loads(moving.layers(runs["we_moe"], "blob").figures["mean"].to_json())
+        figure = json.loads(moving.layers(runs["we_moe"], None, "blob").figures["mean"].to_json())
         assert figure["layout"]["meta"]["title"].endswith("inputs of blob")
-        assert moving.layers(runs["we_moe"], "moon") is not None
+        assert moving.layers(runs["we_moe"], None, "moon") is not None
 
 
 def test_only_the_latest_runs_remember_single_inputs(runs):

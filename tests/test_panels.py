@@ -25,6 +25,7 @@ from viz.panel import Drawing, draw, views, write
 from viz.panels import accuracy, histogram, interference, method_table, overlap, overlap_depth, spectrum
 from viz.panels.accuracy import TaskAccuracy
 from viz.panels.interference import Interference
+from viz.pin import Pin
 
 ROOT = Path(__file__).parents[1]
 EVERY = [m.name for m in pkgutil.iter_modules(viz.panels.__path__)]
@@ -245,17 +246,18 @@ def test_the_spectrum_of_a_pinned_merge_stands_beside_the_other():
     data, other = examples.spectrum(("a", "b"), rank=64), examples.spectrum(("a", "b"), rank=64)
     other = dataclasses.replace(other, **{n: 0.5 * getattr(other, n) for n in ("singular_values", "energy")})
     both = with_pinned(data, other)
-    assert both.models == ("a", "b", "merged", spectrum.PINNED)
+    assert both.models == ("a", "b", "merged", "pinned as A")
+    assert with_pinned(data, other, "B").models[-1] == "pinned as B"
     assert np.array_equal(both.singular_values[:, :3], data.singular_values)
     assert np.array_equal(both.singular_values[:, 3], other.singular_values[:, 2])
     assert np.array_equal(both.rank[:, 3], other.rank[:, 2])
     (values, _) = figures(draw(spectrum, both, block=1, kind="v"))
     merged, pinned = values["data"][2:4]
-    assert pinned["meta"]["expert"] == spectrum.PINNED
+    assert pinned["meta"]["expert"] == "pinned as A"
     assert pinned["line"]["color"] == merged["line"]["color"]
     assert pinned["line"]["dash"]
     alone = with_pinned(examples.spectrum(("a", "b"), rank=64, merged=False), other)
-    assert alone.models == ("a", "b", spectrum.PINNED)
+    assert alone.models == ("a", "b", "pinned as A")
 
 
 @pytest.mark.parametrize("key", ["sar", "svc_coefficients", "mask_counts"])
@@ -264,15 +266,17 @@ def test_interference_of_a_merge_is_compared_with_a_pinned_one(key):
     measured = filled(cls.produces)
     shift = {n: getattr(measured, n) - 0.25 for n in measured.quantities()}
     alone = draw(interference, Interference(measured, cls))
-    both = draw(interference, Interference(measured, cls, dataclasses.replace(measured, **shift)))
+    both = draw(interference, Interference(measured, cls, Pin("B", dataclasses.replace(measured, **shift))))
     assert set(both.figures) == {n + end for n in alone.figures for end in ("", interference.CHANGE)}
     for name in alone.figures:
         change = both.figures[name + interference.CHANGE]
         cells = np.array([z for z in np.ravel(change.data[0].z).astype(float) if np.isfinite(z)])
         assert cells == pytest.approx(0.25)
         assert change.data[0].zmin == -change.data[0].zmax
-        assert interference.LESS_A in change.layout.meta["about"]
-        assert interference.LESS_A not in both.figures[name].layout.meta["about"]
+        said = interference.LESS.format("B")
+        assert said in change.layout.meta["about"]
+        assert said not in both.figures[name].layout.meta["about"]
+        assert both.labels[name + interference.CHANGE].endswith("− B")
         assert np.array_equal(both.figures[name].data[0].z, alone.figures[name].data[0].z, equal_nan=True)
 
 

@@ -27,8 +27,10 @@ from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from merge_engine.suites.outside import LARGEST, picture_of, side_of
 from viz.page import session
+from viz.page.compare import comparison
 from viz.page.inputs import sight
 from viz.page.inputs.case import nearness
+from viz.page.inputs.why import UNASKED
 from viz.page.own import looks, pad, yours, yours_pictures
 from viz.page.own.usual import farther, usual
 from viz.page.session import Session, choose_suite
@@ -285,6 +287,14 @@ def drawn(bench) -> Session:
     return dataclasses.replace(fresh, inputs=dataclasses.replace(fresh.inputs, yours=number))
 
 
+def visited(given, runs):
+    """Return the session after a visit in which all runs were seen."""
+    seen = given.comparison
+    for run in runs.values():
+        seen = comparison.remembered(seen, run.recipe.to_link())
+    return dataclasses.replace(given, comparison=seen)
+
+
 def parts_of(bench, given, shown):
     """Return the last value of every part, and how many came."""
     every = list(yours.yours_steps(bench, given, shown, lambda: True))
@@ -312,14 +322,14 @@ class TestSteps:
     def test_everything_is_said_about_it(self, bench, runs, drawn):
         shown = runs["sim"].recipe.digest
         list(sight.sight_steps(bench, drawn, shown, lambda: True))
-        found, count = parts_of(bench, drawn, shown)
+        found, count = parts_of(bench, visited(drawn, runs), shown)
         assert count > 6
         assert "This merge: SiM" in found["yours_why"]
         assert found["yours_why"].count("The margin is") == 6
         assert found["yours_why"].count("of the support inputs lie closer") == 5
         assert "…" not in found["yours_why"]
         assert " %</td>" in found["yours_why"]
-        assert "Other merges still in memory" in found["replies"]
+        assert "Other merges of this visit in memory" in found["replies"]
         for method in set(METHODS) - {"sim"}:
             assert yours.method_class(method).title in found["replies"]
         assert '"yours"' in found["map"].to_json()
@@ -339,7 +349,7 @@ class TestSteps:
     def test_distances_are_compared_with_the_support_inputs(self, bench, runs, drawn):
         shown = runs["task_arithmetic"].recipe.digest
         case = yours.case_of(bench, drawn, shown)
-        seen = yours._explained(bench, drawn, shown, case, None, lambda: True)
+        seen = yours._explained(bench, drawn, shown, case, None, UNASKED, lambda: True)
         *_, view = (found for found in seen if isinstance(found, route_input.InputView))
         fitted = bench.insight.fitted(case.suite, case.experts)
         for card, key in zip(view.routers, fitted, strict=True):
@@ -377,10 +387,9 @@ class TestSteps:
         assert [set(parts) for parts in steps] == [{"replies"}]
 
     def test_merges_in_memory_are_named_apart(self, bench, runs):
-        names = [yours.named(recipe) for recipe in bench.kept("toy")]
+        names = [yours.named(run.recipe) for run in runs.values() if bench.keeps(run.recipe)]
         assert len(set(names)) == len(METHODS)
         assert any("rank 4" in name for name in names)
-        assert bench.kept("moon") == []
 
     def test_the_picture_is_in_no_link(self, drawn):
         none = dataclasses.replace(drawn, inputs=dataclasses.replace(drawn.inputs, yours=None))

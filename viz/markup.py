@@ -31,6 +31,7 @@ PANEL = """<figure class="ms-panel" data-panel="${panel}">
 <div class="ms-empty" style="min-height:min(${height}px, 150px)" hidden></div>
 <div class="ms-plot" role="group" tabindex="0" aria-label="${aria}" style="--ms-height:${height}px"></div>
 <p class="ms-note" hidden></p>
+<p class="ms-aside" hidden></p>
 <details class="ms-data" hidden><summary>Data table</summary>
 <div class="ms-table" tabindex="0" role="region" aria-label="Data table"></div></details>
 <div class="ms-live" aria-live="polite"></div>
@@ -71,3 +72,9 @@ def frame(panel: str, title: str, about: str, inner: str, table: sheet.Table | N
         f'<section class="ms-panel" data-panel="{escape(panel, quote=True)}"><div class="ms-head">'
         f'<h3 role="heading" aria-level="2">{escape(title)}</h3>{tools}</div>{said}{inner}{data}</section>'
     )
+
+
+def with_aside(panel: str, aside: str) -> str:
+    """Return the HTML of a panel with a remark at its end, which is escaped; the same HTML without one."""
+    inside, end, after = panel.rpartition("</section>")
+    return f'{inside}<p class="ms-aside">{escape(aside)}</p>{end}{after}' if aside else panel

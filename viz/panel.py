@@ -3,8 +3,10 @@
 A panel is a module of `viz.panels` with
 
     TITLE, ABOUT, EMPTY      words: heading, how to read this, what to do when there is nothing
-    VIEWS (optional)         {key: label} of alternative pictures of the same data, switched in the browser
-    figure(data, **options)  a pure function to a `go.Figure`; takes `view=` when it declares VIEWS
+    VIEWS (optional)         {key: label} of alternative pictures of the same data, switched in the browser, or a
+                             function of the data and of those options that change them
+    figure(data, **options)  a pure function to a `go.Figure`; takes `view=` when it declares VIEWS, and `pinned=`, a
+                             `viz.pin.Pin` or None, when it can draw another run's data beside
     rows(data, **options)    the same numbers as (columns, rows); takes those options that change them
     demo()                   an example of `data`
 
@@ -52,48 +54,63 @@ def draw(
     *,
     view: str | None = None,
     selected: Mapping[str, Any] | None = None,
+    aside: str = "",
+    owner: str = "",
     **options: Any,
 ) -> Drawing:
     """Return a panel's drawing of `data`, or its empty state when `data` is None or has nothing in it.
 
-    `selected` is the address that every panel outlines, such as {"block": 3, "kind": "q"}.
+    `selected` is the address that every panel outlines, such as {"block": 3, "kind": "q"}. `aside` stands below every
+    view. `owner` is put before the title, where the data are not of the run on the page.
     """
     name = panel.__name__.rpartition(".")[2]
     if data is None or (hasattr(data, "__len__") and len(data) == 0):
-        return Drawing({"": empty(panel.EMPTY, panel=name)}, {}, "")
-    figures, labels = {}, views(panel, data)
+        return Drawing({"": empty(panel.EMPTY, panel=name, aside=aside)}, {}, "")
+    figures, labels = {}, views(panel, data, options)
     for key in labels or {"": panel.TITLE}:
         chosen = {**options, **({"view": key} if key else {})}
         figure = panel.figure(data, **chosen)
         own = {"table": sheet.numbers(panel.rows(data, **_accepted(panel.rows, chosen)))}
         words = {"panel": name, "title": panel.TITLE, "about": panel.ABOUT, **(figure.layout.meta or {})}
+        words |= {**({"aside": aside} if aside else {}), **_owned(words, owner)}
         figure.layout.meta = {**words, **own, **({"selected": dict(selected)} if selected else {})}
         figures[key] = figure
     return Drawing(figures, labels, view if view and view in figures else next(iter(figures)))
 
 
-def write(panel: ModuleType, data: Any, **options: Any) -> str:
-    """Return the HTML of a panel that is not a figure, or its empty state."""
+def write(panel: ModuleType, data: Any, *, aside: str = "", **options: Any) -> str:
+    """Return the HTML of a panel that is not a figure, or its empty state; `aside` stands below it."""
     if data is None or (hasattr(data, "__len__") and len(data) == 0):
         name = panel.__name__.rpartition(".")[2]
-        return markup.frame(name, panel.TITLE, "", f'<div class="ms-empty">{escape(panel.EMPTY)}</div>')
-    return str(panel.html(data, **options))
+        found = markup.frame(name, panel.TITLE, "", f'<div class="ms-empty">{escape(panel.EMPTY)}</div>')
+    else:
+        found = str(panel.html(data, **options))
+    return markup.with_aside(found, aside)
 
 
-def views(panel: ModuleType, data: Any) -> dict[str, str]:
-    """Return the views of a panel by key: its VIEWS, which may depend on the data."""
+def views(panel: ModuleType, data: Any, options: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return the views of a panel by key: its VIEWS, which may depend on the data and on options."""
     declared: Any = getattr(panel, "VIEWS", {})
-    found: Any = declared(data) if callable(declared) else declared
+    found: Any = declared(data, **_accepted(declared, options or {})) if callable(declared) else declared
     return dict(found)
 
 
-def empty(sentence: str, *, panel: str = "", height: int = 180) -> go.Figure:
+def empty(sentence: str, *, panel: str = "", aside: str = "", height: int = 180) -> go.Figure:
     """Return a figure that says what is missing and what to do."""
     figure = theme.figure(height=height, margin={"t": 8, "b": 8})
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
-    figure.update_layout(meta={"panel": panel, "empty": sentence})
+    figure.update_layout(meta={"panel": panel, "empty": sentence, **({"aside": aside} if aside else {})})
     return figure
+
+
+def _owned(words: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """Return the titles of a figure, and of its moments where it has some, with the owner of the data before them."""
+    if not owner:
+        return {}
+    film = words.get("film")
+    moments = {"film": {**film, "titles": [f"{owner}: {title}" for title in film["titles"]]}} if film else {}
+    return {"title": f"{owner}: {words['title']}", **moments}
 
 
 def _accepted(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ MARKS = {
     "current": ("●", "this recipe", theme.INK),
     "table": ("▲", "chosen for the table", theme.CHANCE),
     "published": ("◇", "published default", theme.PRETRAINED),
+    "A": ("A", "pinned as A", "var(--ms-focus)"),
+    "B": ("B", "pinned as B", "var(--ms-focus)"),
 }
 
 

@@ -8,7 +8,7 @@
       this.panel = panel;
       const find = (name) => panel.root.querySelector(name);
       this.parts = { title: find("h3"), about: find(".ms-about"), views: find(".ms-views"), tools: find(".ms-tools"),
-        empty: find(".ms-empty"), note: find(".ms-note"), data: find(".ms-data"), table: find(".ms-table"), live: find(".ms-live") };
+        empty: find(".ms-empty"), note: find(".ms-note"), aside: find(".ms-aside"), data: find(".ms-data"), table: find(".ms-table"), live: find(".ms-live") };
       this.reset = button("Reset zoom", "Show everything again", () => this.unzoom());
       this.near = button(`Its ${NEAREST} nearest`, `Choose the ${NEAREST} points nearest to the one chosen`, () => panel.around(NEAREST));
       this.reset.hidden = this.near.hidden = true;
@@ -26,13 +26,15 @@
 
     update() {
       const { meta, props, view } = this.panel;
-      const { title, about, empty, data, note } = this.parts;
+      const { title, about, empty, data, note, aside } = this.parts;
       title.textContent = meta.title || props.title;
       about.textContent = meta.empty ? "" : meta.about || props.about;
       empty.textContent = meta.empty || (this.panel.source ? "" : props.empty);
       empty.hidden = !empty.textContent;
       note.textContent = meta.note || "";
       note.hidden = !meta.note;
+      aside.textContent = meta.aside || "";
+      aside.hidden = !meta.aside;
       data.hidden = this.csv.hidden = this.copy.hidden = !meta.table;
       this.png.hidden = this.svg.hidden = !this.panel.source || Boolean(meta.empty);
       this.menu.hidden = this.csv.hidden && this.png.hidden;

@@ -107,7 +107,8 @@ def _corner(suite: Suite, word: str, experts: tuple[str, ...]) -> Corner:
         return of_file(suite, word)
     else:
         given = load_recipe(word)
-        made = recipe_for(suite, given.method, dict(given.parameters), given.experts, given.post, given.seed)
+        post = [(key, dict(values)) for key, values in given.post]
+        made = recipe_for(suite, given.method, dict(given.parameters), given.experts, post, given.seed)
     return of_recipe(suite, made, File(word).stem, lambda: _merged(suite, made))
 
 

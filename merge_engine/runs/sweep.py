@@ -84,6 +84,15 @@ class Sweep:
         """Return the recipe of a point."""
         return grid.at(self.recipe, self.axes, values)
 
+    def place_of(self, recipe: Recipe) -> Values | None:
+        """Return the values at which the axes pass through a recipe, swept or not; None where they do not."""
+        steps = ((one.method, *(key for key, _ in one.post)) for one in (recipe, self.recipe))
+        if len(set(steps)) > 1:
+            return None
+        found = (axis.value_in(recipe) for axis in self.axes)
+        values = tuple(value for value in found if not isinstance(value, str))
+        return values if len(values) == len(self.axes) and self.at(values).digest == recipe.digest else None
+
     def words(self, values: Values) -> str:
         """Return some values beside the names of the axes."""
         return ", ".join(f"{axis.word} {value:g}" for axis, value in zip(self.axes, values, strict=True))

@@ -164,10 +164,11 @@ def _narrow(session: Session, said: Said) -> Session:
     given = {
         "of": {"task": said.get("value")},
         "sent": {"sent": said.get("value")},
+        "versus": {"versus": said.get("value")},
         "routed": {"task": said.get("task"), "sent": said.get("expert")},
-        "widen": {"task": "", "sent": ""},
+        "widen": {"task": "", "sent": "", "versus": ""},
     }[str(act)]
-    known = {"task": ("", *suite.tasks), "sent": ("", *suite.task_of)}
+    known = {"task": ("", *suite.tasks), "sent": ("", *suite.task_of), "versus": ("", *choice.WAYS)}
     if any(value not in known[name] for name, value in given.items()):
         raise RecipeError("There are no such inputs; choose a task and an expert of the suite.")
     return dataclasses.replace(session, inputs=choice.narrowed(session.inputs, **given))
@@ -177,6 +178,8 @@ def _inputs(session: Session, given: Mapping[str, str]) -> Session:
     """Return the session with the inputs that a link names; raises RecipeError for those that there are not."""
     if given.get("of") or given.get("sent"):
         session = _narrow(session, {"act": "routed", "task": given.get("of", ""), "expert": given.get("sent", "")})
+    if given.get("versus"):
+        session = _narrow(session, {"act": "versus", "value": given["versus"]})
     if keys := choice.from_word(given.get("around", "")):
         if not all(_exists(session, key) for key in keys):
             raise RecipeError("There are no such inputs; draw around points of the map.")
@@ -237,6 +240,7 @@ ACTS: dict[str, Callable[[Session, Said], Session]] = {
     "open": _open,
     "of": _narrow,
     "sent": _narrow,
+    "versus": _narrow,
     "routed": _narrow,
     "widen": _narrow,
     "circle": _circle,

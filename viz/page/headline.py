@@ -47,9 +47,16 @@ def answer(run: Run | None, own: Sequence[str], baselines: Pairs) -> Answer:
     )
 
 
-def headline(run: Run | None, found: Answer, plain: float | None, parameters: float) -> str:
-    """Return the row of numbers that are known; `plain` is the plain average's accuracy, `parameters` one model's."""
+def headline(
+    run: Run | None, found: Answer, plain: float | None, parameters: float,
+    pinned: tuple[str, float | None] = ("", None),
+) -> str:  # fmt: skip
+    """Return the row of numbers that are known.
+
+    `plain` is the plain average's accuracy, `parameters` one model's, `pinned` the letter and accuracy of a pinned run.
+    """
     tiles = _references(found, plain) if found.average is None else _comparisons(run, found, found.average, plain)
+    tiles = [*_pinned_tile(found.average, *pinned), *tiles]
     if run is not None and run.scores:
         tiles += [_cost_tile(run)] if math.isfinite(run.merge_seconds) else []
         tiles += [_size_tile(run.stored_parameters, parameters)] if math.isfinite(run.stored_parameters) else []
@@ -129,6 +136,16 @@ def _comparisons(run: Run | None, found: Answer, average: float, plain: float | 
         for label, value, word, why in known
         if value is not None
     ]
+
+
+def _pinned_tile(average: float | None, letter: str, accuracy: float | None) -> list[str]:
+    """How the merge stands beside the pinned run, or what that scored; nothing where it is not known."""
+    if accuracy is None:
+        return []
+    why = f"The run pinned as {letter}, on average over the same tasks."
+    if average is None:
+        return [tile(letter, _percent(accuracy), "pinned", why=why)]
+    return [tile(f"over {letter}", _points(average - accuracy), f"from {_percent(accuracy)}", why=why)]
 
 
 def _cost_tile(run: Run) -> str:

@@ -23,6 +23,7 @@ from viz.panels import (
     repeats,
     robustness,
     run_costs,
+    sides,
     spectrum,
     sweep_curve,
     sweep_plane,
@@ -42,7 +43,7 @@ BRAND = (
     '<div class="mp-brand"><img src="gradio_api/file=assets/icon.svg" alt="" width="34" height="34">'
     "<div><h1>MergeScope</h1><p>See what happens when models are merged.</p></div></div>"
 )
-SIGNALS = ("focus", "sight", "eye", "drill", "without", "seen", "compared", "sweep_next")
+SIGNALS = ("focus", "sight", "eye", "drill", "without", "seen", "compared", "sweep_next", "pinned")
 INTRO = (
     '<dl class="mp-headline"><div class="mp-tile mp-main mp-waiting"><dt>merged model</dt>'
     "<dd><b>opening the suite …</b><small>experts, pictures and what is known about them</small></dd></div></dl>"
@@ -109,12 +110,15 @@ class Page:
     map: PlotlyPanel
     asking: Status
     why: Widget
+    pins: Widget
+    pinned: Signal
     seen: Signal
     compared: Signal
     compare: gr.Tab
     runs: Widget
     costs: PlotlyPanel
     verdict: Widget
+    sides: PlotlyPanel
     apart: PlotlyPanel
     differences: PlotlyPanel
     differing: Widget
@@ -143,6 +147,7 @@ class Page:
     sweep_plane: PlotlyPanel
     methods: gr.Tab
     table: Widget
+    studied: Widget
     spoiled: PlotlyPanel
     surer: PlotlyPanel
     options: PlotlyPanel
@@ -188,12 +193,14 @@ def build_page(lost: Session) -> Page:
         with gr.Tab("All methods", id="methods") as parts["methods"]:
             parts["scatter"] = _panel(method_table)
             parts["table"] = Widget(elem_id="mp-table")
+            parts["studied"] = Widget(elem_id="mp-studied")
             parts["spoiled"] = _panel(robustness, "mp-if-known")
             parts["options"] = _panel(variants, "mp-if-known")
             parts["luck"] = _panel(repeats, "mp-if-known")
             parts["surer"] = _panel(entropy_study, "mp-if-known")
         with gr.Tab("About", id="about") as parts["about_tab"]:
             parts["about"] = Widget(elem_id="mp-about")
+    parts["pins"] = Widget(elem_id="mp-pins")
     return Page(**parts)
 
 
@@ -281,8 +288,9 @@ def _compare() -> dict[str, Any]:
     parts: dict[str, Any] = {name: Widget(elem_id=f"mp-{name}") for name in ("runs", "verdict")}
     with gr.Row(elem_classes="mp-panels"):
         with gr.Column(elem_classes="mp-stack"):
+            parts["sides"] = _panel(sides)
             parts["differences"] = _panel(differences)
-            parts["apart"] = _panel(apart, "mp-if-known")
+            parts["apart"] = _panel(apart)
             parts["costs"] = _panel(run_costs)
         with gr.Column(elem_classes="mp-stack"):
             parts["differing"] = Widget(elem_id="mp-differing")

@@ -10,30 +10,36 @@ from functools import lru_cache
 from typing import Any
 
 from merge_engine.suite import Suite, load_suite
-from viz.panel import draw
-from viz.panels import method_table
 
 from .about import about
+from .compare.beside import Beside
 from .luck import luck
+from .methods import scatter, studied
 from .options import options
 from .session import Session
 from .spoiled import spoiled
 from .surer import surer
-from .table import lines, methods_table, points
+from .table import lines, methods_table
 from .view import Parts
 
 STUDIES = {"spoiled": spoiled, "surer": surer, "options": options, "luck": luck}
 
 
-def parts(session: Session) -> Parts:
-    """Return both tabs."""
-    return methods(session) | told(session)
+def parts(session: Session, pinned: Beside | None) -> Parts:
+    """Return both tabs, with the pinned run where there is one."""
+    return methods(session, pinned) | told(session)
 
 
-def methods(session: Session) -> Parts:
-    """Return the tab of all methods; the session's own stands out in the scatter."""
+def methods(session: Session, pinned: Beside | None) -> Parts:
+    """Return the tab of all methods; the session's own stands out in the scatter, and so does the pinned run."""
     suite = load_suite(session.suite)
-    return {**_stored(suite), "scatter": draw(method_table, points(lines(suite), session.method))}
+    return {**_stored(suite), **among(session, pinned)}
+
+
+def among(session: Session, pinned: Beside | None) -> Parts:
+    """Return what the tab of all methods shows of the pinned run."""
+    suite = load_suite(session.suite)
+    return {"scatter": scatter(suite, lines(suite), session.method, pinned), "studied": studied(pinned)}
 
 
 def told(session: Session) -> Parts:

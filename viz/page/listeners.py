@@ -19,6 +19,7 @@ from merge_engine.suite import load_suite, suite_folders
 
 from . import acts, library, view
 from . import session as state
+from .compare.beside import beside
 from .headline import answer
 from .inputs import sight
 from .layout import Page
@@ -57,9 +58,11 @@ class Listeners:
             return self.page.fill({"fault": view.complaint(str(error))})
         return self._answered(state.refused(session, sorry) if sorry else session, parts)
 
-    def methods(self, session: Session) -> dict[Any, Any]:
+    def methods(self, session: Session, shown: str) -> dict[Any, Any]:
         """Fill the tab of all methods."""
-        return self.page.fill(library.methods(session)) if session.suite else gr.skip()
+        if not session.suite:
+            return gr.skip()
+        return self.page.fill(library.methods(session, beside(self.bench.record, session, shown)))
 
     def told(self, session: Session) -> dict[Any, Any]:
         """Fill the tab about the suite."""
@@ -118,7 +121,8 @@ class Listeners:
             parts = self._all(after)
             if words["act"] == "open":
                 parts |= {"tabs": gr.skip(), **reopened(self.bench, session, after, str(parts.get("shown", "")))}
-                parts |= {} if after.suite == session.suite else library.parts(after)
+                pinned = beside(self.bench.record, after, str(parts.get("shown", "")))
+                parts |= {} if after.suite == session.suite else library.parts(after, pinned)
             return self._answered(after, parts)
         parts = view.live_parts(self.bench, after) | (view.form_parts(after) if after.drawn != session.drawn else {})
         return self._answered(after, parts | self._after(after, shown, words, request))

@@ -57,6 +57,22 @@ class Run:
         """True while some score is an estimate from a part of the pictures."""
         return self.phase != "done"
 
+    def head(self, task: str) -> int | None:
+        """Return the number of a task's expert among the merged ones, None where it has none there."""
+        task_of = load_suite(self.recipe.suite).task_of
+        tasks = [task_of[expert] for expert in self.recipe.experts]
+        return tasks.index(task) if task in tasks else None
+
+    @property
+    def knows(self) -> bool:
+        """True where something is known about single inputs."""
+        return any(score.answers for score in self.scores.values())
+
+    @property
+    def moment(self) -> str:
+        """A word that differs whenever more, or less, is known of the run."""
+        return f"{self.phase} {self.score_seconds:.3f} {self.knows}"
+
 
 class Record:
     """Runs of this process, and the stored results and baselines of every suite."""
@@ -81,7 +97,7 @@ class Record:
 
     def _forget_inputs(self) -> None:
         """Let go of what the older runs said about single inputs."""
-        knowing = [r for r in self._runs.values() if any(s.answers for s in r.scores.values())]
+        knowing = [run for run in self._runs.values() if run.knows]
         for run in knowing[:-INPUTS]:
             self._runs[run.recipe.digest] = without_inputs(run)
 

@@ -240,7 +240,7 @@ def _words(session: Session) -> dict[str, str]:
     pair = [one.word for one in chosen(session)]
     pairs |= {"ground": to_word(session.ground), "pair": ",".join(pair)}
     pairs |= {"of": session.inputs.task, "sent": session.inputs.sent, "around": choice.to_word(session.inputs.circled)}
-    pairs |= {"deep": session.inputs.deep, "sort": comparing.order(session.comparison)}
+    pairs |= {"versus": session.inputs.versus, "deep": session.inputs.deep, "sort": comparing.order(session.comparison)}
     pairs |= {"differ": session.comparison.task, "panels": word_of_views(session.views), "recipe": ""}
     with contextlib.suppress(MergeError):
         pairs["recipe"] = _composed(session, session.experts or (NOBODY,)).to_link()

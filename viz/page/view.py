@@ -8,17 +8,20 @@ from html import escape
 from typing import Any
 
 from merge_engine.errors import MergeError
+from merge_engine.evaluate import Score
 from merge_engine.methods import method_class
 from merge_engine.problem import MATRIX_KINDS
 from merge_engine.suite import Suite, load_suite, suite_folders
-from viz import theme
 from viz.panel import Drawing, draw
 from viz.panels import accuracy
 
 from . import cards, controls, presets, strip
 from .adapting.learned import word_of
 from .adapting.moving import moving_parts
-from .compare.visit import reference, seen_part
+from .colors import task_colors
+from .compare.beside import UNMEASURED, Beside, beside
+from .compare.tray import tray_parts
+from .compare.visit import seen_part
 from .headline import answer, duration, headline, in_bytes, size
 from .measured import measured
 from .record import Pairs, Run, model_size
@@ -146,27 +149,33 @@ def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
     """Return the headline and the panels of a run's accuracy, or of the baselines alone."""
     suite = load_suite(session.suite)
     experts, own = run.recipe.experts if run else session.experts, _own_tasks(suite, run, session)
-    baselines = bench.record.baselines(session.suite)
-    found = answer(run, own, baselines)
+    found = answer(run, own, bench.record.baselines(session.suite))
     plain = bench.record.average(session.suite, experts) if experts else None
     average = answer(plain, own, {}).average if plain else None
-    colors, history = task_colors(suite), bench.history(run.recipe) if run and run.curve else None
+    pinned = beside(bench.record, session, run.recipe.digest if run else "")
     return {
-        "headline": headline(run, found, average, model_size(suite)),
+        "headline": headline(run, found, average, model_size(suite), _tile(pinned, own)),
         "measured": measured(run),
-        "accuracy": accuracy_panel(bench, session, run),
+        "accuracy": accuracy_panel(bench, session, run, pinned),
         "learned": word_of(run) if run else "",
+        **tray_parts(session, run, pinned),
         **seen_part(run),
-        **moving_parts(suite, run, own, baselines, average, colors, session.inputs.deep, history),
+        **moving_parts(bench, session, run, pinned, average),
     }
 
 
-def accuracy_panel(bench: Workbench, session: Session, run: Run | None) -> Drawing:
-    """Return accuracy per task of a run, or of the baselines alone, beside the run that is pinned as A."""
+def _tile(pinned: Beside | None, own: list[str]) -> tuple[str, float | None]:
+    """Return the letter of the pinned run and its average over the tasks of the run on the page, where it has one."""
+    return (pinned.letter, answer(pinned.run, own, {}).average) if pinned else ("", None)
+
+
+def accuracy_panel(bench: Workbench, session: Session, run: Run | None, pinned: Beside | None) -> Drawing:
+    """Return accuracy per task of a run, or of the baselines alone, beside the pinned one."""
     suite = load_suite(session.suite)
-    own, pinned = _own_tasks(suite, run, session), reference(bench.record, session.comparison, run)
-    data = accuracy_data(suite, run, own, bench.record.baselines(session.suite), pinned)
-    return draw(accuracy, data, colors=task_colors(suite))
+    scores = pinned.run.scores if pinned and pinned.run else {}
+    data = accuracy_data(suite, run, _own_tasks(suite, run, session), bench.record.baselines(session.suite), scores)
+    aside = UNMEASURED.format(pinned.letter) if pinned and not scores else ""
+    return draw(accuracy, data, colors=task_colors(suite), letter=pinned.letter if pinned else "A", aside=aside)
 
 
 def _own_tasks(suite: Suite, run: Run | None, session: Session) -> list[str]:
@@ -176,10 +185,13 @@ def _own_tasks(suite: Suite, run: Run | None, session: Session) -> list[str]:
 
 
 def accuracy_data(
-    suite: Suite, run: Run | None, own: list[str], baselines: Pairs, pinned: Run | None = None
+    suite: Suite, run: Run | None, own: list[str], baselines: Pairs, other: Mapping[str, Score]
 ) -> list[accuracy.TaskAccuracy]:
-    """Return the lines of the accuracy panel: the merged experts' tasks, then those that no expert has seen."""
-    lines, other = [], pinned.scores if pinned else {}
+    """Return the lines of the accuracy panel: the merged experts' tasks, then those that no expert has seen.
+
+    `other` are the scores of the pinned run.
+    """
+    lines = []
     for task in (*own, *suite.unseen):
         score = run.scores.get(task) if run else None
         before, alone = baselines.get(task, (None, None))
@@ -196,6 +208,7 @@ def accuracy_data(
                 seen=task in own,
                 title=task,
                 pinned=other[task].accuracy if task in other else None,
+                pinned_interval=other[task].interval if task in other else None,
             )
         )
     return lines if any(v.merged is not None or v.pretrained is not None for v in lines) else []
@@ -272,9 +285,3 @@ def where(session: Session, depth: int, remark: str = "") -> str:
         f'<div class="mp-where"><span>Looking at</span>{blocks}<span>›</span>{kinds}'
         f"<span>{escape(remark or 'Click a cell or a pair to look elsewhere; every panel follows.')}</span></div>"
     )
-
-
-def task_colors(suite: Suite) -> dict[str, str]:
-    """Return the colour of every expert's task."""
-    colors = theme.colors(suite.task_of)
-    return {task: colors[expert] for expert, task in suite.task_of.items()}

@@ -32,7 +32,7 @@ def warm_up(bench: Workbench) -> None:
         for task in suite.tasks:
             suite.prepared(task, "score")
         suite.features(suite.pretrained_in_memory, suite.prepared(next(iter(suite.tasks)), "score")[:1])
-        library.parts(session)
+        library.parts(session, None)
         bench.near.warm()
     except MergeError as error:
         LOG.warning("%s", error)

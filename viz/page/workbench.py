@@ -126,12 +126,9 @@ class Workbench:
             return kept.rescaled(dict(recipe.parameters)["scaling"])
         return kept
 
-    def kept(self, suite: str) -> list[Recipe]:
-        """Return the recipes whose merges are in memory, the newest first, one of those that differ in scaling."""
-        recipes = [run.recipe for run in self.record.recent(suite)]
-        found = {direction_key(recipe): recipe for recipe in recipes}
-        newest = list(dict.fromkeys(map(direction_key, reversed(recipes))))
-        return [found[key] for key in newest if key in self.shelf]
+    def keeps(self, recipe: Recipe) -> bool:
+        """Return whether the merge of a recipe is in memory, at some scaling."""
+        return direction_key(recipe) in self.shelf
 
     def history(self, recipe: Recipe) -> History | None:
         """Return how a recipe adapted: of the merge that is kept, else as it was recorded."""

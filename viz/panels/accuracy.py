@@ -18,16 +18,17 @@ ABOUT = (
     "the merge lost."
 )
 EMPTY = "No score yet. Choose experts and a method, then press Merge."
-PINNED = "The bar across it is the run pinned as A."
+PINNED = "The bar below it is the run pinned as {}, with its interval."
 WORDS = {"pretrained": "○ pretrained", "merged": "● merged", "expert": "◆ expert"}
 EDGE = 103  # where the column of numbers starts, on the axis of percent
+BELOW = 0.3  # lines between a score and that of the pinned run
 
 
 @dataclass(frozen=True)
 class TaskAccuracy:
     """Accuracies of one task in %, any missing; `interval` is of `merged`, scored on `done` of `total` pictures.
 
-    `pinned` is what another run scored, which is compared with.
+    `pinned` is what another run scored, which is compared with, `pinned_interval` its interval.
     """
 
     task: str
@@ -40,6 +41,7 @@ class TaskAccuracy:
     seen: bool = True
     title: str = ""
     pinned: float | None = None
+    pinned_interval: tuple[float, float] | None = None
 
     @property
     def partial(self) -> bool:
@@ -51,15 +53,15 @@ class TaskAccuracy:
         return (value := getattr(self, field)) is not None and math.isfinite(value)
 
 
-def figure(data: Sequence[TaskAccuracy], *, colors: Mapping[str, str] | None = None) -> go.Figure:
-    """Return the dot plot: the average first, then seen tasks, then unseen ones."""
+def figure(data: Sequence[TaskAccuracy], *, colors: Mapping[str, str] | None = None, letter: str = "A") -> go.Figure:
+    """Return the dot plot: the average first, then seen tasks, then unseen ones; `letter` is that of the pinned run."""
     colors = colors or theme.colors(score.task for score in data)
     lines, heading = _lines(data)
     last = lines[-1][1]
     return theme.figure(
         height=round(92 + 27 * (last + 1)),
         margin={"r": 62, "t": 34, "b": 44},
-        data=[*_tracks(lines), *_marks(lines, colors), *_pinned(lines), _numbers(lines)],
+        data=[*_tracks(lines), *_marks(lines, colors, letter), *_pinned(lines, letter), _numbers(lines)],
         xaxis=theme.axis(
             "accuracy, % of test pictures", range=[0, EDGE], tickvals=[0, 25, 50, 75, 100], fixedrange=True
         ),
@@ -74,18 +76,18 @@ def figure(data: Sequence[TaskAccuracy], *, colors: Mapping[str, str] | None = N
         ),
         annotations=[*_key(lines[0]), *heading],
         meta={
-            "about": f"{ABOUT} {PINNED}" if any(score.known("pinned") for score in data) else ABOUT,
+            "about": f"{ABOUT} {PINNED.format(letter)}" if any(score.known("pinned") for score in data) else ABOUT,
             "axes": {"y": [[y, _address(score)] for score, y in lines if score.task]},
             "narrow": {"layout.yaxis.ticktext": [_name(score, 11) for score, _ in lines], **_narrow_key(lines[0])},
         },
     )
 
 
-def rows(data: Sequence[TaskAccuracy]) -> tuple[list[str], list[list]]:
+def rows(data: Sequence[TaskAccuracy], *, letter: str = "A") -> tuple[list[str], list[list]]:
     """Return the figure's numbers, tasks first and the average of the seen ones last."""
     columns = ["task", "expert merged", "pretrained %", "merged %", "low %", "high %", "expert %", "pictures", "of"]
     pinned = any(s.known("pinned") for s in data)
-    columns += ["pinned as A %"] if pinned else []
+    columns += [f"pinned as {letter} %", f"{letter} low %", f"{letter} high %"] if pinned else []
     scores = [*data, average(data)] if len(data) > 1 else data
     return columns, [
         [
@@ -97,7 +99,7 @@ def rows(data: Sequence[TaskAccuracy]) -> tuple[list[str], list[list]]:
             s.expert,
             s.done,
             s.total,
-            *((s.pinned,) if pinned else ()),
+            *((s.pinned, *(s.pinned_interval or (None, None))) if pinned else ()),
         ]
         for s in scores
     ]
@@ -141,7 +143,7 @@ def _address(score: TaskAccuracy) -> dict[str, str]:
     return {"expert" if score.seen else "task": score.task}
 
 
-def _sentence(score: TaskAccuracy) -> str:
+def _sentence(score: TaskAccuracy, letter: str) -> str:
     """Return what a reader should know of one line, as hover text."""
     head = score.title or score.task if score.task else "Average of the seen tasks"
     known = [field for field in ("merged", "expert", "pretrained") if score.known(field)]
@@ -149,7 +151,7 @@ def _sentence(score: TaskAccuracy) -> str:
     if score.interval and score.known("merged"):
         parts[0] += f" ({score.interval[0]:.1f} to {score.interval[1]:.1f} with 95 % confidence)"
     if score.known("pinned"):
-        parts.append(f"pinned as A {score.pinned:.1f} %")
+        parts.append(f"pinned as {letter} {score.pinned:.1f} %")
     if score.total:
         parts.append(f"{'estimate so far: ' if score.partial else ''}{score.done:,} of {score.total:,} pictures scored")
     return f"<b>{head}</b><br>" + "<br>".join(parts or ["not scored yet"])
@@ -178,7 +180,7 @@ def _segment(into: tuple[list, list], start: float, end: float, y: float) -> Non
     into[1].extend((y, y, None))
 
 
-def _marks(lines: Lines, colors: Mapping[str, str]) -> list[go.Scatter]:
+def _marks(lines: Lines, colors: Mapping[str, str], letter: str) -> list[go.Scatter]:
     """Ring, diamond and dot; the dot is filled once its score is final."""
     ring = {"symbol": "circle", "size": 9, "color": theme.SURFACE, "line": {"color": theme.PRETRAINED, "width": 1.75}}
     fill = [theme.SURFACE if s.partial else theme.MERGED for s, _ in lines if s.known("merged")]
@@ -189,7 +191,7 @@ def _marks(lines: Lines, colors: Mapping[str, str]) -> list[go.Scatter]:
         go.Scatter(
             x=[getattr(score, field) for score, _ in lines if score.known(field)],
             y=[y for score, y in lines if score.known(field)],
-            hovertext=[_sentence(score) for score, _ in lines if score.known(field)],
+            hovertext=[_sentence(score, letter) for score, _ in lines if score.known(field)],
             mode="markers",
             hoverinfo="text",
             name=field,
@@ -200,18 +202,26 @@ def _marks(lines: Lines, colors: Mapping[str, str]) -> list[go.Scatter]:
     ]
 
 
-def _pinned(lines: Lines) -> list[go.Scatter]:
-    """A bar across every line where the run pinned as A scored, named at the first one."""
-    known = [(score, y) for score, y in lines if score.known("pinned")]
+def _pinned(lines: Lines, letter: str) -> list[go.Scatter]:
+    """A bar below every line where the pinned run scored, on its interval, named at the first one."""
+    known = [(score, y + BELOW) for score, y in lines if score.known("pinned")]
     if not known:
         return []
-    return [go.Scatter(
-        x=[score.pinned for score, _ in known], y=[y for _, y in known], mode="markers+text", hoverinfo="text",
-        hovertext=[_sentence(score) for score, _ in known], name="pinned", cliponaxis=False,
-        marker={"symbol": "line-ns", "size": 16, "line": {"color": "var(--ms-mark)", "width": 2}},
-        text=["A", *[""] * (len(known) - 1)], textposition="bottom center",
-        textfont={"size": theme.SMALL, "color": "var(--ms-mark)"},
-    )]  # fmt: skip
+    interval: tuple[list, list] = ([], [])
+    for score, y in known:
+        if score.pinned_interval:
+            _segment(interval, *score.pinned_interval, y)
+    return [
+        go.Scatter(x=interval[0], y=interval[1], mode="lines", hoverinfo="skip", name="pinned interval",
+                   cliponaxis=False, line={"color": "var(--ms-mark)", "width": 1.5}),
+        go.Scatter(
+            x=[score.pinned for score, _ in known], y=[y for _, y in known], mode="markers+text", hoverinfo="text",
+            hovertext=[_sentence(score, letter) for score, _ in known], name="pinned", cliponaxis=False,
+            marker={"symbol": "line-ns", "size": 9, "line": {"color": "var(--ms-mark)", "width": 2.5}},
+            text=[letter, *[""] * (len(known) - 1)], textposition="bottom center",
+            textfont={"size": theme.SMALL, "color": "var(--ms-mark)"},
+        ),
+    ]  # fmt: skip
 
 
 def _numbers(lines: Lines) -> go.Scatter:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from viz import heat, theme
 from viz.film import Moment, film, moments_of
+from viz.pin import Pin
 from viz.places import Place
 
 TITLE = "Merging coefficients"
@@ -18,8 +19,9 @@ ABOUT = (
     "zero, an expert is subtracted. Click a cell to look at that block in every panel."
 )
 EMPTY = "No coefficients yet. Merge with AdaMerging or AdaRank to see what is learned."
-VIEWS = {"block": "Mean of a block", "matrix": "Every matrix", "change": "Change of a block since the start"}
+LESS = "Drawn is the mean of a block minus that of the run pinned as {} after its last step."
 OUTSIDE, ALL = "outside blocks", "all tensors"
+AROUND_ZERO = ("change", "less")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,19 +46,32 @@ class CoefficientMap:
         return float(np.nanmean(self.start)) if np.isfinite(self.start).any() else float("nan")
 
 
-def figure(data: CoefficientMap | Sequence[CoefficientMap], *, view: str = "block") -> go.Figure:
+def VIEWS(
+    data: CoefficientMap | Sequence[CoefficientMap], *, pinned: Pin[Sequence[CoefficientMap]] | None = None
+) -> dict[str, str]:
+    """Return the coefficients and their change, and beside a pinned run of the same experts the difference."""
+    less = {"less": f"Block {pinned.less}"} if pinned else {}
+    return {"block": "Mean of a block", "matrix": "Every matrix", "change": "Change of a block since the start", **less}
+
+
+def figure(
+    data: CoefficientMap | Sequence[CoefficientMap], *, view: str = "block",
+    pinned: Pin[Sequence[CoefficientMap]] | None = None,
+) -> go.Figure:  # fmt: skip
     """Return expert against depth; several maps, one per step, get a slider and one colour scale."""
-    moments = moments_of(data)
-    return _film(moments, view)
+    return _film(moments_of(data), view, pinned)
 
 
-def _film(moments: Sequence[CoefficientMap], view: str) -> go.Figure:
-    data = moments[-1]
-    names, addresses, cells = _columns(data, view)
-    every = np.stack([_columns(moment, view)[2] for moment in moments])
-    prior = 0.0 if view == "change" else data.prior
-    title = "change of the coefficient λ" if view == "change" else "coefficient λ"
-    level = () if view == "change" or not np.isfinite(prior) else ((prior, ""),)
+def _film(
+    moments: Sequence[CoefficientMap], view: str, pinned: Pin[Sequence[CoefficientMap]] | None
+) -> go.Figure:
+    data, other = moments[-1], moments_of(pinned.data)[-1] if pinned else None
+    names, addresses, cells = _columns(data, view, other)
+    every = np.stack([_columns(moment, view, other)[2] for moment in moments])
+    prior = 0.0 if view in AROUND_ZERO else data.prior
+    words = {"change": "change of the coefficient λ", "less": f"coefficient λ {pinned.less}" if pinned else ""}
+    title = words.get(view, "coefficient λ")
+    level = () if view in AROUND_ZERO or not np.isfinite(prior) else ((prior, ""),)
     scale = heat.Scale.of(every, title, chance=level, centre=prior if np.isfinite(prior) else None, word="start")
     wide = view == "matrix" and data.values.shape[1] > 1
     hover = f"<b>%{{y}}</b>, %{{x}}<br>{title} %{{z:.3f}}"
@@ -71,7 +86,8 @@ def _film(moments: Sequence[CoefficientMap], view: str) -> go.Figure:
         yaxis={"type": "category", "range": [len(data.experts) - 0.5, -0.5],
                "tickvals": list(range(len(data.experts))), "ticktext": theme.shorts(data.experts, 12)},
         meta={
-            "title": f"{TITLE}, step {data.step:,}",
+            "title": f"{TITLE}{f' {pinned.less}' if view == 'less' and pinned else ''}, step {data.step:,}",
+            **({"about": LESS.format(pinned.letter)} if view == "less" and pinned else {}),
             "axes": {"x": [[n, a] for n, a in zip(names, addresses, strict=True) if a],
                      "y": [[e, {"expert": e}] for e in data.experts]},
             "narrow": {"data.0.texttemplate": "" if len(names) > 4 else "%{text}",
@@ -81,25 +97,35 @@ def _film(moments: Sequence[CoefficientMap], view: str) -> go.Figure:
     if wide:
         result.data[0].update(xgap=0, ygap=2)
         moments = moments[::-2][::-1] if len(moments) > 7 else moments  # many cells: every other step
-    return film(result, [_moment(moment, view, scale if written else None) for moment in moments])
+    heading = str(theme.drawn(result).meta["title"]).rpartition(", ")[0]
+    return film(result, [
+        Moment(str(moment.step), f"{heading}, step {moment.step:,}",
+               heat.changes(_columns(moment, view, other)[2], scale if written else None))
+        for moment in moments
+    ])  # fmt: skip
 
 
-def rows(data: CoefficientMap | Sequence[CoefficientMap], *, view: str = "block") -> tuple[list[str], list[list]]:
+def rows(
+    data: CoefficientMap | Sequence[CoefficientMap], *, view: str = "block",
+    pinned: Pin[Sequence[CoefficientMap]] | None = None,
+) -> tuple[list[str], list[list]]:  # fmt: skip
     """Return one line per column of the figure, as it is at the last step."""
     last: CoefficientMap = moments_of(data)[-1]
-    names, _, cells = _columns(last, view)
+    names, _, cells = _columns(last, view, moments_of(pinned.data)[-1] if pinned else None)
     lines = zip(names, cells.T, strict=True)
     return ["where", *last.experts], [[name, *line] for name, line in lines if not name.startswith("after ")]
 
 
-def _moment(data: CoefficientMap, view: str, scale: heat.Scale | None) -> Moment:
-    """Return what differs from step to step, with the numbers in the cells where there is a scale for them."""
-    cells = _columns(data, view)[2]
-    return Moment(str(data.step), f"{TITLE}, step {data.step:,}", heat.changes(cells, scale))
+def _columns(
+    data: CoefficientMap, view: str, other: CoefficientMap | None = None
+) -> tuple[list[str], list[dict], np.ndarray]:
+    """Return names, addresses and cells (T, columns): blocks, or their matrices with a gap after every block.
 
-
-def _columns(data: CoefficientMap, view: str) -> tuple[list[str], list[dict], np.ndarray]:
-    """Return names, addresses and cells (T, columns): blocks, or their matrices with a gap after every block."""
+    In the view `less` they are those of blocks minus those of `other`.
+    """
+    if view == "less" and other is not None:
+        names, addresses, cells = _columns(data, "block")
+        return names, addresses, cells - _aligned(names, other)
     values = data.values - data.start if view == "change" else data.values
     if data.values.shape[1] == 1:
         return [ALL], [{}], values
@@ -119,6 +145,18 @@ def _columns(data: CoefficientMap, view: str) -> tuple[list[str], list[dict], np
     blank = np.full(len(values), np.nan)
     cells = np.stack([values[:, list(at)].mean(1) if len(at) else blank for _, _, at in columns], 1)
     return [name for name, _, _ in columns], [address for _, address, _ in columns], cells
+
+
+def _aligned(names: Sequence[str], other: CoefficientMap) -> np.ndarray:
+    """Return the cells of another map of the same experts in some columns, (T, columns); NaN where it has none.
+
+    One coefficient for all tensors stands for each of them, and the mean of many for that one.
+    """
+    theirs, _, cells = _columns(other, "block")
+    if theirs == [ALL]:
+        return np.repeat(cells, len(names), 1)
+    known = {**dict(zip(theirs, cells.T, strict=True)), ALL: other.values.mean(1)}
+    return np.stack([known.get(name, np.full(len(cells), np.nan)) for name in names], 1)
 
 
 def _ticks(names: Sequence[str], addresses: Sequence[dict], wide: bool) -> list[tuple[float, str]]:

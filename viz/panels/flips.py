@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
 import numpy as np
@@ -41,7 +41,8 @@ class TaskChange:
 class Flip:
     """One input: `index` is its place in its task's split, `label` its class, `before` and `after` what is said of it.
 
-    `picture` is uint8 (h, w) or (h, w, 3), or a text; `change` is one of `right`, `wrong` and `other`.
+    `picture` is uint8 (h, w) or (h, w, 3), or a text; `change` is one of `right`, `wrong` and `other`. `pinned` is what
+    the pinned run says of it, empty where that is not known.
     """
 
     task: str
@@ -51,6 +52,7 @@ class Flip:
     before: str
     after: str
     change: str
+    pinned: str = ""
 
     @property
     def key(self) -> str:
@@ -62,7 +64,8 @@ class Flip:
 class FlipView:
     """What is `gone` in words, the change of every task, and inputs that flipped.
 
-    `scoring` says that more inputs are on their way; there are `total` of them in all, where that is known.
+    `scoring` says that more inputs are on their way; there are `total` of them in all, where that is known. `letter` is
+    that of the pinned run, which has `agrees` of the inputs right, by change; empty where it says nothing.
     """
 
     gone: str
@@ -70,6 +73,8 @@ class FlipView:
     examples: tuple[Flip, ...] = ()
     scoring: bool = False
     total: int = 0
+    letter: str = ""
+    agrees: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def compared(self) -> int:
@@ -154,8 +159,9 @@ def _group(data: FlipView, which: str, colors: Mapping[str, str]) -> str:
     if not shown:
         return ""
     few = f", {len(shown)} shown" if count > len(shown) else ""
-    thumbs = "".join(_thumb(one, colors) for one in shown)
-    head = f"<h4>{_badge(which, hidden=True)}{CHANGES[which][1]}: {count:,}{few}</h4>"
+    thumbs = "".join(_thumb(one, data.letter, colors) for one in shown)
+    beside = f"; {data.letter} has {data.agrees[which]:,} right" if which in data.agrees else ""
+    head = f"<h4>{_badge(which, hidden=True)}{CHANGES[which][1]}: {count:,}{beside}{few}</h4>"
     return f'<div class="ms-group">{head}<div class="ms-flips">{thumbs}</div></div>'
 
 
@@ -166,14 +172,16 @@ def _badge(which: str, *, hidden: bool = False) -> str:
     return f'<span class="ms-badge" data-state="{BADGES[which]}" {told}>{sign}</span>'
 
 
-def _thumb(one: Flip, colors: Mapping[str, str]) -> str:
-    said = f"{one.task}, {one.label}: said {one.before} before, {one.after} without"
+def _thumb(one: Flip, letter: str, colors: Mapping[str, str]) -> str:
+    beside = f", {one.pinned} by {letter}" if one.pinned else ""
+    said = f"{one.task}, {one.label}: said {one.before} before, {one.after} without{beside}"
     dot = f'<i class="ms-dot" style="background:{colors.get(one.task, theme.MUTED)}"></i>'
     return (
         f'<button type="button" class="ms-flip" data-emit="input" value="{escape(one.key, quote=True)}" '
         f'title="{escape(said, quote=True)}; open it in Inputs">{picture(one.picture, said, 56)}'
         f'<span aria-hidden="true"><small>{dot}{escape(theme.short(one.label, 16))}</small>'
-        f"<s>{escape(theme.short(one.before, 16))}</s><b>→ {escape(theme.short(one.after, 16))}</b></span></button>"
+        f"<s>{escape(theme.short(one.before, 16))}</s><b>→ {escape(theme.short(one.after, 16))}</b>"
+        f"{f'<small>{letter} {escape(theme.short(one.pinned, 14))}</small>' if one.pinned else ''}</span></button>"
     )
 
 

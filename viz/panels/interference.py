@@ -9,20 +9,21 @@ import numpy as np
 import plotly.graph_objects as go
 
 from viz import heat, places, theme
+from viz.pin import Pin
 
 if TYPE_CHECKING:
     from merge_engine.metrics import Measured, Metric
 
 TITLE = "Interference"
 ABOUT = "Click a cell to look at that place, or that pair, in every panel."
-LESS_A = "Drawn is the merge minus the run pinned as A."
+LESS = "Drawn is the merge minus the run pinned as {}."
 CHANCE = "The orange line is what unrelated experts would show."
 EMPTY = "Nothing measured yet. Choose two or more experts and a measurement."
 # Read against chance: above it one colour, below it the other.
 AROUND_CHANCE = frozenset({"SignConflict.agreement", "Cancellation.ratio", "Cancellation.pair"})
 SIGNED = frozenset({"Cosine.cosine"})  # of either sign, whatever is drawn: one kind of scale at every place
 DIAGONAL = frozenset({"Interference.routes"})
-CHANGE = "_less_a"  # ends the views that draw the difference from a pinned merge
+CHANGE = "_less"  # ends the views that draw the difference from a pinned merge
 CHANCE_WORDS = {"Cosine.cosine": "random ±"}
 
 
@@ -35,7 +36,7 @@ class Interference:
 
     measured: Measured
     metric: Metric | type[Metric]
-    pinned: Measured | None = None
+    pinned: Pin[Measured] | None = None
 
     def values(self, view: str) -> tuple[str, np.ndarray, np.ndarray]:
         """Return what a view draws: its quantity, the values, and what chance would give."""
@@ -43,7 +44,7 @@ class Interference:
         values, chance = getattr(self.measured, name), places.chance(self.measured, name)
         if not changed or self.pinned is None:
             return name, values, chance
-        return name, values - getattr(self.pinned, name), np.full_like(chance, np.nan)
+        return name, values - getattr(self.pinned.data, name), np.full_like(chance, np.nan)
 
 
 def VIEWS(data: Interference) -> dict[str, str]:
@@ -55,7 +56,8 @@ def VIEWS(data: Interference) -> dict[str, str]:
     alike = len({axes[n] for n in names}) == 1
     words = {n: heat.words(n).capitalize() for n in names}
     found = {n: words[n] if alike else f"{words[n]}, by {SHAPES[axes[n]]}" for n in names}
-    return found | {n + CHANGE: f"{words} − A" for n, words in found.items() if _moved(data, n)}
+    less = data.pinned.less if data.pinned else ""
+    return found | {n + CHANGE: f"{words} {less}" for n, words in found.items() if moved(data, n)}
 
 
 def figure(data: Interference, *, view: str, block: int | None = None, kind: str | None = None) -> go.Figure:
@@ -81,14 +83,15 @@ def figure(data: Interference, *, view: str, block: int | None = None, kind: str
             sentence = heat.sentence("<b>block %{x}, %{y}</b>", scale)
             result = heat.by_depth(cells, blocks, kinds, scale, sentence, expected)
     about = f"{heat.words(name).capitalize()}: {quantity.help} {ABOUT}"
-    about += f" {CHANCE}" if scale.chance else f" {LESS_A}" if name != view else ""
+    changed = name != view and data.pinned
+    about += f" {CHANCE}" if scale.chance else f" {LESS.format(data.pinned.letter)}" if changed and data.pinned else ""
     return result.update_layout(meta={**theme.drawn(result).meta, "title": title, "about": about})
 
 
 def rows(data: Interference, *, view: str, block: int | None = None, kind: str | None = None):
     """Return the drawn numbers: one line per pair, or one per matrix with a column per expert."""
     measured, (name, values, chance) = data.measured, data.values(view)
-    quantity, models, word = measured.quantities()[name], measured.models, _word(view)
+    quantity, models, word = measured.quantities()[name], measured.models, _word(data, view)
     if "other" in quantity.axes:
         row = places.row(measured, block, kind)
         pairs = [(i, j) for i in range(len(models)) for j in range(len(models)) if i != j]
@@ -108,24 +111,24 @@ def _key(measured: Measured, view: str) -> str:
     return f"{type(measured).__name__}.{view}"
 
 
-def _moved(data: Interference, name: str) -> bool:
+def moved(data: Interference, name: str) -> bool:
     """True where a quantity of the merge differs from that of the pinned one; pairs of experts know no merge."""
     if data.pinned is None:
         return False
-    return not np.array_equal(getattr(data.measured, name), getattr(data.pinned, name), equal_nan=True)
+    return not np.array_equal(getattr(data.measured, name), getattr(data.pinned.data, name), equal_nan=True)
 
 
-def _word(view: str) -> str:
+def _word(data: Interference, view: str) -> str:
     """Return the name of what a view draws in words."""
     name = heat.words(view.removesuffix(CHANGE))
-    return f"{name}, minus A" if view.endswith(CHANGE) else name
+    return f"{name} {data.pinned.less}" if view.endswith(CHANGE) and data.pinned else name
 
 
 def _scale(data: Interference, view: str, values: np.ndarray, chance: heat.Levels) -> heat.Scale:
     """Return the colour axis of the drawn values."""
     key = _key(data.measured, view)
     own = view == data.metric.headline and data.metric.unit not in ("", heat.words(view))
-    title = f"{heat.words(view)} ({data.metric.unit})" if own else _word(view)
+    title = f"{heat.words(view)} ({data.metric.unit})" if own else _word(data, view)
     signed = key in SIGNED or view.endswith(CHANGE)
     centre = chance[0][0] if key in AROUND_CHANCE and len(chance) == 1 else 0.0 if signed else None
     return heat.Scale.of(values, title, chance=chance, centre=centre, word=CHANCE_WORDS.get(key, "chance"))

@@ -10,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from viz import entropy_lesson, theme
+from viz.pin import Pin
 
 TITLE = "Accuracy while it adapts"
 ABOUT = (
@@ -17,6 +18,7 @@ ABOUT = (
     "first look, at the start or after one update, its dot the last, which is the result. Below, where it is "
     "minimised: the entropy of predictions."
 )
+BESIDE = "The dashed line is the average of the run pinned as {}."
 EMPTY = "Nothing has adapted yet. Choose a method of the family Adaptive or Routed, then press Merge."
 VIEWS = {"accuracy": "Accuracy", "change": "Change since the first look"}
 PLOT, SMOOTH = 380, 200  # pixels of both strips; entropies are averaged to at most so many points
@@ -64,20 +66,26 @@ class LiveAccuracy:
         return self.accuracy[:, known].mean(1) if known.any() else np.full(len(self.steps), np.nan)
 
 
-def figure(data: LiveAccuracy, *, view: str = "accuracy", colors: Mapping[str, str] | None = None) -> go.Figure:
-    """Return the lines of all tasks and their average over a strip of entropy, which has an axis of its own."""
+def figure(data: LiveAccuracy, *, view: str = "accuracy", colors: Mapping[str, str] | None = None,
+           pinned: Pin[LiveAccuracy] | None = None) -> go.Figure:  # fmt: skip
+    """Return the lines of all tasks and their average over a strip of entropy, which has an axis of its own.
+
+    Of a pinned run of the same tasks, the average is drawn.
+    """
     colors = colors or theme.colors(data.tasks)
     average, curves = data.average, data.accuracy
     change = view == "change"
     if change:
         average, curves = average - average[0], curves - curves[:1]
     references = {"the first look": 0.0} if change else _known(data.references)
-    low, high = _range([*curves.ravel(), *average, *references.values()], 4.0 if change else 8.0)
-    end = max(1.0, float(max(data.total, data.steps[-1], *data.entropy_steps[-1:])))
+    other = _other(pinned, change)
+    low, high = _range([*curves.ravel(), *average, *other[1], *references.values()], 4.0 if change else 8.0)
+    end = max(1.0, float(max(data.total, data.steps[-1], *data.entropy_steps[-1:], *other[0][-1:])))
     result = theme.figure(height=PLOT + 66, margin={"t": 22, "r": 112}, dragmode="zoom", hoverdistance=40)
     result.add_traces([
         *(_line(data, curves[:, i], task, colors.get(task, theme.MUTED), change) for i, task in enumerate(data.tasks)),
         _line(data, average, "", theme.MERGED, change), _best(data, average, change), _entropy(data),
+        *_beside(pinned, other, change),
     ])  # fmt: skip
     words = "points gained" if change else f"accuracy, % of {data.pictures or 'the'} test pictures"
     result.update_layout(
@@ -86,10 +94,10 @@ def figure(data: LiveAccuracy, *, view: str = "accuracy", colors: Mapping[str, s
         yaxis2=theme.axis("entropy, nats", domain=LOWER, anchor="x", automargin=True, nticks=4,
                           range=_range(data.entropy, 0.02)),
         shapes=[_level(value) for value in references.values()],
-        annotations=[*_names(data, curves, average, references, colors, (low, high)),
+        annotations=[*_names(data, curves, average, references, colors, (low, high), _named(pinned, other)),
                      *_best_words(data, average, (low, high))],
         meta={
-            "title": _title(data), "about": f"{ABOUT} {remark(data)}".strip(), "uirevision": view,
+            "title": _title(data), "about": _about(data, pinned), "uirevision": view,
             "note": lesson(data),
             "narrow": {"layout.margin.r": 104, "layout.xaxis.nticks": 5},
         },
@@ -97,14 +105,53 @@ def figure(data: LiveAccuracy, *, view: str = "accuracy", colors: Mapping[str, s
     return result
 
 
-def rows(data: LiveAccuracy) -> tuple[list[str], list[list]]:
-    """Return one line per scored step; its entropy is that of the last update before it that is known."""
+def rows(data: LiveAccuracy, *, pinned: Pin[LiveAccuracy] | None = None) -> tuple[list[str], list[list]]:
+    """Return one line per scored step, those of a pinned run last.
+
+    The entropy of a step is that of the last update before it that is known.
+    """
+    columns, lines = _table(data)
+    if pinned is None:
+        return columns, lines
+    both = [["on the page", *line] for line in lines], [[pinned.letter, *line] for line in _table(pinned.data)[1]]
+    return ["run", *columns], [*both[0], *both[1]]
+
+
+def _table(data: LiveAccuracy) -> tuple[list[str], list[list]]:
     seconds = np.full(len(data), np.nan) if data.seconds is None else data.seconds
     at = np.searchsorted(data.entropy_steps, data.steps, side="right") - 1
     entropy = [data.entropy[i] if i >= 0 else None for i in at]
     lines = zip(data.steps, seconds, data.average, entropy, data.accuracy, strict=True)
     columns = ["step", "seconds", "average %", "entropy nats", *(f"{task} %" for task in data.tasks)]
     return columns, [[step, s, mean, e, *line] for step, s, mean, e, line in lines]
+
+
+def _about(data: LiveAccuracy, pinned: Pin[LiveAccuracy] | None) -> str:
+    return " ".join(filter(None, (ABOUT, BESIDE.format(pinned.letter) if pinned else "", remark(data))))
+
+
+def _other(pinned: Pin[LiveAccuracy] | None, change: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps and averages of a pinned run, or the change of these since its first look; empty without one."""
+    if pinned is None:
+        return np.zeros(0), np.zeros(0)
+    average = pinned.data.average
+    return pinned.data.steps, average - average[0] if change else average
+
+
+def _beside(pinned: Pin[LiveAccuracy] | None, other: tuple[np.ndarray, np.ndarray], change: bool) -> list[go.Scatter]:
+    """Return the average of a pinned run as a thin line."""
+    if pinned is None:
+        return []
+    value = "%{y:+.1f} points since its first look" if change else "%{y:.1f} %"
+    return [go.Scatter(
+        x=other[0], y=other[1].astype(np.float32), mode="lines", cliponaxis=False,
+        line={"color": theme.MERGED, "width": 1.75, "dash": "5px,3px"},
+        hovertemplate=f"<b>Average of the run pinned as {pinned.letter}</b><br>step %{{x}}: {value}<extra></extra>",
+    )]  # fmt: skip
+
+
+def _named(pinned: Pin[LiveAccuracy] | None, other: tuple[np.ndarray, np.ndarray]) -> list[tuple[str, float]]:
+    return [(f"┄ {pinned.letter} {other[1][-1]:.1f}", float(other[1][-1]))] if pinned else []
 
 
 def best(data: LiveAccuracy) -> int | None:
@@ -213,13 +260,18 @@ def _level(value: float) -> dict[str, Any]:
 
 
 def _names(data: LiveAccuracy, curves: np.ndarray, average: np.ndarray, references: Mapping[str, float],
-           colors: Mapping[str, str], span: tuple[float, float]) -> list[dict]:  # fmt: skip
-    """Return the names of all lines at the right, at the height of their ends and moved apart where they collide."""
+           colors: Mapping[str, str], span: tuple[float, float], more: Sequence[tuple[str, float]] = (),
+           ) -> list[dict]:  # fmt: skip
+    """Return the names of all lines at the right, at the height of their ends and moved apart where they collide.
+
+    `more` are names and heights of other lines.
+    """
     short, bold = theme.shorts(data.tasks, 12), f"<b>average {average[-1]:.1f}</b>"
     names = [
         *((text, y, colors.get(t, theme.MUTED), t)
           for text, y, t in zip(short, curves[-1], data.tasks, strict=True)),
         (bold, average[-1], theme.MERGED, ""),
+        *((text, y, theme.MERGED, "") for text, y in more),
         *((f"┄ {theme.short(name, 16)}", y, theme.PRETRAINED, "") for name, y in references.items()),
     ]  # fmt: skip
     known = [entry for entry in names if np.isfinite(entry[1])]

@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from viz import theme
+from viz.pin import Pin
 
 TITLE = "Map of the features"
 ABOUT = (
@@ -20,12 +21,21 @@ EMPTY = "No features yet. Press Merge to see how the tasks of its inputs lie apa
 LINEAR = "PCA keeps large distances; what lies beside what may be lost."
 NEIGHBOURS = "UMAP keeps neighbours together; distances between groups mean little."
 UNPLACED = "Your picture has no place on this map yet; it is marked on the PCA views."
+AGAINST = "Coloured is which of the two runs has a test input right: this one, or the one pinned as {}."
 PLOT = 380
 LEGEND, SENT = "✕ support   ● test", "   ◉ sent to another expert"
 
 SUPPORT = {"symbol": "x-thin", "size": 6, "opacity": 0.9}
 DOT = {"symbol": "circle", "size": 6, "opacity": 0.75}
 WRONG = {"symbol": "circle", "size": 8.5, "opacity": 1}
+FAINT = {"symbol": "x-thin", "size": 5, "opacity": 0.4}
+SIGNS = {"circle": "●", "x-thin": "✕", "diamond": "◆"}
+FARES: dict[str, tuple[str, dict]] = {  # how an input fares in both runs: its colour and mark
+    "both right": (theme.PRETRAINED, {"symbol": "circle", "size": 5, "opacity": 0.55}),
+    "both wrong": (theme.INK, {"symbol": "x-thin", "size": 6, "opacity": 0.7}),
+    "this run alone": ("var(--ms-good)", {"symbol": "circle", "size": 8, "opacity": 1}),
+    "{} alone": ("var(--ms-mark)", {"symbol": "diamond", "size": 9, "opacity": 1}),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +45,8 @@ class FeatureMap:
     `support` (N,) marks support inputs, `index` (N,) is the place of an input in its split. `pca` (N, 2) has
     coordinates, `explained` (2,) their shares of the variance; `umap` (N, 2) is None until it is ready. `yours` (2,) is
     where a visitor's own picture lies on the PCA map, None without one, and `yours_near` (2,) where on the other, None
-    until that is known.
+    until that is known. `fares` (N,) numbers how test inputs fare in this run and in the pinned one, a place in
+    `FARES`, −1 where that is not known.
     """
 
     tasks: tuple[str, ...]
@@ -48,6 +59,7 @@ class FeatureMap:
     umap: np.ndarray | None = None
     yours: np.ndarray | None = None
     yours_near: np.ndarray | None = None
+    fares: Pin[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.task)
@@ -60,63 +72,105 @@ class FeatureMap:
 
 
 def VIEWS(data: FeatureMap) -> dict[str, str]:
-    """Return the maps that are ready, each coloured by task and, where inputs were routed, by route."""
+    """Return the maps that are ready, each coloured by task and, where inputs were routed, by route.
+
+    Beside a pinned run, each is coloured by how inputs fare in both runs, too.
+    """
     maps = {"pca": "PCA", **({} if data.umap is None else {"umap": "UMAP"})}
     routed = bool((data.routed >= 0).any())
     pairs = [({"": "task", "_routed": "route"}, m, word) for m, word in maps.items()]
-    return {
+    found = {
         f"{m}{key}": f"{word} by {by}" for by_key, m, word in pairs for key, by in by_key.items() if routed or not key
     }
+    beside = {f"{m}_against": f"{word} beside {data.fares.letter}" for m, word in maps.items()} if data.fares else {}
+    return {**found, **beside}
 
 
 def figure(data: FeatureMap, *, view: str = "pca", chosen: int | None = None,
            colors: Mapping[str, str] | None = None) -> go.Figure:  # fmt: skip
     """Return the scatter; `chosen` is the position of an input to ring. Every point carries its own position."""
-    where, _, by_route = view.partition("_")
+    where, _, by = view.partition("_")
     points = data.umap if where == "umap" and data.umap is not None else data.pca
-    colors = colors or theme.colors(data.tasks)
-    shown = np.where(data.support | (data.routed < 0), data.task, data.routed) if by_route else data.task
-    result = theme.figure(height=PLOT + 70, margin={"t": 28, "r": 100}, dragmode="lasso")
-    for t, name in enumerate(data.tasks):
-        mine, color = shown == t, colors.get(name, theme.MUTED)
-        about = {"expert" if by_route else "task": name}
-        groups = (
-            (SUPPORT, mine & data.support, {"width": 1.5, "color": color}, {**about, "aside": True}),
-            (DOT, mine & ~data.support & ~data.wrong, {"width": 0}, about),
-            (WRONG, mine & data.wrong, {"width": 1.75, "color": theme.INK}, about),
-        )
-        result.add_traces([
-            _points(data, points, which, {**mark, "color": color, "line": line}, address)
-            for mark, which, line, address in groups if which.any()
-        ])  # fmt: skip
+    colors, fares = colors or theme.colors(data.tasks), data.fares if by == "against" else None
+    shown = np.where(data.support | (data.routed < 0), data.task, data.routed) if by == "routed" else data.task
+    result = theme.figure(height=PLOT + 70, margin={"t": 28, "r": 124 if fares else 100}, dragmode="lasso")
+    groups = _fared(data, fares) if fares else _tasked(data, shown, by == "routed", colors)
+    result.add_traces([_points(data, points, which, mark, about) for which, mark, about in groups])
     if chosen is not None and 0 <= chosen < len(data):
         result.add_trace(_ring(points[chosen]))
-    words = _axes(data, where)
+    words, reads = _axes(data, where), LINEAR if where == "pca" else NEIGHBOURS
+    kind = f"beside {fares.letter}" if fares else "by expert sent to" if by else "by task"
+    about = AGAINST.format(fares.letter) if fares else ABOUT
+    narrow = {"layout.margin.r": 108} if fares else _narrow_names(data, shown, colors)
     result.update_layout(
         xaxis=theme.axis(words[0], nticks=6, zeroline=False), newselection={"line": {"color": theme.INK, "width": 1}},
         yaxis=theme.axis(words[1], nticks=6, automargin=True, scaleanchor="x"),
-        annotations=[*_names(data, shown, colors), _legend(data)],
+        annotations=_fare_names(data, fares) if fares else [*_names(data, shown, colors), _legend(data)],
         meta={
-            "about": f"{ABOUT} {LINEAR if where == 'pca' else NEIGHBOURS}",
-            "title": f"{TITLE}, {'by expert sent to' if by_route else 'by task'}", "uirevision": where,
-            "narrow": {"layout.xaxis.nticks": 4, **_narrow_names(data, shown, colors)},
+            "about": f"{about} {reads}", "title": f"{TITLE}, {kind}", "uirevision": where,
+            "narrow": {"layout.xaxis.nticks": 4, **narrow},
         },
     )  # fmt: skip
     return result if data.yours is None else _with_yours(result, data.yours_near if where == "umap" else data.yours)
 
 
+Groups = list[tuple[np.ndarray, dict, dict]]  # which points, their marker, and what they are about
+
+
+def _tasked(data: FeatureMap, shown: np.ndarray, by_route: bool, colors: Mapping[str, str]) -> Groups:
+    """Return the points of every task, or of every expert that inputs were sent to."""
+    found = []
+    for t, name in enumerate(data.tasks):
+        mine, color = shown == t, colors.get(name, theme.MUTED)
+        about = {"expert" if by_route else "task": name}
+        marks = (
+            (SUPPORT, mine & data.support, {"width": 1.5, "color": color}, {**about, "aside": True}),
+            (DOT, mine & ~data.support & ~data.wrong, {"width": 0}, about),
+            (WRONG, mine & data.wrong, {"width": 1.75, "color": theme.INK}, about),
+        )
+        found += [(which, {**mark, "color": color, "line": line}, what) for mark, which, line, what in marks
+                  if which.any()]  # fmt: skip
+    return found
+
+
+def _fared(data: FeatureMap, fares: Pin[np.ndarray]) -> Groups:
+    """Return the test inputs by how they fare in both runs, before the support inputs."""
+    groups = [(data.support, theme.RULE, FAINT, {"aside": True})]
+    groups += [(fares.data == i, *style, {}) for i, style in enumerate(FARES.values())]
+    return [(which, {**mark, "color": ink, "line": {"width": 1.25, "color": ink}}, about)
+            for which, ink, mark, about in groups if which.any()]  # fmt: skip
+
+
+def _fare_names(data: FeatureMap, fares: Pin[np.ndarray]) -> list[dict]:
+    """Return how inputs fare, with their number, as a column at the right."""
+    counts = {name: int((fares.data == i).sum()) for i, name in enumerate(FARES)}
+    names = [("✕ support", theme.MUTED)]
+    names += [(f"{SIGNS[mark['symbol']]} {name.format(fares.letter)} {counts[name]:,}", ink)
+              for name, (ink, mark) in FARES.items() if counts[name]]  # fmt: skip
+    return [
+        theme.label(text, 1, 1 - (row + 0.5) * 18 / PLOT, xref="paper", yref="paper", xanchor="left",
+                    yanchor="middle", xshift=8, size=12, color=ink)
+        for row, (text, ink) in enumerate(names)
+    ]  # fmt: skip
+
+
 def rows(data: FeatureMap, *, view: str = "pca") -> tuple[list[str], list[list]]:
-    """Return one line per input with its coordinates on the map that is shown."""
+    """Return one line per input with its coordinates on the map that is shown, and how it fares in both runs."""
     where = view.partition("_")[0]
     points = data.umap if where == "umap" and data.umap is not None else data.pca
-    columns = ["task", "input", "sent to", f"{where} 1", f"{where} 2"]
+    columns = ["task", "input", "sent to", f"{where} 1", f"{where} 2", *(["right"] if data.fares else [])]
     yours = data.yours_near if where == "umap" else data.yours
     own = [] if yours is None else [["", "yours", "", *(float(f"{v:.4g}") for v in yours)]]
+    own = [[*line, *([""] if data.fares else [])] for line in own]
     return columns, [
-        *([data.tasks[data.task[i]], _input(data, i), _sent(data, i), *(float(f"{v:.4g}") for v in point)]
-          for i, point in enumerate(points)),
+        *([data.tasks[data.task[i]], _input(data, i), _sent(data, i), *(float(f"{v:.4g}") for v in point),
+           *([_fare(data.fares, i)] if data.fares else [])] for i, point in enumerate(points)),
         *own,
     ]  # fmt: skip
+
+
+def _fare(fares: Pin[np.ndarray], i: int) -> str:
+    return "" if fares.data[i] < 0 else tuple(FARES)[fares.data[i]].format(fares.letter)
 
 
 def _points(data: FeatureMap, points: np.ndarray, which: np.ndarray, marker: dict, about: dict) -> go.Scatter:

@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 
 from viz import theme
 from viz.film import Moment, film, moments_of
-from viz.mask_overview import overview
+from viz.mask_overview import compared_rows, overview
 from viz.masks import MaskMap
+from viz.pin import Pin
 
 TITLE = "Masks over components"
 ABOUT = (
@@ -18,7 +19,6 @@ ABOUT = (
     "fixed rank would cut; below, the share of experts that keep a component. Drag the slider through the steps."
 )
 EMPTY = "No masks yet. Merge with AdaRank to see which components of every expert it keeps."
-VIEWS = {"mask": "One matrix", "kept": "Kept, all matrices", "moved": "Changed, all matrices"}
 COLUMNS = (
     "step", "expert", "components", "on", "on %", "switched on", "switched off", "beyond the cut", "weakest on"
 )  # fmt: skip
@@ -29,24 +29,34 @@ WINDOWS = 96
 LEGEND, KEPT = 1, 2  # annotations before those of the rows; place of the trace of the kept share
 
 
+def VIEWS(data: MaskMap | Sequence[MaskMap], *, pinned: Pin[Sequence[MaskMap]] | None = None) -> dict[str, str]:
+    """Return one matrix and all of them, and beside a pinned run the difference in what is kept."""
+    change = {"less": f"Kept {pinned.less}"} if pinned else {}
+    return {"mask": "One matrix", "kept": "Kept, all matrices", "moved": "Changed, all matrices", **change}
+
+
 def figure(data: MaskMap | Sequence[MaskMap], *, view: str = "mask", block: int | None = None,
-           kind: str | None = None, colors: Mapping[str, str] | None = None) -> go.Figure:  # fmt: skip
+           kind: str | None = None, colors: Mapping[str, str] | None = None,
+           pinned: Pin[Sequence[MaskMap]] | None = None) -> go.Figure:  # fmt: skip
     """Return the masks of one matrix over a strip of how many experts keep what, or a heat map of all matrices.
 
-    Several maps, one per step, get a slider.
+    Several maps, one per step, get a slider. A pinned run is compared as it was after its last step.
     """
     moments = moments_of(data)
     if view != "mask":
-        return overview(moments, view)
+        return overview(moments, view, Pin(pinned.letter, moments_of(pinned.data)[-1]) if pinned else None)
     i = moments[-1].index(block, kind)
     shown = _matrix(moments[-1], i, colors or theme.colors(moments[-1].experts))
     return film(shown, [_matrix_moment(moment, i) for moment in moments])
 
 
-def rows(data: MaskMap | Sequence[MaskMap], *, view: str = "mask", block: int | None = None, kind: str | None = None):
+def rows(data: MaskMap | Sequence[MaskMap], *, view: str = "mask", block: int | None = None, kind: str | None = None,
+         pinned: Pin[Sequence[MaskMap]] | None = None):  # fmt: skip
     """Return what every expert keeps of one matrix after every step, or the last shares of all matrices by expert."""
     moments = moments_of(data)
     last = moments[-1]
+    if view == "less" and pinned:
+        return compared_rows(last, Pin(pinned.letter, moments_of(pinned.data)[-1]))
     if view != "mask":
         shares = zip(last.places, last.shares(view), strict=True)
         lines = [[last.step, str(b), k, *share] for (b, k), share in shares]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from viz import heat, theme
 from viz.depth import deep_map, layer, named
+from viz.pin import Pin
 from viz.places import Place
 
 TITLE = "Routing through the network"
@@ -21,6 +22,7 @@ WORDS = {
     "task": "Each row is an expert and shows its weight in every layer, for inputs of one task.",
     "single": "Each row is a task; its weights are the same in every layer. Click a row to choose it.",
     "signed": "Weights may be negative and need not add up to 1.",
+    "less": "Drawn is the mean weight minus that of the run pinned as {}, in the same layer or block.",
 }
 TITLES = {"mean": "mean weight", "largest": "inputs whose largest weight it is, %"}
 
@@ -77,6 +79,23 @@ class RouteDepth:
         return cls(tuple(means), tuple(experts), named, mean, 100 * top, counts, *rest)
 
 
+    def less(self, other: RouteDepth) -> RouteDepth:
+        """Return the weights minus those of another run of the same experts; NaN for tasks that it does not know."""
+        columns = [other.columns(place) for place in self.places]
+        mean = np.stack([other.mean[:, list(at)].mean(1) if at else np.full_like(other.mean[:, 0], np.nan)
+                         for at in columns], 1)  # fmt: skip
+        blank, known = np.full(self.mean.shape[1:], np.nan), dict(zip(other.tasks, mean, strict=True))
+        theirs = np.array([known.get(task, blank) for task in self.tasks])
+        return replace(self, mean=self.mean - theirs, signed=True, level=None)
+
+    def columns(self, place: Place) -> Sequence[int]:
+        """Return the layers that stand for a place: itself, else those of its block, all where there are no blocks."""
+        for same in (lambda at: at == place, lambda at: at[0] == place[0]):
+            if found := [i for i, at in enumerate(self.places) if same(at)]:
+                return found
+        return range(len(self.places)) if None in (place[0], self.places[0][0]) else ()
+
+
 def distinct(routes: Sequence[np.ndarray], places: Sequence[Place]) -> tuple[list[int], tuple[Place, ...]]:
     """Return the layers worth a column and their places: one per block, or one in all, where weights are alike."""
 
@@ -93,15 +112,23 @@ def distinct(routes: Sequence[np.ndarray], places: Sequence[Place]) -> tuple[lis
     return inside, tuple(places[i] for i in inside)
 
 
-def VIEWS(data: RouteDepth) -> dict[str, str]:
-    """Return the mean, and for several inputs also how often an expert has the largest weight."""
-    return {"mean": "Mean weight", "largest": "Largest weight, % of inputs"} if max(data.inputs) > 1 else {}
+def VIEWS(data: RouteDepth, *, pinned: Pin[RouteDepth] | None = None) -> dict[str, str]:
+    """Return the mean, and for several inputs also how often an expert has the largest weight.
+
+    Beside a pinned run of the same experts, also the difference of the means.
+    """
+    several = {"largest": "Largest weight, % of inputs"} if max(data.inputs) > 1 else {}
+    change = {"less": f"Mean weight {pinned.less}"} if pinned else {}
+    return {"mean": "Mean weight", **several, **change} if several or change else {}
 
 
-def figure(data: RouteDepth, *, view: str = "mean", task: str | None = None) -> go.Figure:
+def figure(data: RouteDepth, *, view: str = "mean", task: str | None = None,
+           pinned: Pin[RouteDepth] | None = None) -> go.Figure:  # fmt: skip
     """Return expert against depth for one task, or the own expert's weight of every task against depth."""
+    less = pinned if view == "less" else None
+    data, view = _drawn(data, view, less)
     what, names, cells = _cells(data, view, task)
-    scale = _scale(data, view)
+    scale = _scale(data, view, less)
     place = {"own": "own expert of <b>%{y}</b>, %{x}", "single": "<b>%{y}</b>: expert for <b>%{x}</b>"}
     sentence = f"{place.get(what, f'{task}: expert for <b>%{{y}}</b>, %{{x}}')}<br>{scale.title} %{{z:.3g}}"
     if what == "single":
@@ -110,20 +137,28 @@ def figure(data: RouteDepth, *, view: str = "mean", task: str | None = None) -> 
     else:
         result, columns = deep_map(cells, names, data.places, scale, sentence)
     key = "expert" if what == "task" else "task"
-    about = f"{WORDS[what]} {WORDS['signed'] if data.signed else ''}".strip()
+    signs = WORDS["less"].format(less.letter) if less else WORDS["signed"] if data.signed else ""
+    about = f"{WORDS[what]} {signs}".strip()
     return result.update_layout(
         meta={**theme.drawn(result).meta, "axes": {"x": columns, "y": [[n, {key: n}] for n in names]},
-              "title": _title(data, what, task), "about": about},
+              "title": _title(data, what, task) + (f", {less.less}" if less else ""), "about": about},
     )  # fmt: skip
 
 
-def rows(data: RouteDepth, *, view: str = "mean", task: str | None = None) -> tuple[list[str], list[list]]:
+def rows(data: RouteDepth, *, view: str = "mean", task: str | None = None,
+         pinned: Pin[RouteDepth] | None = None) -> tuple[list[str], list[list]]:  # fmt: skip
     """Return one line per drawn row and layer."""
+    data, view = _drawn(data, view, pinned)
     values = getattr(data, view)
     chosen = [i for i, name in enumerate(data.tasks) if task in (None, name)] or list(range(len(data.tasks)))
     lines = [(i, j) for i in chosen for j in range(len(data.places))]
     columns = ["inputs of", "number", "layer", *data.experts]
     return columns, [[data.tasks[i], data.inputs[i], layer(data.places[j]), *values[i, j]] for i, j in lines]
+
+
+def _drawn(data: RouteDepth, view: str, pinned: Pin[RouteDepth] | None) -> tuple[RouteDepth, str]:
+    """Return the data of a view, and which of its quantities is drawn."""
+    return (data.less(pinned.data), "mean") if view == "less" and pinned else (data, view)
 
 
 def _cells(data: RouteDepth, view: str, task: str | None) -> tuple[str, tuple[str, ...], np.ndarray]:
@@ -137,8 +172,10 @@ def _cells(data: RouteDepth, view: str, task: str | None) -> tuple[str, tuple[st
     return "own", tuple(seen), np.stack([values[data.tasks.index(t), :, data.experts.index(t)] for t in seen])
 
 
-def _scale(data: RouteDepth, view: str) -> heat.Scale:
+def _scale(data: RouteDepth, view: str, less: Pin[RouteDepth] | None) -> heat.Scale:
     """Return the colours, the same for all tasks so that they can be compared."""
+    if less is not None:
+        return heat.Scale.of(data.mean, f"{TITLES[view]} {less.less}", centre=0.0)
     if view == "largest":
         return heat.Scale(TITLES[view], 0, 100, chance=((100 / len(data.experts), ""),), word="blind")
     level = () if data.level is None else ((data.level, ""),)

@@ -31,6 +31,7 @@ class RoutedInput:
     """One input: `index` is its place in its task's split, `picture` uint8 (h, w) or (h, w, 3), or a text.
 
     `label` is its class, `picked` the expert chosen for it, empty where none is, and `guess` the class predicted.
+    `pinned` is what the pinned run said of it and `fine` whether that is right, None where it is not known.
     """
 
     task: str
@@ -39,6 +40,8 @@ class RoutedInput:
     label: str
     picked: str
     guess: str
+    pinned: str = ""
+    fine: bool | None = None
 
     @property
     def key(self) -> str:
@@ -48,12 +51,16 @@ class RoutedInput:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Inputs, the experts they could go to, and the name of the router; `of` counts those there are to choose from."""
+    """Inputs, the experts they could go to, and the name of the router; `of` counts those there are to choose from.
+
+    `letter` is that of the pinned run, empty where there is none.
+    """
 
     experts: tuple[str, ...]
     inputs: tuple[RoutedInput, ...]
     router: str = ""
     of: int = 0
+    letter: str = ""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -78,16 +85,18 @@ def html(data: Gallery, *, selected: str = "", colors: Mapping[str, str] | None 
     )
     chooses = f"{data.router} chooses. {ABOUT}" if data.router else ABOUT
     about = chooses if data.sent else f"{data.router}: {UNSENT[0].lower()}{UNSENT[1:]}" if data.router else UNSENT
-    return markup.frame("route_gallery", _title(data, found), f"{few}{about}", inner, rows(data))
+    about = f"{few}{about}{_beside(data)}"
+    return markup.frame("route_gallery", _title(data, found), about, inner, rows(data))
 
 
 def rows(data: Gallery) -> tuple[list[str], list[list]]:
-    """Return one line per input that is shown."""
-    sent = ["sent to"] if data.sent else []
-    return ["task", "input", "class", *sent, "predicted", "outcome"], [
-        [one.task, one.index, one.label, *([one.picked] if sent else []), one.guess, words(data, state(data, one))]
+    """Return one line per input that is shown, with what the pinned run said of it where there is one."""
+    sent, other = ["sent to"] if data.sent else [], [data.letter] if data.letter else []
+    return ["task", "input", "class", *sent, "predicted", "outcome", *other], [
+        [one.task, one.index, one.label, *([one.picked] if sent else []), one.guess, words(data, state(data, one)),
+         *([one.pinned] if other else [])]
         for one in data.inputs
-    ]
+    ]  # fmt: skip
 
 
 def state(data: Gallery, one: RoutedInput) -> str:
@@ -97,6 +106,23 @@ def state(data: Gallery, one: RoutedInput) -> str:
     if one.picked and one.picked != one.task:
         return "route"
     return "right" if one.guess == one.label else "class"
+
+
+def differs(data: Gallery, one: RoutedInput) -> str:
+    """Return whether the pinned run alone has an input right, `lost`, or the run on the page alone, `won`."""
+    right = state(data, one) == "right" or (state(data, one) == "none" and one.guess == one.label)
+    return "" if one.fine is None or one.fine == right else "lost" if one.fine else "won"
+
+
+def _beside(data: Gallery) -> str:
+    """Return how many of the inputs the pinned run sees otherwise; nothing where that is not known."""
+    found = Counter(differs(data, one) for one in data.inputs)
+    if all(one.fine is None for one in data.inputs):
+        return ""
+    return (
+        f" Of those shown, {data.letter} alone is right on {found['lost']:,}, marked {data.letter} ✓, and this run "
+        f"alone on {found['won']:,}, marked {data.letter} ✗."
+    )
 
 
 def words(data: Gallery, which: str) -> str:
@@ -148,15 +174,23 @@ def _group(data: Gallery, task: str, selected: str, colors: Mapping[str, str], n
 def _thumb(data: Gallery, one: RoutedInput, chosen: bool, colors: Mapping[str, str]) -> str:
     which = state(data, one)
     done = f"sent to {one.picked}" if one.picked else f"predicted {one.guess}"
-    said = f"{one.task}, {one.label}: {done}, {words(data, which)}"
+    beside = f"; {data.letter}: {one.pinned}" if one.pinned else ""
+    said = f"{one.task}, {one.label}: {done}, {words(data, which)}{beside}"
     dot = f'<i style="background:{colors.get(one.picked, theme.MUTED)}"></i>' if one.picked else ""
     below = escape(theme.short(one.picked or one.guess, 9))
     return (
         f'<label class="ms-thumb" data-state="{which}" title="{escape(said, quote=True)}">'
         f'<input type="radio" name="ms-input" data-emit="input" value="{escape(one.key, quote=True)}"'
-        f"{' checked' if chosen else ''}>{picture(one.picture, said, 56)}{badge(which)}"
+        f"{' checked' if chosen else ''}>{picture(one.picture, said, 56)}{badge(which)}{_mark(data, one)}"
         f'<span class="ms-sent" aria-hidden="true">{dot}{below}</span></label>'
     )
+
+
+def _mark(data: Gallery, one: RoutedInput) -> str:
+    """Return the mark of an input that one of the two runs alone has right."""
+    which = differs(data, one)
+    sign = {"lost": "✓", "won": "✗"}.get(which, "")
+    return f'<span class="ms-other" data-way="{which}" aria-hidden="true">{data.letter} {sign}</span>' if sign else ""
 
 
 def demo() -> Gallery:

@@ -44,12 +44,22 @@ class RouterView:
     farther: float | None = None
 
 
+@dataclass(frozen=True)
+class PinnedAnswer:
+    """What the run pinned as `letter` says of an input, and whether that is right, None where nobody knows."""
+
+    letter: str
+    method: str
+    says: str
+    right: bool | None
+
+
 @dataclass(frozen=True, eq=False)
 class InputView:
     """One input, the class each of the experts predicts with its own head (`says`), and the routers' views of it.
 
-    What an expert says is empty while it is not known; `merged` is what the merged model says, and `without` what it
-    says without what is `gone`. A visitor's own picture has no `task` and no `label`.
+    What an expert says is empty while it is not known; `merged` is what the merged model says, `without` what it says
+    without what is `gone`, and `pinned` what another run does. A visitor's own picture has no `task` and no `label`.
     """
 
     task: str
@@ -62,6 +72,7 @@ class InputView:
     merged: str = ""
     gone: str = ""
     without: str = ""
+    pinned: PinnedAnswer | None = None
 
     @property
     def yours(self) -> bool:
@@ -104,13 +115,19 @@ def rows(data: InputView) -> tuple[list[str], list[list]]:
 
 
 def _merged(data: InputView) -> str:
-    """Return the line of the merged model and, where something is knocked out of it, that of the rest."""
-    lines = {"merged model": data.merged, f"without {data.gone}": data.without}
+    """Return the lines of the merged model, of the rest where something is knocked out of it, and of the pinned run.
+
+    There is none for what is not known.
+    """
+    said = {"merged model": data.merged, f"without {data.gone}": data.without}
+    lines: list[tuple[str, str, bool | None]] = [(who, says, says == data.label) for who, says in said.items() if says]
+    if data.pinned:
+        lines.append((f"{data.pinned.letter}, {data.pinned.method}", data.pinned.says, data.pinned.right))
+    marks = {True: badge("right"), False: badge("route"), None: ""}
     return "".join(
         f'<tr class="ms-merged"><th scope="row" title="{escape(who, quote=True)}">{escape(theme.short(who, 32))}</th>'
-        f'<td>{escape(said)}{badge("right" if said == data.label else "route")}</td></tr>'
-        for who, said in lines.items()
-        if said
+        f"<td>{escape(theme.short(says, 22))}{marks[right]}</td></tr>"
+        for who, says, right in lines
     )
 
 

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from viz import heat, theme
 from viz.depth import deep_map, layer
 from viz.film import Moment, film
+from viz.pin import Pin
 
 TITLE = "Routing as it is learned"
 ABOUT = (
@@ -22,8 +23,11 @@ WORDS = {
     "own": "Here: the weight of its own expert on inputs of every task",
     "lead": "Here: how much more an expert weighs on inputs of its own task than on others (0: one blend for all)",
 }
+LESS = "Drawn is every expert's mean weight, over inputs of all tasks, minus that of the run pinned as {} at its end,"
 MEASURED = "on a few inputs per step, so it flickers."
-TITLES = {"all": "Weight of every expert", "own": "Weight of the own expert", "lead": "Lead of the own expert"}
+TITLES = {"all": "Weight of every expert", "own": "Weight of the own expert", "lead": "Lead of the own expert",
+          "less": "Weight of every expert"}  # fmt: skip
+BY_EXPERT = ("all", "less")
 UNITS = {"all": "mean weight", "own": "mean weight", "lead": "weight on own inputs − on others"}
 
 
@@ -62,47 +66,61 @@ class RouteSteps:
         return (self.own() - self.all()) * count / (count - 1)
 
 
-def VIEWS(data: RouteSteps) -> dict[str, str]:
-    """Return the views; one expert alone leads no other."""
+def VIEWS(data: RouteSteps, *, pinned: Pin[RouteSteps] | None = None) -> dict[str, str]:
+    """Return the views; one expert alone leads no other. A pinned run of the same experts adds the difference."""
     several = {"lead": "Lead on own inputs"} if len(data.tasks) > 1 else {}
-    return {"all": "Every expert", "own": "Own expert", **several}
+    return {"all": "Every expert", "own": "Own expert", **several, **({"less": pinned.less} if pinned else {})}
 
 
-def figure(data: RouteSteps, *, view: str = "all") -> go.Figure:
+def figure(data: RouteSteps, *, view: str = "all", pinned: Pin[RouteSteps] | None = None) -> go.Figure:
     """Return expert, or task, against depth after the last step, with a slider over all steps and one colour scale."""
-    values = getattr(data, view)()
-    names, key = (data.experts, "expert") if view == "all" else (data.tasks, "task")
-    scale = _scale(data, view, values)
-    row = {"all": "expert <b>%{y}</b>", "own": "own expert of <b>%{y}</b>", "lead": "expert of <b>%{y}</b>"}[view]
+    values = _values(data, view, pinned)
+    names, key = (data.experts, "expert") if view in BY_EXPERT else (data.tasks, "task")
+    scale = _scale(data, view, values, pinned)
+    row = {"own": "own expert of <b>%{y}</b>", "lead": "expert of <b>%{y}</b>"}.get(view, "expert <b>%{y}</b>")
     places = [(block, "") for block in data.blocks]
     result, columns = deep_map(values[-1], names, places, scale, f"{row}, %{{x}}<br>{scale.title} %{{z:.3f}}")
+    heading = f"{TITLES[view]} {pinned.less}" if view == "less" and pinned else TITLES[view]
+    said = LESS.format(pinned.letter) if view == "less" and pinned else f"{WORDS[view]},"
     written = scale if len(data.blocks) <= 12 else None
     moments = [
-        Moment(str(step), f"{TITLES[view]}, step {step:,}", heat.changes(cells, written))
+        Moment(str(step), f"{heading}, step {step:,}", heat.changes(cells, written))
         for step, cells in zip(data.steps, values, strict=True)
     ]
     layout = theme.drawn(result)
     layout.meta = {
         **layout.meta, "axes": {"x": columns, "y": [[name, {key: name}] for name in names]},
-        "title": moments[-1].title, "about": f"{ABOUT} {WORDS[view]}, {MEASURED}",
+        "title": moments[-1].title, "about": f"{ABOUT} {said} {MEASURED}",
     }  # fmt: skip
     return film(result, moments)
 
 
-def rows(data: RouteSteps, *, view: str = "all") -> tuple[list[str], list[list]]:
+def rows(
+    data: RouteSteps, *, view: str = "all", pinned: Pin[RouteSteps] | None = None
+) -> tuple[list[str], list[list]]:
     """Return one line per step and drawn row, a column per block."""
-    names = data.experts if view == "all" else data.tasks
-    first = "expert" if view == "all" else "inputs of"
+    names, first = (data.experts, "expert") if view in BY_EXPERT else (data.tasks, "inputs of")
     lines = [
         [step, name, *weights]
-        for step, cells in zip(data.steps, getattr(data, view)(), strict=True)
+        for step, cells in zip(data.steps, _values(data, view, pinned), strict=True)
         for name, weights in zip(names, cells, strict=True)
     ]
     return ["step", first, *(layer((block, "")) for block in data.blocks)], lines
 
 
-def _scale(data: RouteSteps, view: str, values: np.ndarray) -> heat.Scale:
-    """Return the colours of all steps: weights diverge from where routers started, a lead from 0."""
+def _values(data: RouteSteps, view: str, pinned: Pin[RouteSteps] | None) -> np.ndarray:
+    """Return what a view draws after every step, (M, rows, L); NaN in blocks where a pinned run has no router."""
+    if view != "less" or pinned is None:
+        return getattr(data, view)()
+    theirs = dict(zip(pinned.data.blocks, pinned.data.all()[-1].T, strict=True))
+    blank = np.full(len(data.experts), np.nan)
+    return data.all() - np.stack([theirs.get(block, blank) for block in data.blocks], 1)
+
+
+def _scale(data: RouteSteps, view: str, values: np.ndarray, pinned: Pin[RouteSteps] | None) -> heat.Scale:
+    """Return the colours of all steps: weights diverge from where routers started, a lead or a difference from 0."""
+    if view == "less" and pinned:
+        return heat.Scale.of(values, f"mean weight {pinned.less}", centre=0.0)
     if view == "lead":
         return heat.Scale.of(values, UNITS[view], centre=0.0)
     return heat.Scale.of(values, UNITS[view], chance=((data.level, ""),), centre=data.level, word="start")

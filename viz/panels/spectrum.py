@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -22,16 +22,17 @@ ABOUT = (
 EMPTY = "No spectrum yet. Choose experts to see how their task matrices decay."
 VIEWS = {"values": "Singular values", "energy": "Energy kept"}
 PLOT = 270
-PINNED = "pinned as A"  # the model of another merge, drawn beside the one that is shown
-LINES: dict[str, dict] = {"merged": {"width": 2.75}, PINNED: {"width": 2, "dash": "5px,3px"}}
+PINNED = "pinned as "  # begins the name of another merge, drawn beside the one that is shown
+THICK, DASHED = {"width": 2.75}, {"width": 2, "dash": "5px,3px"}
 
 
 def figure(data: Spectrum, *, view: str = "values", block: int | None = None, kind: str | None = None,
            cut: int | None = None, colors: Mapping[str, str] | None = None) -> go.Figure:  # fmt: skip
     """Return one line per model; `cut` is the rank that the method keeps."""
     row = places.row(data, block, kind)
-    experts = [m for m in data.models if m not in ("merged", PINNED)]
-    colors = {"merged": theme.MERGED, PINNED: theme.MERGED, **(colors or theme.colors(experts))}
+    merges = [m for m in data.models if _style(m)]
+    experts = [m for m in data.models if m not in merges]
+    colors = {**dict.fromkeys(merges, theme.MERGED), **(colors or theme.colors(experts))}
     curves = np.where(data.singular_values[row] > 0, data.singular_values[row], np.nan)
     energy = np.minimum(data.energy[row], 1)
     shown = curves if view == "values" else 100 * energy
@@ -78,11 +79,16 @@ def _line(model: str, shown: np.ndarray, sizes: np.ndarray, energy: np.ndarray, 
         y=shown.astype(np.float32),
         mode="lines",
         meta={"expert": model},
-        line={"color": color, **LINES.get(model, {"width": 1.6})},
+        line={"color": color, **(_style(model) or {"width": 1.6})},
         customdata=np.stack([sizes, 100 * energy], -1).astype(np.float32),
         hovertemplate=f"<b>{model}</b><br>singular value %{{x}} is %{{customdata[0]:.3g}};<br>"
         "the first %{x} hold %{customdata[1]:.1f} % of the energy<extra></extra>",
     )
+
+
+def _style(model: str) -> dict[str, Any]:
+    """Return the line of a merge; nothing for an expert."""
+    return THICK if model == "merged" else DASHED if model.startswith(PINNED) else {}
 
 
 def _rings(models: Sequence[str], shown: np.ndarray, ranks: np.ndarray, colors: Mapping[str, str]) -> go.Scatter:

@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from viz import theme
+from viz.pin import Pin
 
 TITLE = "Accuracy and size against rank"
 ABOUT = (
@@ -40,8 +41,10 @@ class RankCurve:
         return len(self.shares)
 
 
-def figure(data: RankCurve, *, colors: Mapping[str, str] | None = None) -> go.Figure:
-    """Return accuracy over bytes, each with an axis of its own."""
+def figure(
+    data: RankCurve, *, colors: Mapping[str, str] | None = None, pinned: Pin[float] | None = None
+) -> go.Figure:
+    """Return accuracy over bytes, each with an axis of its own; of a pinned run, its share is marked."""
     colors = colors or theme.colors(data.tasks)
     percent, average, megabytes = 100 * data.shares, data.accuracy.mean(1), data.bytes / 1e6
     references = {n: v for n, v in data.references.items() if np.isfinite(v)}
@@ -64,8 +67,8 @@ def figure(data: RankCurve, *, colors: Mapping[str, str] | None = None) -> go.Fi
         yaxis=theme.axis("accuracy, % of test inputs", range=upper, domain=UPPER, automargin=True, fixedrange=True),
         yaxis2=theme.axis("stored, MB", range=lower, domain=LOWER, anchor="x", automargin=True, nticks=4,
                           fixedrange=True),
-        shapes=[*_levels(references, "y"), *_levels(sizes, "y2"), *_chosen(data)],
-        annotations=[*_labels(names, average[-1], upper), *_size_words(sizes, lower), *_chosen_words(data, end)],
+        shapes=[*_levels(references, "y"), *_levels(sizes, "y2"), *_marks(data, pinned)],
+        annotations=[*_labels(names, average[-1], upper), *_size_words(sizes, lower), *_mark_words(data, pinned, end)],
         meta={"narrow": {"layout.margin.r": 104, "layout.xaxis.title.text": "components kept, %"}},
     )  # fmt: skip
     return result
@@ -132,20 +135,30 @@ def _size_words(sizes: Mapping[str, float], span: tuple[float, float]) -> list[d
     ]  # fmt: skip
 
 
-def _chosen(data: RankCurve) -> list[dict]:
-    if data.chosen is None:
-        return []
-    at = 100 * data.chosen
-    return [{"type": "line", "xref": "x", "yref": "paper", "x0": at, "x1": at, "y0": 0, "y1": 1, "layer": "below",
-             "line": {"color": theme.CHANCE, "width": 1.5, "dash": "4px,3px"}}]  # fmt: skip
+def _marked(data: RankCurve, pinned: Pin[float] | None) -> list[tuple[float, str, str]]:
+    """Return the shares in % of the current merge and of a pinned one, with their names and colours."""
+    here = [(data.chosen, "this merge", theme.CHANCE)] if data.chosen is not None else []
+    there = [(pinned.data, f"pinned as {pinned.letter}", "var(--ms-mark)")] if pinned else []
+    return [(100 * share, name, color) for share, name, color in (*here, *there)]
 
 
-def _chosen_words(data: RankCurve, end: float) -> list[dict]:
-    if data.chosen is None:
-        return []
-    side = "left" if 100 * data.chosen < 0.6 * end else "right"
-    return [theme.label(f"this merge, {100 * data.chosen:.0f} %", 100 * data.chosen, 1, yref="paper", xanchor=side,
-                        yanchor="bottom", xshift=-3 if side == "right" else 3, color=theme.CHANCE)]  # fmt: skip
+def _marks(data: RankCurve, pinned: Pin[float] | None) -> list[dict]:
+    return [
+        {"type": "line", "xref": "x", "yref": "paper", "x0": at, "x1": at, "y0": 0, "y1": 1, "layer": "below",
+         "line": {"color": color, "width": 1.5, "dash": "4px,3px"}}
+        for at, _, color in _marked(data, pinned)
+    ]  # fmt: skip
+
+
+def _mark_words(data: RankCurve, pinned: Pin[float] | None, end: float) -> list[dict]:
+    """Return the words of the marks, each on a line of its own."""
+    words = []
+    for row, (at, name, color) in enumerate(_marked(data, pinned)):
+        side = "left" if at < 0.6 * end else "right"
+        words.append(theme.label(f"{name}, {at:.0f} %", at, 1, yref="paper", xanchor=side, yanchor="bottom",
+                                 xshift=-3 if side == "right" else 3, yshift=-14 * row, color=color,
+                                 bgcolor=theme.SURFACE))  # fmt: skip
+    return words
 
 
 def demo() -> RankCurve:

@@ -10,6 +10,7 @@ import numpy as np
 
 from viz import markup, theme
 from viz.panels.route_gallery import picture
+from viz.pin import Pin
 
 TITLE = "What the merge answers"
 ABOUT = (
@@ -62,8 +63,9 @@ class MergeLine:
 class YoursAnswer:
     """A picture, uint8 (h, w) or (h, w, 3), the answer of the merge on the page, and those of `others` in memory.
 
-    `merge` is None while it is not known, `absent` says why it never will be. `far` counts the routers, out of how
-    many, that find the picture farther from every task than nearly all support inputs are; None while unknown.
+    `merge` is None while it is not known, `absent` says why it never will be; `pinned` is what the pinned run answers.
+    `far` counts the routers, out of how many, that find the picture farther from every task than nearly all support
+    inputs are; None while unknown.
     """
 
     picture: np.ndarray
@@ -71,22 +73,25 @@ class YoursAnswer:
     others: tuple[MergeLine, ...] = ()
     absent: str = ""
     far: tuple[int, int] | None = None
+    pinned: Pin[MergeLine] | None = None
 
 
 def html(data: YoursAnswer, *, colors: Mapping[str, str] | None = None) -> str:
     """Return the picture as the model sees it with its answers; `colors` are those of tasks."""
     colors = colors or {}
-    parts = [_headline(data), _heads(data.merge, colors), _others(data.others, colors)]
+    parts = [_headline(data), _heads(data.merge, colors), _others(data, colors)]
     inner = f'<div class="ms-yours">{"".join(parts)}</div>'
     return markup.frame("yours_answer", TITLE, ABOUT, inner, rows(data) if data.merge else None)
 
 
 def rows(data: YoursAnswer) -> tuple[list[str], list[list]]:
     """Return one line per merge and head; probability and uncertainty are shares."""
-    merges = [merge for merge in (data.merge, *data.others) if merge is not None]
+    merges = [(line.merge, line) for line in (data.merge, *data.others) if line is not None]
+    if data.pinned:
+        merges.insert(1, (f"{data.pinned.letter}: {data.pinned.data.merge}", data.pinned.data))
     return ["merge", "task", "answer", "probability", "uncertainty", "chosen"], [
-        [merge.merge, line.task, line.answer, line.probability, line.uncertainty, line.task == merge.head]
-        for merge in merges for line in merge.heads
+        [name, line.task, line.answer, line.probability, line.uncertainty, line.task == merge.head]
+        for name, merge in merges for line in merge.heads
     ]  # fmt: skip
 
 
@@ -145,19 +150,22 @@ def _heads(merge: MergeLine | None, colors: Mapping[str, str]) -> str:
     )
 
 
-def _others(others: Sequence[MergeLine], colors: Mapping[str, str]) -> str:
-    """Return one line for every other merge in memory."""
+def _others(data: YoursAnswer, colors: Mapping[str, str]) -> str:
+    """Return one line for the pinned run, and one for every other merge in memory."""
+    pinned = data.pinned
+    others = [(f"{pinned.letter}: {pinned.data.merge}", pinned.data)] if pinned else []
+    others += [(line.merge, line) for line in data.others]
     if not others:
         return ""
     rows = "".join(
-        f'<tr><th scope="row">{escape(line.merge)}</th>{_name(line.first.task, colors)}'
+        f'<tr><th scope="row">{escape(name)}</th>{_name(line.first.task, colors)}'
         f"<td>{'sent there' if line.sent else 'told' if line.told else 'most certain head'}</td>"
         f"<td>{escape(theme.short(line.first.answer, 22))}</td><td>{_percent(line.first.probability)}</td></tr>"
-        for line in others
+        for name, line in others
     )
     head = _header(("merge", "task", "why this task", "answer", "probability"))
     return (
-        '<div class="ms-router ms-others"><h4>Other merges still in memory</h4>'
+        '<div class="ms-router ms-others"><h4>Other merges of this visit in memory</h4>'
         f"{_scrolling(head, rows, 'Other merges')}</div>"
     )
 

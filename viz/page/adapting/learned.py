@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator
 
-import numpy as np
-
 from merge_engine.adapting.history import History
-from merge_engine.routing.twin_energy import is_twin
-from merge_engine.runs.recipe import Recipe
-from merge_engine.runs.run import own_tasks
+from merge_engine.runs.run import adapts
 from merge_engine.runs.trajectories import STATES
-from merge_engine.suite import Suite, load_suite
+from merge_engine.suite import Suite
 from viz import theme
 from viz.masks import MaskMap
-from viz.panel import Drawing, draw
+from viz.panel import Drawing
 from viz.panels import coefficient_map, mask_map, route_steps, twin_energy, twin_rank
 from viz.panels.coefficient_map import CoefficientMap
 from viz.panels.route_steps import RouteSteps
-from viz.panels.twin_energy import TwinEnergy
-from viz.panels.twin_rank import RankCurve
 
-from ..record import Run, model_size
+from ..compare.beside import beside
+from ..record import Run
 from ..session import Session
 from ..workbench import Workbench
+from .both import Both
+from .twins import energy_steps, ranks_part
 
 PANELS = {
     "masks": mask_map,
@@ -33,10 +29,8 @@ PANELS = {
     "energy": twin_energy,
     "ranks": twin_rank,
 }
-RANK = "rank_share"  # hyper-parameter of Twin-Merging
 REFRESH = 3  # seconds between two drawings while a method adapts
-BYTES = 4  # of a stored number
-PATIENCE = 0.1  # seconds between two looks whether a merge still runs
+FORGOTTEN = "adapted, but how is not known any more: load it and press Merge"
 
 Parts = dict[str, Drawing | None]
 
@@ -52,27 +46,29 @@ def learned_steps(
 ) -> Generator[Parts, None, None]:
     """Yield the panels of the run that a word is about: what is at hand first, then what has to be measured.
 
-    None hides a panel that the run has nothing for.
+    None hides a panel that neither this run nor the pinned one has anything for.
     """
-    recipe = bench.record.recipe_of(word.partition(" ")[0])
-    if recipe is None:
-        yield dict.fromkeys(PANELS)
-        return
-    yield trajectory_parts(load_suite(recipe.suite), bench.history(recipe), session)
-    yield {"ranks": ranks_part(bench, recipe)}
-    yield from _energy(bench, recipe, session, going)
+    digest = word.partition(" ")[0]
+    recipe = bench.record.recipe_of(digest)
+    here = recipe if recipe and recipe.suite == session.suite else None
+    both = Both(bench, session, here, beside(bench.record, session, digest))
+    yield trajectory_parts(both)
+    yield {"ranks": ranks_part(both)}
+    yield from energy_steps(both, going)
 
 
-def trajectory_parts(suite: Suite, history: History | None, session: Session) -> Parts:
-    """Return the panels of a history, at the place that the session looks at."""
-    kept = None if history is None else history.thinned(STATES)
-    place = {"block": session.block, "kind": session.kind}
-    colors = theme.colors(suite.task_of)
-    maps, values, routes = masks_of(suite, kept), coefficients_of(suite, kept), routes_of(suite, kept)
+def trajectory_parts(both: Both) -> Parts:
+    """Return the panels of what both runs learned, at the place that the session looks at."""
+    suite, place, colors = both.suite, both.place, theme.colors(both.suite.task_of)
+    kept = [both.bench.history(recipe) if recipe else None for recipe in both.recipes]
+    histories = [None if history is None else history.thinned(STATES) for history in kept]
+    gone = histories[1] is None and both.pinned is not None and adapts(both.pinned.recipe)
+    words = {"absent": FORGOTTEN if gone else "", "first": "less", "selected": place}
+    masks, values, routes = ([of(suite, one) for one in histories] for of in (masks_of, coefficients_of, routes_of))
     return {
-        "masks": draw(mask_map, maps, **place, colors=colors, selected=place) if maps else None,
-        "coefficients": draw(coefficient_map, values, selected=place) if values else None,
-        "route_steps": draw(route_steps, routes, selected=place) if routes else None,
+        "masks": both.drawn(mask_map, masks, "learns no masks", **words, **place, colors=colors),
+        "coefficients": both.drawn(coefficient_map, values, "learns no coefficients", **words),
+        "route_steps": both.drawn(route_steps, routes, "learns no routers before its MLPs", **words),
     }
 
 
@@ -110,41 +106,6 @@ def routes_of(suite: Suite, history: History | None) -> RouteSteps | None:
         return None
     tasks = tuple(suite.task_of.get(expert, expert) for expert in history.tasks)
     return RouteSteps(tasks, history.tasks, blocks, tuple(history.steps), weights)
-
-
-def ranks_part(bench: Workbench, recipe: Recipe) -> Drawing | None:
-    """Return accuracy and bytes of Twin-Merging at the ranks that were measured so far, where there are several."""
-    found = bench.record.varied(recipe, RANK) if recipe.method == "twin_merging" else []
-    if len(found) < 2:
-        return None
-    suite, last = load_suite(recipe.suite), found[-1]
-    tasks, size = own_tasks(suite, recipe), BYTES * model_size(suite)
-    colors = {suite.task_of[expert]: color for expert, color in theme.colors(suite.task_of).items()}
-    alone = zip(*((last.accuracy[t].pretrained, last.accuracy[t].expert) for t in tasks), strict=True)
-    known = dict(zip(("pretrained", "experts"), alone, strict=True))
-    data = RankCurve(
-        tasks, np.array([result.parameters[RANK] for result in found]),
-        np.array([[result.accuracy[task].merged for task in tasks] for result in found]),
-        np.array([BYTES * result.stored_parameters for result in found]), dict(recipe.parameters)[RANK],
-        {name: float(np.mean(values)) for name, values in known.items() if None not in values},
-        {"one model": size, "all experts": size * len(recipe.experts)},
-    )  # fmt: skip
-    return draw(twin_rank, data, colors=colors)
-
-
-def _energy(
-    bench: Workbench, recipe: Recipe, session: Session, going: Callable[[], bool]
-) -> Generator[Parts, None, None]:
-    """Measure the energies of a Twin merge when nobody merges, and draw them; hide the panel for other merges."""
-    if not is_twin(bench.merged(recipe)):
-        yield {"energy": None}
-        return
-    while bench.busy and going():
-        time.sleep(PATIENCE)
-    found = bench.energies(recipe, going)
-    if found is not None:
-        data = TwinEnergy(found.experts, found.blocks, found.shared, found.exclusive, found.kept)
-        yield {"energy": draw(twin_energy, data, selected={"block": session.block, "kind": session.kind})}
 
 
 def _share(data: MaskMap) -> float:

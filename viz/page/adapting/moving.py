@@ -1,8 +1,9 @@
-"""What a merge that adapts or routes shows beside its accuracy."""
+"""What a merge that adapts or routes shows beside its accuracy, and beside the pinned run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,30 +14,57 @@ from merge_engine.answers import LayerWeights, Place
 from merge_engine.hp import declared
 from merge_engine.methods import method_class
 from merge_engine.problem import MATRIX_KINDS
-from merge_engine.suite import Suite
-from viz.panel import Drawing, draw
+from merge_engine.runs.run import adapts, own_tasks
+from merge_engine.suite import Suite, load_suite
+from viz.panel import Drawing
 from viz.panels import live_accuracy, route_confusion, route_depth
+from viz.panels.live_accuracy import LiveAccuracy
+from viz.panels.route_confusion import RouteConfusion
+from viz.panels.route_depth import RouteDepth
 
-from ..record import Pairs, Run
+from ..colors import task_colors
+from ..compare.beside import Beside, together
+from ..headline import answer
+from ..record import Run
+from ..session import Session
+from ..workbench import Workbench
 
 PANELS = {"curve": live_accuracy, "routes": route_confusion, "layers": route_depth}
 PRIOR = "prior"  # hyper-parameter of learned routers: the weight that every expert starts from
+UNTOLD = "is a stored result without its routes by layer: load it and press Merge"
+OTHER_TASKS = "{} merges experts of other tasks, so its average is another one."
+FLAT = "does not adapt, so it has no curve: its accuracy on all test pictures is the dashed line {}"
 
 
 def moving_parts(
-    suite: Suite, run: Run | None, own: Sequence[str], baselines: Pairs, average: float | None,
-    colors: dict[str, str], deep: str = "", history: History | None = None,
-) -> dict[str, Drawing | None]:  # fmt: skip
+    bench: Workbench, session: Session, run: Run | None, pinned: Beside | None, average: float | None
+) -> dict[str, Drawing | None]:
     """Return the curve of an adaptation and the routes of the inputs; None where there is none, which hides it.
 
-    `deep` is the task whose routing by depth is shown, all of them where it is empty.
+    `average` is the accuracy of the plain average of the same experts.
     """
-    entropy = {} if history is None else entropy_of(suite, history, own)
-    curve = _curve(run, own, baselines, average, colors, entropy)
-    return {"curve": curve, "routes": _routes(suite, run), "layers": layers(run, deep)}
+    return {
+        "curve": _curve(bench, session, run, pinned, average),
+        "routes": _routes(run, pinned),
+        "layers": layers(run, pinned, session.inputs.deep),
+    }
 
 
-def layers(run: Run | None, deep: str = "") -> Drawing | None:
+def layers(run: Run | None, pinned: Beside | None, deep: str = "") -> Drawing | None:
+    """Return the experts' weights by layer, None where only one decision is made for all layers.
+
+    `deep` is the task whose weights are shown, all of them where it is empty.
+    """
+    own, other, recipe = depth_of(run), depth_of(pinned.run if pinned else None), run.recipe if run else None
+    drawn, differs = own or other, pinned.strange(recipe) if pinned else ""
+    task = deep if drawn and deep in drawn.tasks else None
+    other_run, routed = (pinned.run, method_class(pinned.recipe.method).kind == "routed") if pinned else (None, False)
+    absent = UNTOLD if routed and other_run and not other_run.knows else ""
+    words = {"lacks": "does not route layer by layer", "absent": absent, "differs": differs, "first": "less"}
+    return together(route_depth, recipe, pinned, (own, other), **words, task=task)
+
+
+def depth_of(run: Run | None) -> RouteDepth | None:
     """Return the experts' weights by layer, None where only one decision is made for all layers."""
     scores = run.scores if run else {}
     found = {task: score.by_layer for task, score in scores.items() if score.by_layer is not None}
@@ -44,8 +72,7 @@ def layers(run: Run | None, deep: str = "") -> Drawing | None:
         return None
     places, order = _in_order(next(iter(found.values())).places)
     means = {task: (each.mean[order], each.largest[order], each.n) for task, each in found.items()}
-    data = route_depth.RouteDepth.of_means(means, run.recipe.experts, places, **_level(run, list(found.values())))
-    return draw(route_depth, data, task=deep if deep in means else None)
+    return RouteDepth.of_means(means, run.recipe.experts, places, **_level(run, list(found.values())))
 
 
 def _in_order(places: Sequence[Place]) -> tuple[tuple[Place, ...], list[int]]:
@@ -80,24 +107,46 @@ def entropy_of(suite: Suite, history: History, own: Sequence[str]) -> dict[str, 
 
 
 def _curve(
-    run: Run | None, own: Sequence[str], baselines: Pairs, average: float | None, colors: dict[str, str],
-    entropy: Mapping[str, np.ndarray],
-) -> Drawing | None:  # fmt: skip
+    bench: Workbench, session: Session, run: Run | None, pinned: Beside | None, average: float | None
+) -> Drawing | None:
+    suite, other_run = load_suite(session.suite), pinned.run if pinned else None
+    own, other = curve_of(bench, suite, run, average), curve_of(bench, suite, other_run, None)
+    absent = ""
+    if own and pinned and other_run and not other:
+        level = answer(other_run, own.tasks, {}).average
+        known = {} if level is None else {pinned.letter: level}
+        own = dataclasses.replace(own, references={**own.references, **known})
+        flat = known and not adapts(pinned.recipe)
+        absent = FLAT.format(pinned.letter) if flat else "was not watched while it adapted"
+    differs = OTHER_TASKS.format(pinned.letter) if pinned and own and other and own.tasks != other.tasks else ""
+    words = {"lacks": "does not adapt", "absent": absent, "differs": differs, "colors": task_colors(suite)}
+    return together(live_accuracy, run.recipe if run else None, pinned, (own, other), **words)
+
+
+def curve_of(bench: Workbench, suite: Suite, run: Run | None, average: float | None) -> LiveAccuracy | None:
+    """Return how a run adapted, None where it did not; `average` is the accuracy of the plain average."""
     if run is None or not run.curve:
         return None
-    before, alone = zip(*(baselines.get(task, (None, None)) for task in own), strict=True)
+    tasks, history = own_tasks(suite, run.recipe), bench.history(run.recipe)
+    baselines = bench.record.baselines(suite.name)
+    before, alone = zip(*(baselines.get(task, (None, None)) for task in tasks), strict=True)
     known = {"pretrained": _mean(before), "experts": _mean(alone), "plain average": average}
     references = {name: value for name, value in known.items() if value is not None}
     total = run.step.total if run.phase == "merging" else run.curve[-1].step
-    more = {"references": references, "total": total, "pictures": PICTURES, **entropy}
-    return draw(live_accuracy, live_accuracy.LiveAccuracy.of(run.curve, own, **more), colors=colors)
+    entropy = {} if history is None else entropy_of(suite, history, tasks)
+    return LiveAccuracy.of(run.curve, tasks, references=references, total=total, pictures=PICTURES, **entropy)
 
 
-def _routes(suite: Suite, run: Run | None) -> Drawing | None:
+def _routes(run: Run | None, pinned: Beside | None) -> Drawing | None:
+    own, other, recipe = confusion_of(run), confusion_of(pinned.run if pinned else None), run.recipe if run else None
+    differs = pinned.strange(recipe) if pinned else ""
+    return together(route_confusion, recipe, pinned, (own, other), "chooses no expert", differs=differs)
+
+
+def confusion_of(run: Run | None) -> RouteConfusion | None:
+    """Return which experts the inputs of a run were sent to, None where they were not sent."""
     routed = {task: score.routed for task, score in run.scores.items()} if run else {}
-    if run is None or not any(routed.values()):
-        return None
-    return draw(route_confusion, route_confusion.RouteConfusion.of(routed, run.recipe.experts))
+    return RouteConfusion.of(routed, run.recipe.experts) if run and any(routed.values()) else None
 
 
 def _mean(found: Sequence) -> float | None:

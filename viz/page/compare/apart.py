@@ -14,12 +14,11 @@ from viz.panels import apart
 from viz.panels.apart import Apart
 
 from ..session import Session
+from ..weights.pinned import not_a_model
 from ..workbench import Workbench
 from .comparison import of_suite, recipe_at
 
 KEPT = 16
-NOT_HERE = "The weights of {} are not in memory. Load {}, press Merge, and come back."
-NO_MODEL = "{} is not one model: its weights differ from input to input or from task to task."
 
 
 class Aparts:
@@ -49,8 +48,7 @@ class Aparts:
 
 def _why(*merged: Merged | None) -> str:
     """Return why the weights of A and B cannot be compared, in a sentence about the first that stands in the way."""
-    letter, one = next(pair for pair in zip("AB", merged, strict=True) if not isinstance(pair[1], StaticMerged))
-    return NOT_HERE.format(letter, letter) if one is None else NO_MODEL.format(letter)
+    return next(why for letter, one in zip("AB", merged, strict=True) if (why := not_a_model(one, letter)))
 
 
 def measured(suite: Suite, a: StaticMerged, b: StaticMerged) -> Apart:

@@ -11,27 +11,28 @@ from merge_engine.runs.run import own_tasks
 from merge_engine.suite import Suite, load_suite
 from viz.panel import draw, write
 from viz.panels import differences, differing, run_costs
+from viz.panels import sides as both_sides
 
+from ..colors import task_colors
 from ..headline import answer
-from ..inputs.inputs import knows
 from ..record import Run
 from ..session import Session
-from ..view import Parts, menu, task_colors
+from ..view import Parts, menu
 from ..workbench import Workbench
 from . import pairing
-from .comparison import of_suite, pins_of, recipe_at
+from .comparison import of_suite
 from .pairing import Pairing
-from .visit import described, points, run_of, runs_table, seen_runs
+from .sides import sides
+from .visit import points, run_of, runs_table, seen_runs
 
 HOW = "Pin two runs of the table: one as A and one as B. What differs between them, and how sure that is, follows here."
-SWAP = '<button type="button" class="mp-copy" data-emit="swap">exchange A and B</button>'
 
 
 def mark(bench: Workbench, session: Session) -> str:
     """Return the word that differs whenever the tab would show something else."""
     comparison = of_suite(session.comparison, session.suite)
     known = [run_of(bench.record, link) for link in comparison.seen]
-    state = [f"{run.phase} {run.score_seconds:.3f} {knows(run)}" if run else "" for run in known]
+    state = [run.moment if run else "" for run in known]
     view = (session.suite, *comparison.pins, comparison.sort, str(comparison.rising), comparison.task)
     return "|".join((*view, session.inputs.chosen, *comparison.seen, *state))
 
@@ -50,6 +51,7 @@ def pair_parts(bench: Workbench, session: Session) -> Parts:
     lines = pairing.differences(found) if found else None
     return {
         "verdict": _verdict(session, a, b, found),
+        "sides": draw(both_sides, sides(suite, a, b, found) if a and b else None, colors=task_colors(suite)),
         "differences": draw(differences, lines, colors=task_colors(suite)),
         "differing": _differing(session, suite, found),
     }
@@ -87,12 +89,9 @@ def _verdict(session: Session, a: Run | None, b: Run | None, found: Pairing | No
     comparison = of_suite(session.comparison, session.suite)
     if not any(comparison.pins):
         return f'<p class="mp-notice">{HOW}</p>' if comparison.seen else ""
-    chips = "".join(_chip(which, link) for which, link in pins_of(comparison)) + (SWAP if all(comparison.pins) else "")
     said = _sentences(comparison.pins, load_suite(session.suite), a, b, found)
     paragraphs = "".join(f"<p>{escape(sentence)}</p>" for sentence in said if sentence)
-    return (
-        f'<div class="mp-verdict"><div class="mp-pins">{chips}</div><div aria-live="polite">{paragraphs}</div></div>'
-    )
+    return f'<div class="mp-verdict" aria-live="polite">{paragraphs}</div>'
 
 
 def _sentences(pins: tuple[str, str], suite: Suite, a: Run | None, b: Run | None, found: Pairing | None) -> list[str]:
@@ -113,17 +112,3 @@ def _averages(suite: Suite, a: Run | None, b: Run | None) -> str:
     if first is None or second is None:
         return ""
     return f"A scored {first:.1f} % on average and B {second:.1f} %; whether that is chance is not tested yet."
-
-
-def _chip(which: str, link: str) -> str:
-    """Return a pinned run with buttons to load it and to let it go."""
-    letter = which.upper()
-    if not link:
-        return f'<span class="mp-pinned"><b>{letter}</b>nothing pinned</span>'
-    title, changed = map(escape, described(recipe_at(link)))
-    tied = f'data-recipe="{link}" data-name="{which}"'
-    return (
-        f'<span class="mp-pinned"><b>{letter}</b>{title} <small>{changed}</small>'
-        f'<button type="button" data-emit="load" {tied} aria-label="Load {letter}">load</button>'
-        f'<button type="button" data-emit="pin" {tied} aria-label="Unpin {letter}">×</button></span>'
-    )

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
 from merge_engine.errors import MergeError
 
-from .. import acts, view
+from .. import acts, library, view
 from ..inputs import sight
 from ..layout import Page
+from ..listeners import Listeners
 from ..plotly_panel import Selection
 from ..session import Session
 from ..widget import said
-from ..workbench import Workbench
 from . import compare, comparison
 from .apart import Aparts
+from .beside import beside
 
 Kind = Mapping[str, Any]
-Composed = Callable[[Session, str], dict[Any, Any]]
-TABLE, PAIR, MARKS = ("runs", "costs"), ("verdict", "differences", "differing"), ("sight", "eye")
+TABLE, PAIR, MARKS = ("runs", "costs"), ("verdict", "sides", "differences", "differing"), ("sight", "eye")
 
 
 class Compares:
-    """What visitors do with the runs of their visit.
+    """What visitors do with the runs of their visit, beside the listeners of the page."""
 
-    `compose` loads the recipe of a link on the whole page; `focus` is the word for what the lenses draw.
-    """
-
-    def __init__(
-        self, page: Page, bench: Workbench, compose: Composed, focus: Callable[[Session, str], str]
-    ) -> None:
-        self.page, self.bench, self.compose, self.focus, self.aparts = page, bench, compose, focus, Aparts(bench)
+    def __init__(self, page: Page, on: Listeners) -> None:
+        self.page, self.on, self.bench, self.aparts = page, on, on.bench, Aparts(on.bench)
 
     def wire(self, act: Kind, look: Kind, everything: Sequence[Any]) -> None:
         """Attach the listeners to the queues of acts and of what takes time; loading a recipe changes `everything`."""
@@ -44,8 +39,10 @@ class Compares:
         page.compared.turn(self.show, told, page.some(*TABLE, *PAIR, "apart"), **look)
         for widget in page.some("runs", "verdict"):
             widget.act(self.act, told, [*everything, *page.some(*TABLE, *PAIR, "compared")], **act)
+        page.pins.act(self.tray, [*told, page.compared], [*everything, page.compared], **act)
         page.costs.select(self.dot, told, everything, **act)
-        page.differences.select(self.task, told, page.some("session", "differing", "link"), **act)
+        for panel in page.some("sides", "differences"):
+            panel.select(self.task, told, page.some("session", "differing", "link"), **act)
         page.differing.act(self.differing, told, [*everything, *page.some("differing", *MARKS)], **act)
 
     def opened(self, session: Session, shown: str) -> dict[Any, Any]:
@@ -73,23 +70,33 @@ class Compares:
         words = said(event)
         try:
             if words.get("act") == "load":
-                return self.compose(session, str(words.get("recipe", "")))
+                return self.on.compose(session, str(words.get("recipe", "")))
             after = acts.perform(session, words)
         except MergeError:
             return gr.skip()
         if words["act"] == "sort":
             ordered = compare.table_parts(self.bench, after)["runs"]
             return self.page.fill({"session": after, "runs": ordered, "link": view.link(after)})
-        run = self.bench.record.shown(shown) if shown else None
-        moved = {"link": view.link(after), "accuracy": view.accuracy_panel(self.bench, after, run)}
-        moved |= {"compared": compare.mark(self.bench, after), "focus": self.focus(after, shown)}
-        return self.page.fill({"session": after, **self._parts(after), **moved})
+        moved = self._moved(after, shown) | {"compared": compare.mark(self.bench, after)}
+        return self.page.fill({**self._parts(after), **moved})
+
+    def tray(self, session: Session, shown: str, compared: str, event: gr.EventData) -> dict[Any, Any]:
+        """Let go of a pinned run, exchange or load one, on whatever tab is open; `compared` was the tab of runs."""
+        words = said(event)
+        try:
+            if words.get("act") == "load":
+                return self.on.compose(session, str(words.get("recipe", ""))) | {self.page.tabs: gr.skip()}
+            after = acts.perform(session, words)
+        except MergeError:
+            return gr.skip()
+        moved = self._moved(after, shown) | {"compared": compare.mark(self.bench, after) if compared else ""}
+        return self.page.fill(moved)
 
     def dot(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Compose the recipe behind a dot of the scatter."""
         digest, links = Selection.of(event).method, session.comparison.seen
         link = next((link for link in links if comparison.recipe_at(link).digest == digest), "")
-        return self.compose(session, link) if link else gr.skip()
+        return self.on.compose(session, link) if link else gr.skip()
 
     def task(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Show the differing inputs of the task of a line."""
@@ -103,7 +110,7 @@ class Compares:
             return self._narrowed(session, words)
         digests = [comparison.recipe_at(link).digest for link in links if link]
         try:
-            loaded = {} if shown in digests else self.compose(session, links[1])
+            loaded = {} if shown in digests else self.on.compose(session, links[1])
             after = acts.perform(loaded.get(self.page.session, session), words)
         except MergeError:
             return gr.skip()
@@ -117,6 +124,14 @@ class Compares:
             return gr.skip()
         differing = compare.differing_part(self.bench, after)
         return self.page.fill({"session": after, "link": view.link(after), **differing})
+
+    def _moved(self, session: Session, shown: str) -> dict[str, Any]:
+        """Return what shows a pinned run on the other tabs, or has it shown there, after the pins changed."""
+        run = self.bench.record.shown(shown) if shown else None
+        answered = view.answer_parts(self.bench, session, run) if run or not shown else {}
+        focus, pinned = self.on.looks.key(session, shown), beside(self.bench.record, session, shown)
+        return {"session": session, "link": view.link(session), "focus": focus, **answered,
+                **library.among(session, pinned)}  # fmt: skip
 
     def _parts(self, session: Session) -> dict[str, Any]:
         return {**compare.table_parts(self.bench, session), **compare.pair_parts(self.bench, session)}

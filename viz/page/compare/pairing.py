@@ -14,7 +14,7 @@ from merge_engine.suite import Suite
 from viz.panels.differences import SURE, TaskDifference, chance, signed
 from viz.panels.differing import Differing, DifferingInput
 
-from ..inputs.inputs import answers, evenly, knows
+from ..inputs.inputs import answers, evenly
 from ..record import Run
 
 EACH = 48  # inputs shown of each kind
@@ -100,7 +100,7 @@ def untested(a: Run | None, b: Run | None) -> str:
     for name, run in (("A", a), ("B", b)):
         if run is None:
             why.append(f"{name} is not measured yet")
-        elif not knows(run):
+        elif not run.knows:
             kept = "a stored result" if run.stored else "measured many runs ago"
             why.append(f"{name} is {kept}, of which nothing is known about single inputs")
     which = "each of them" if len(why) > 1 else "it"

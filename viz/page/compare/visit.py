@@ -70,14 +70,6 @@ def run_of(record: Record, link: str) -> Run | None:
     return record.known(recipe)
 
 
-def reference(record: Record, comparison: Comparison, run: Run | None) -> Run | None:
-    """Return the run pinned as A where it can stand beside another one: of the same suite, and not the same run."""
-    if run is None or not comparison.a:
-        return None
-    recipe = recipe_at(comparison.a)
-    return None if recipe.suite != run.recipe.suite or recipe == run.recipe else run_of(record, comparison.a)
-
-
 def seen_part(run: Run | None) -> dict[str, str]:
     """Return the word that differs whenever another result is on the page; nothing while it is on its way."""
     if run is None or not run.scores or run.phase not in ("done", "stopped"):

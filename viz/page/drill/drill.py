@@ -18,15 +18,17 @@ from merge_engine.precision import KNOWN, live_dtype, name_of
 from merge_engine.running import drive
 from merge_engine.runs.run import adapts
 from merge_engine.suite import load_suite
-from viz import heat, markup, places, theme
+from viz import heat, markup, places
 from viz.panel import Drawing, draw, empty, write
 from viz.panels import collisions, flips, vectors
 from viz.panels.collisions import Pair
 
 from .. import session as state
+from ..colors import task_colors
+from ..compare.against import against
+from ..compare.beside import Beside, beside
 from ..headline import duration
 from ..inputs import sight
-from ..inputs.inputs import knows
 from ..record import Run
 from ..session import Session
 from ..view import Parts, status
@@ -91,18 +93,18 @@ def base_of(bench: Workbench, session: Session, shown: str) -> Run | None:
         own = run is not None and state.recipe(session).digest == shown
     except MergeError:
         own = False
-    return run if own and knows(run) and run is not None and run.precision in KNOWN else None
+    return run if own and run is not None and run.knows and run.precision in KNOWN else None
 
 
 def drill_steps(
     bench: Workbench, runs: Knocked, session: Session, shown: str, going: Callable[[], bool]
 ) -> Generator[Parts, None, None]:
     """Yield the section as far as it is known, then the map once it is measured."""
-    measured = measured_of(bench, session)
+    measured, pinned = measured_of(bench, session), beside(bench.record, session, shown)
     flipped = flips_html(bench, runs, session, shown)
     yield {**map_parts(bench, session, shown, measured), "flips": flipped, "without": wanted(bench, session, shown)}
     if len(session.experts) < 2:
-        yield {"vectors": draw(vectors, None)}
+        yield {"vectors": draw(vectors, None, aside=alone(session, pinned))}
         return
     try:
         if measured is None:
@@ -112,7 +114,7 @@ def drill_steps(
                 return
             yield map_parts(bench, session, shown, measured)
         if going():
-            yield {"vectors": vectors_part(bench, session, measured)}
+            yield {"vectors": vectors_part(bench, session, measured, alone(session, pinned))}
     except MergeError as error:
         yield {"collisions": _waiting(str(error))}
 
@@ -129,18 +131,23 @@ def _decomposed(bench: Workbench, session: Session, going: Callable[[], bool]) -
 
 def map_parts(bench: Workbench, session: Session, shown: str, measured: JointOverlap | None) -> Parts:
     """Return the map of collisions and the controls below it; words where nothing is measured."""
-    cost = cost_line(bench, session, shown)
+    cost, said = cost_line(bench, session, shown), alone(session, beside(bench.record, session, shown))
     if measured is None or len(session.experts) < 2:
-        nothing = _waiting("Measuring …") if len(session.experts) > 1 else draw(collisions, None)
-        return {"collisions": nothing, "knock": controls(bench, session, None, cost)}
+        blank = _waiting("Measuring …") if len(session.experts) > 1 else draw(collisions, None, aside=said)
+        return {"collisions": blank, "knock": controls(bench, session, None, cost)}
     place = {"block": session.block, "kind": session.kind}
     chosen, gone = [_axis_name(one) for one in knock.chosen(session)], _gone(session, measured)
-    key = json.dumps([session.suite, session.experts, *place.values(), chosen, gone])
+    key = json.dumps([session.suite, session.experts, *place.values(), chosen, gone, said])
     drawing = bench.drawn.text(
         "collisions", key, (measured,),
-        lambda: draw(collisions, measured, **place, chosen=chosen, gone=gone, selected=place),
+        lambda: draw(collisions, measured, **place, chosen=chosen, gone=gone, selected=place, aside=said),
     )  # fmt: skip
     return {"collisions": drawing, "knock": controls(bench, session, measured, cost)}
+
+
+def alone(session: Session, pinned: Beside | None) -> str:
+    """Return why the experts' components are the same for the pinned run, or not compared; empty without one."""
+    return pinned.of_experts(session.experts) if pinned else ""
 
 
 def cost_line(bench: Workbench, session: Session, shown: str) -> str:
@@ -171,27 +178,28 @@ def flips_html(bench: Workbench, runs: Knocked, session: Session, shown: str) ->
     if base is None:
         gone = knock.said(session.knocked)
         return markup.frame("flips", f"Without {gone}", FIRST.format(gone), "")
-    return result_html(base, runs.get(base, session.knocked), session.knocked)
+    pinned = beside(bench.record, session, shown)
+    return result_html(base, runs.get(base, session.knocked), session.knocked, pinned)
 
 
-def result_html(base: Run, run: Run | None, words: tuple[str, ...]) -> str:
-    """Return what a run without something changed, or that it is on its way."""
-    found = flip_view(base, run, words) if run else None
+def result_html(base: Run, run: Run | None, words: tuple[str, ...], pinned: Beside | None = None) -> str:
+    """Return what a run without something changed, or that it is on its way; and what the pinned run says of that."""
+    suite = load_suite(base.recipe.suite)
+    other = against(suite, pinned)
+    found = flip_view(base, run, words, other) if run else None
     if found is None:
         moment = {"scoring": "scoring …", "stopped": "not scored"}.get(run.phase if run else "", "merging …")
         about = AGAIN if run and run.phase == "stopped" else flips.ABOUT
         return markup.frame("flips", f"Without {knock.said(words)}: {moment}", about, "")
-    suite = load_suite(base.recipe.suite)
-    colors = theme.colors(suite.task_of)
-    return write(flips, found, colors={suite.task_of[expert]: color for expert, color in colors.items()})
+    return write(flips, found, colors=task_colors(suite), aside=other.why if other else "")
 
 
 def score_steps(
-    runs: Knocked, base: Run, words: tuple[str, ...], going: Callable[[], bool]
+    runs: Knocked, base: Run, words: tuple[str, ...], pinned: Beside | None, going: Callable[[], bool]
 ) -> Generator[Parts, None, None]:
     """Yield the result without something while it is merged and scored."""
     for run in paced(runs.run(base, words, going)):
-        yield {"flips": result_html(base, run, words), "knocking": run_status(run, words)}
+        yield {"flips": result_html(base, run, words, pinned), "knocking": run_status(run, words)}
 
 
 def run_status(run: Run, words: tuple[str, ...]) -> str:

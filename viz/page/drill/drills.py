@@ -14,6 +14,7 @@ from viz.panels import collisions
 
 from .. import acts, view
 from .. import session as state
+from ..compare.beside import beside
 from ..inputs import sight
 from ..layout import Page
 from ..listeners import OFF, ON, WAITING
@@ -98,7 +99,8 @@ class Drills:
             return
         ticket = self.tickets.take(who, SCORING + word)
         try:
-            for parts in drill.score_steps(self.runs, base, session.knocked, ticket.going):
+            pinned = beside(self.bench.record, session, shown)
+            for parts in drill.score_steps(self.runs, base, session.knocked, pinned, ticket.going):
                 if not ticket.going() and not ticket.cancelled:
                     yield self.page.fill({"knocking": view.status("")})
                     break

@@ -18,6 +18,7 @@ from merge_engine.runs.run import own_tasks, problem_of
 from merge_engine.suite import Suite, load_suite
 from viz.panels.flips import Flip, FlipView, TaskChange
 
+from ..compare.against import Against, Told
 from ..record import Run
 from ..workbench import FIRST, Going, Runs, Workbench
 from .knock import parsed, said
@@ -89,15 +90,17 @@ class Knocked:
         return run
 
 
-def flip_view(base: Run, run: Run, words: tuple[str, ...]) -> FlipView | None:
+def flip_view(base: Run, run: Run, words: tuple[str, ...], pinned: Against | None = None) -> FlipView | None:
     """Return what changed between a run and the one without something, on the inputs that both scored.
 
-    None until every task of the first has begun: a mean over some of them would say nothing.
+    None until every task of the first has begun: a mean over some of them would say nothing. `pinned` is what another
+    run said about the inputs.
     """
     if not run.scores or not base.scores.keys() <= run.scores.keys():
         return None
     suite, experts = load_suite(base.recipe.suite), base.recipe.experts
     own, tasks, examples = own_tasks(suite, base.recipe), [], {"wrong": [], "right": [], "other": []}
+    agrees = dict.fromkeys(examples, 0) if pinned and pinned.tasks else {}
     for task, score in run.scores.items():
         before, after = base.scores[task].said if task in base.scores else None, score.said
         if before is None or after is None:
@@ -105,11 +108,15 @@ def flip_view(base: Run, run: Run, words: tuple[str, ...]) -> FlipView | None:
         found = flips(before, after, experts)
         counts = {kind: len(getattr(found, kind)) for kind in examples}
         tasks.append(TaskChange(task, found.n, found.before, found.after, seen=task in own, **counts))
+        told = pinned.tasks.get(task) if pinned else None
         for kind, lists in examples.items():
-            lists.append(_examples(suite, experts, found, before, after, kind))
+            lists.append(_examples(suite, experts, found, before, after, kind, told))
+            if told is not None:
+                agrees[kind] += int(told.right[before.index[getattr(found, kind)]].sum())
     shown = (one for lists in examples.values() for one in _in_turn(lists, EXAMPLES))
     total = sum(run.scores[change.task].total for change in tasks)
-    return FlipView(said(words), tuple(tasks), tuple(shown), run.phase == "scoring", total) if tasks else None
+    scoring, letter = run.phase == "scoring", pinned.letter if pinned else ""
+    return FlipView(said(words), tuple(tasks), tuple(shown), scoring, total, letter, agrees) if tasks else None
 
 
 def said_of(base: Run, run: Run | None, task: str, index: int) -> tuple[str, str] | None:
@@ -126,15 +133,17 @@ def said_of(base: Run, run: Run | None, task: str, index: int) -> tuple[str, str
 
 
 def _examples(
-    suite: Suite, experts: tuple[str, ...], found: Flips, before: Predicted, after: Predicted, kind: str
-) -> list[Flip]:
-    """Return the first inputs of a task that flipped one way, with what was said of them."""
+    suite: Suite, experts: tuple[str, ...], found: Flips, before: Predicted, after: Predicted, kind: str,
+    told: Told | None,
+) -> list[Flip]:  # fmt: skip
+    """Return the first inputs of a task that flipped one way, with what was said of them, by the pinned run too."""
     classes, pictures = suite.task(found.task).classes, suite.pictures(found.task, "score")
     shown = []
     for row in getattr(found, kind)[:EXAMPLES].tolist():
         index, label = int(before.index[row]), classes[before.label[row]]
         was, now = (_answer(said, row, classes, experts) for said in (before, after))
-        shown.append(Flip(found.task, index, pictures[index], label, was, now, kind))
+        other = told.of(index)[0] if told is not None else ""
+        shown.append(Flip(found.task, index, pictures[index], label, was, now, kind, other))
     return shown
 
 

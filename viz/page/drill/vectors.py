@@ -19,18 +19,22 @@ from ..workbench import Workbench
 from . import knock
 
 
-def vectors_part(bench: Workbench, session: Session, measured: JointOverlap) -> Drawing | str:
-    """Return the panel of a pair in the matrix that the session looks at, empty where no two components meet."""
+def vectors_part(bench: Workbench, session: Session, measured: JointOverlap, aside: str = "") -> Drawing | str:
+    """Return the panel of a pair in the matrix that the session looks at, empty where no two components meet.
+
+    `aside` stands below it.
+    """
     row, pair = places.row(measured, session.block, session.kind), knock.chosen(session)
     if len(pair) != 2:
         pair = tuple(end for one in collisions.strongest(measured, row, 1) for end in _ends(session, one))
     if len(pair) != 2:
-        return draw(vectors, None)
-    key = "|".join((session.suite, *(one.word for one in pair)))
+        return draw(vectors, None, aside=aside)
+    key = "|".join((session.suite, *(one.word for one in pair), aside))
     words = places.words(measured, row)
     return bench.drawn.text(
-        "vectors", key, (measured,), lambda: draw(vectors, vectors_of(bench, session, pair[0], pair[1], words))
-    )
+        "vectors", key, (measured,),
+        lambda: draw(vectors, vectors_of(bench, session, pair[0], pair[1], words), aside=aside),
+    )  # fmt: skip
 
 
 def _ends(session: Session, pair: Pair) -> tuple[KnockOut, KnockOut]:

@@ -11,6 +11,7 @@ from merge_engine.errors import RecipeError
 
 GROUP = re.compile(r"(.{1,100}?)((?:\.\d{1,7})+)")
 KEY = re.compile(r"([^:]{1,100}):(\d{1,7})")
+WAYS = {"lost": "{} right, this run wrong", "won": "this run right, {} wrong", "sent": "sent elsewhere by {}"}
 CIRCLED = 200  # inputs that can be picked out on the map
 
 
@@ -18,8 +19,9 @@ CIRCLED = 200  # inputs that can be picked out on the map
 class Choice:
     """Inputs of `task` that were sent to the expert `sent`, empty for all, or those `circled` on the map.
 
-    `chosen` is the key of the one that is explained, such as `digits:12`; `deep` is the task whose routing by depth is
-    shown. `yours` is the number of a picture of the visitor's own, which is kept in memory and never part of a link.
+    `versus` narrows them to those that the pinned run sees otherwise, in one of the `WAYS`. `chosen` is the key of the
+    one that is explained, such as `digits:12`; `deep` is the task whose routing by depth is shown. `yours` is the
+    number of a picture of the visitor's own, which is kept in memory and never part of a link.
     """
 
     task: str = ""
@@ -28,10 +30,11 @@ class Choice:
     chosen: str = ""
     deep: str = ""
     yours: int | None = None
+    versus: str = ""
 
     @property
     def narrow(self) -> bool:
-        return bool(self.task or self.sent or self.circled)
+        return bool(self.task or self.sent or self.circled or self.versus)
 
 
 def key_of(task: str, index: int) -> str:
@@ -45,11 +48,12 @@ def parsed(key: str) -> tuple[str, int] | None:
     return (found[1], int(found[2])) if found else None
 
 
-def narrowed(choice: Choice, *, task: str | None = None, sent: str | None = None) -> Choice:
-    """Return the choice of other inputs; None leaves a task or an expert as it is."""
-    task = choice.task if task is None else task
-    sent = choice.sent if sent is None else sent
-    return dataclasses.replace(choice, task=task, sent=sent, circled=())
+def narrowed(
+    choice: Choice, *, task: str | None = None, sent: str | None = None, versus: str | None = None
+) -> Choice:
+    """Return the choice of other inputs; None leaves a task, an expert or a way as it is."""
+    given = {"task": task, "sent": sent, "versus": versus}
+    return dataclasses.replace(choice, **{k: v for k, v in given.items() if v is not None}, circled=())
 
 
 def circled(choice: Choice, keys: Iterable[str]) -> Choice:
@@ -80,4 +84,5 @@ def words(choice: Choice) -> str:
     """Return what the inputs were narrowed to: `emoji sent to icons`."""
     if choice.circled:
         return f"{len(choice.circled)} input{'s' if len(choice.circled) != 1 else ''} from the map"
-    return f"{choice.task}{f' sent to {choice.sent}' if choice.sent else ''}".strip()
+    differing = "differing" if choice.versus else ""
+    return " ".join(filter(None, (differing, choice.task, f"sent to {choice.sent}" if choice.sent else "")))

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from ..record import Run
 from ..view import menu
 from . import choice as choices
 from .choice import Choice
+
+if TYPE_CHECKING:
+    from ..compare.against import Against
 
 EACH = 12  # inputs of every task, unless they are narrowed
 MOST = 240  # inputs at once
@@ -47,22 +51,21 @@ def answers(run: Run | None) -> dict[str, Predicted]:
     return {task: said for task, score in scores.items() if (said := score.said) is not None}
 
 
-def knows(run: Run | None) -> bool:
-    """Return whether anything is known about single inputs."""
-    return run is not None and any(score.answers for score in run.scores.values())
+def effective(run: Run | None, choice: Choice, other: Against | None = None) -> Choice:
+    """Return the choice without tasks that were not scored, experts that nothing was sent to, or a pinned run's view.
 
-
-def effective(run: Run | None, choice: Choice) -> Choice:
-    """Return the choice without tasks that were not scored and experts that nothing was sent to."""
+    `other` is what the pinned run said.
+    """
     routed = run is not None and any(score.routed for score in run.scores.values())
     task = choice.task if run is not None and choice.task in run.scores else ""
     sent = choice.sent if run is not None and routed and choice.sent in run.recipe.experts else ""
-    return dataclasses.replace(choice, task=task, sent=sent)
+    versus = choice.versus if run is not None and other and choice.versus in other.ways(run) else ""
+    return dataclasses.replace(choice, task=task, sent=sent, versus=versus)
 
 
-def shown(run: Run | None, choice: Choice) -> Shown | None:
-    """Return the inputs to show; None where nothing is known about single ones."""
-    said, choice = answers(run), effective(run, choice)
+def shown(run: Run | None, choice: Choice, other: Against | None = None) -> Shown | None:
+    """Return the inputs to show; None where nothing is known about single ones. `other` is what the pinned run said."""
+    said, choice = answers(run), effective(run, choice, other)
     if run is None or not said:
         return None
     if choice.circled:
@@ -70,33 +73,43 @@ def shown(run: Run | None, choice: Choice) -> Shown | None:
     else:
         tasks = [choice.task] if choice.task in said else list(said)
         rows = {task: _sent(said[task], run.recipe.experts, choice.sent) for task in tasks}
+        if other and choice.versus:
+            rows = {task: _otherwise(run, said[task], own, choice.versus, other) for task, own in rows.items()}
     kept = evenly(rows, MOST if choice.narrow else EACH * len(rows))
     return Shown(said, kept, sum(map(len, rows.values())))
 
 
-def gallery(suite: Suite, run: Run, found: Shown) -> Gallery:
-    """Return the shown inputs with their pictures, classes and routes."""
+def gallery(suite: Suite, run: Run, found: Shown, other: Against | None = None) -> Gallery:
+    """Return the shown inputs with their pictures, classes and routes, and what the pinned run said of them."""
     experts, inputs = run.recipe.experts, []
     for task, rows in found.rows.items():
         said, classes = found.said[task], suite.task(task).classes
-        pictures = suite.pictures(task, "score")
+        pictures, told = suite.pictures(task, "score"), other.tasks.get(task) if other else None
         for row in rows.tolist():
+            place = int(said.index[row])
+            pinned, fine = told.of(place) if told is not None else ("", None)
             picked = "" if said.picked is None else experts[said.picked[row]]
             label, guess = classes[said.label[row]], classes[said.guess[row]]
-            inputs.append(RoutedInput(task, int(said.index[row]), pictures[said.index[row]], label, picked, guess))
-    return Gallery(experts, tuple(inputs), method_class(run.recipe.method).title, found.of)
+            inputs.append(RoutedInput(task, place, pictures[place], label, picked, guess, pinned, fine))
+    title, letter = method_class(run.recipe.method).title, other.letter if other else ""
+    return Gallery(experts, tuple(inputs), title, found.of, letter)
 
 
-def bar(run: Run | None, choice: Choice) -> str:
+def bar(run: Run | None, choice: Choice, other: Against | None = None) -> str:
     """Return the menus that narrow the inputs, and the chip that says to what and undoes it."""
-    if run is None or not knows(run):
+    if run is None or not run.knows:
         return ""
     tasks = menu("of", "Task", {"": "all tasks", **{t: t for t in run.scores}}, choice.task, choice.task or "all")
     sent = ""
     if any(score.routed for score in run.scores.values()):
         experts = {"": "any expert", **{e: e for e in run.recipe.experts}}
         sent = f"<span>sent to</span>{menu('sent', 'Sent to', experts, choice.sent, choice.sent or 'any')}"
-    return f'<div class="mp-narrow"><span>Inputs of</span>{tasks}{sent}{_chip(choice)}</div>'
+    ways, versus = other.ways(run) if other else {}, ""
+    if ways:
+        words, letter = {"": "all", **ways}, other.letter if other else ""
+        drawn = f"{letter} {choice.versus}"
+        versus = f"<span>beside {letter}</span>{menu('versus', f'Beside {letter}', words, choice.versus, drawn)}"
+    return f'<div class="mp-narrow"><span>Inputs of</span>{tasks}{sent}{versus}{_chip(choice)}</div>'
 
 
 def _chip(choice: Choice) -> str:
@@ -112,6 +125,12 @@ def _sent(said: Predicted, experts: tuple[str, ...], sent: str) -> np.ndarray:
     if said.picked is None or sent not in experts:
         return np.arange(len(said.index))
     return np.flatnonzero(said.picked == experts.index(sent))
+
+
+def _otherwise(run: Run, said: Predicted, rows: np.ndarray, way: str, other: Against) -> np.ndarray:
+    """Return the rows of those inputs that the pinned run sees otherwise."""
+    told = other.tasks.get(said.task)
+    return rows[:0] if told is None else rows[told.differs(run, said, way)[rows]]
 
 
 def evenly(rows: Mapping[str, np.ndarray], most: int) -> dict[str, np.ndarray]:

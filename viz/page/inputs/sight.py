@@ -16,7 +16,10 @@ from merge_engine.suite import load_suite
 from viz import theme
 from viz.panel import Drawing, draw, write
 from viz.panels import manifold, route_gallery, route_input
+from viz.panels.route_input import PinnedAnswer
 
+from ..compare.against import Against, against
+from ..compare.beside import beside
 from ..drill.knock import said
 from ..drill.knocked import Knocked, said_of
 from ..own.yours_pictures import SPLIT
@@ -25,12 +28,12 @@ from ..session import Session
 from ..view import Parts, status
 from ..workbench import Workbench
 from . import inputs
-from .case import case_of
+from .case import Case, case_of
 from .choice import parsed
 from .insight import Input
 from .manifold_data import Points, feature_map, points, support_points, unit
 from .others import other_cases
-from .why import why_steps
+from .why import UNASKED, PinnedView, why_steps
 
 BESIDE = 4  # inputs that the experts are asked about along with the chosen one
 PATIENCE, PAUSE = 180.0, 0.2  # seconds to wait for a second map, and between two looks
@@ -39,10 +42,10 @@ SECOND = "A second map, by UMAP, is being made."
 
 def marks(bench: Workbench, session: Session, shown: str) -> Parts:
     """Return the words that differ whenever the gallery, or the input explained, would show something else."""
-    run, choice = run_of(bench, shown), session.inputs
+    run, choice, pinned = run_of(bench, shown), session.inputs, beside(bench.record, session, shown)
     known = sum(score.n for score in run.scores.values() if score.answers) if run else 0
-    about = f"{session.suite} {shown} {known}"
-    sight = "|".join((about, choice.task, choice.sent, *choice.circled))
+    about = f"{session.suite} {shown} {known} {pinned.word if pinned else ''}"
+    sight = "|".join((about, choice.task, choice.sent, choice.versus, *choice.circled))
     eye = "|".join((about, choice.chosen, *session.knocked)) if choice.chosen else ""
     return {"sight": sight, "eye": eye}
 
@@ -56,14 +59,15 @@ def sight_steps(
     bench: Workbench, session: Session, shown: str, going: Callable[[], bool]
 ) -> Generator[Parts, None, None]:
     """Yield the bar and the gallery, then the map, and once more when its second view is ready."""
-    suite, run = load_suite(session.suite), run_of(bench, shown)
-    choice = inputs.effective(run, session.inputs)
-    parts: Parts = {"narrow": inputs.bar(run, choice), "gallery": gallery_html(bench, session, shown)}
-    given = points(suite, run, choice)
+    suite, run, other = load_suite(session.suite), run_of(bench, shown), told_of(bench, session, shown)
+    choice = inputs.effective(run, session.inputs, other)
+    parts: Parts = {"narrow": inputs.bar(run, choice, other), "gallery": gallery_html(bench, session, shown)}
+    given = points(suite, run, choice, other)
     if not choice.chosen:
-        parts["why"] = write(route_input, None) if given else ""
+        parts["why"] = write(route_input, None, aside=other.why if other else "") if given else ""
     if given is None:
-        yield parts | {"map": map_at_hand(bench, session, shown) or draw(manifold, None), "looking": status("")}
+        nothing = draw(manifold, None, aside=other.why if other else "")
+        yield parts | {"map": map_at_hand(bench, session, shown) or nothing, "looking": status("")}
         return
     yield parts
     features = yield from _read(bench, session, given, going)
@@ -85,16 +89,20 @@ def eye_steps(
     Where `runs` know what the merge says without what is knocked out of it, both stand side by side.
     """
     suite, run, place = load_suite(session.suite), run_of(bench, shown), parsed(session.inputs.chosen)
-    case = case_of(suite, run, *place) if run and place else None
+    case, other = case_of(suite, run, *place) if run and place else None, told_of(bench, session, shown)
+    why = other.why if other else ""
     if case is None or run is None:
-        yield {"why": write(route_input, None)}
+        yield {"why": write(route_input, None, aside=why)}
         return
     ringed = map_at_hand(bench, session, shown)
     if ringed is not None:
         yield {"map": ringed}
-    colors = theme.colors(suite.task_of)
-    beside, both = _beside(run, session), said_of(run, runs.get(run, session.knocked), case.task, case.index)
-    for found in why_steps(bench.insight, case, bench.merged(run.recipe), beside, other_cases(bench.record, case)):
+    colors, pinned = theme.colors(suite.task_of), _pinned(bench, session, shown, case, other)
+    known = [run.recipe, *(p.recipe for p in (beside(bench.record, session, shown),) if p)]
+    others = (one for one in other_cases(bench.record, case) if one.run.recipe not in known)
+    merged, following = bench.merged(run.recipe), _following(run, session, other)
+    both = said_of(run, runs.get(run, session.knocked), case.task, case.index)
+    for found in why_steps(bench.insight, case, merged, following, others, pinned):
         if not going():
             return
         if isinstance(found, Step):
@@ -103,23 +111,41 @@ def eye_steps(
             continue
         if both is not None:
             found = dataclasses.replace(found, merged=both[0], without=both[1], gone=said(session.knocked))
-        yield {"why": write(route_input, found, colors=colors)}
+        yield {"why": write(route_input, found, colors=colors, aside=why)}
     yield {"asking": status("")}
+
+
+def told_of(bench: Workbench, session: Session, shown: str) -> Against | None:
+    """Return what the pinned run said about single inputs; None where nothing is pinned."""
+    return against(load_suite(session.suite), beside(bench.record, session, shown))
+
+
+def _pinned(bench: Workbench, session: Session, shown: str, case: Case, other: Against | None) -> PinnedView:
+    """Return what the pinned run makes of an input: its answer, and its route where it has the same experts."""
+    pinned = beside(bench.record, session, shown)
+    there = case_of(case.suite, pinned.run, case.task, case.index) if pinned and pinned.run else None
+    if pinned is None or other is None or there is None:
+        return UNASKED
+    says, right = other.tasks[case.task].of(case.index)
+    same = pinned.recipe.experts == case.experts
+    card = there.routed(bench.merged(pinned.recipe), f"{other.letter}: {other.title}") if same else None
+    return PinnedView(PinnedAnswer(other.letter, other.title, says, right), card)
 
 
 def gallery_html(bench: Workbench, session: Session, shown: str) -> str:
     """Return the gallery with the chosen input marked, or its empty state."""
     suite, run = load_suite(session.suite), run_of(bench, shown)
-    found = inputs.shown(run, session.inputs)
+    other = told_of(bench, session, shown)
+    found, said = inputs.shown(run, session.inputs, other), other.why if other else ""
     if run is None or found is None:
-        return write(route_gallery, None)
-    colors = theme.colors(suite.task_of)
-    return write(route_gallery, inputs.gallery(suite, run, found), selected=session.inputs.chosen, colors=colors)
+        return write(route_gallery, None, aside=said)
+    data, colors = inputs.gallery(suite, run, found, other), theme.colors(suite.task_of)
+    return write(route_gallery, data, selected=session.inputs.chosen, colors=colors, aside=said)
 
 
-def _beside(run: Run, session: Session) -> list[Input]:
+def _following(run: Run, session: Session, other: Against | None) -> list[Input]:
     """Return the inputs that follow the chosen one in the gallery, which are likely to be chosen next."""
-    found = inputs.shown(run, session.inputs)
+    found = inputs.shown(run, session.inputs, other)
     keys, chosen = found.keys() if found else (), session.inputs.chosen
     start = keys.index(chosen) + 1 if chosen in keys else len(keys)
     return [(task, "score", index) for task, index in filter(None, map(parsed, keys[start : start + BESIDE]))]
@@ -138,7 +164,8 @@ def known_points(bench: Workbench, session: Session, shown: str) -> tuple[Points
     """Return the points of the map with their features (N, D), where all of those are known."""
     suite, run = load_suite(session.suite), run_of(bench, shown)
     experts = run.recipe.experts if run else session.experts
-    given = points(suite, run, session.inputs) or support_points(suite, experts)
+    other = told_of(bench, session, shown)
+    given = points(suite, run, session.inputs, other) or support_points(suite, experts, other.why if other else "")
     known = [bench.insight.feature(suite, "", one) for one in given.inputs]
     features = [feature.numpy() for feature in known if feature is not None]
     return (given, np.stack(features)) if features and len(features) == len(known) else None
@@ -149,9 +176,10 @@ def _map(
 ) -> Drawing:
     suite, number = load_suite(session.suite), session.inputs.yours
     yours = None if number is None else bench.insight.feature(suite, "", ("", SPLIT, number))
-    place = None if yours is None else bench.near.get(yours_key(given, number))
-    data = feature_map(given, features, near, None if yours is None else yours.numpy(), place)
-    return draw(manifold, data, chosen=given.place(session.inputs.chosen), colors=theme.colors(suite.task_of))
+    own = None if yours is None else bench.near.get(yours_key(given, number))
+    data = feature_map(given, features, near, None if yours is None else yours.numpy(), own)
+    place, colors, first = given.place(session.inputs.chosen), theme.colors(suite.task_of), "pca_against"
+    return draw(manifold, data, chosen=place, colors=colors, view=first if given.fares else None, aside=given.why)
 
 
 def yours_key(given: Points, number: int | None) -> str:

@@ -12,6 +12,7 @@ from merge_engine.suite import load_suite
 
 from .. import acts, view
 from ..adapting import moving
+from ..compare.beside import beside
 from ..drill.knocked import Knocked
 from ..layout import Page
 from ..plotly_panel import Selection
@@ -38,6 +39,7 @@ class Sights:
         page, told = self.page, self.page.some("session", "shown")
         moved = page.some("session", "sight", "eye", "link")
         page.inputs.select(self.opened, told, moved, **act)
+        page.pinned.turn(self.again, [*told, page.sight], moved, **act)
         for widget in page.some("narrow", "gallery"):
             widget.act(self.act, told, moved, **act)
         page.map.select(self.point, told, [*moved, page.gallery], **act)
@@ -49,6 +51,10 @@ class Sights:
     def opened(self, session: Session, shown: str) -> dict[Any, Any]:
         """Fill the tab for what is on the page now."""
         return self._moved(session, shown) if session.suite else gr.skip()
+
+    def again(self, session: Session, shown: str, seen: str) -> dict[Any, Any]:
+        """Fill the tab again for another pinned run, where it was opened before."""
+        return self.opened(session, shown) if seen else gr.skip()
 
     def act(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Narrow the inputs, or choose one."""
@@ -64,7 +70,8 @@ class Sights:
         """Choose the input of a point, or show those that were drawn around."""
         where = Selection.of(event)
         run = sight.run_of(self.bench, shown)
-        given = points(load_suite(session.suite), run, session.inputs) if session.suite else None
+        other = sight.told_of(self.bench, session, shown) if session.suite else None
+        given = points(load_suite(session.suite), run, session.inputs, other) if session.suite else None
         if given is None:
             return gr.skip()
         if where.ids is not None:
@@ -78,7 +85,7 @@ class Sights:
         """Show the routing by depth of one task, or of all again."""
         after = acts.perform(session, {"act": "deep", "value": Selection.of(event).task})
         run = sight.run_of(self.bench, shown)
-        layers = moving.layers(run, after.inputs.deep)
+        layers = moving.layers(run, beside(self.bench.record, after, shown), after.inputs.deep)
         return self.page.fill({"session": after, "layers": layers, "link": view.link(after)})
 
     def show(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:

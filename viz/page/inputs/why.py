@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -12,26 +13,40 @@ from merge_engine.contract import Step
 from merge_engine.merged import Merged
 from merge_engine.methods import method_class
 from merge_engine.routing.routed import FittedRouter
-from viz.panels.route_input import InputView, RouterView
+from viz.panels.route_input import InputView, PinnedAnswer, RouterView
 
 from .case import WORDS, Asked, Case, distances
 from .insight import Input, Insight, scores
 
 
+@dataclass(frozen=True)
+class PinnedView:
+    """What the pinned run says of an input and how it routes it, each None where it does not."""
+
+    answer: PinnedAnswer | None = None
+    card: RouterView | None = None
+
+
+UNASKED = PinnedView()
+
+
 def why_steps(
-    insight: Insight, case: Asked, merged: Merged | None, beside: Sequence[Input] = (), others: Iterable[Case] = ()
-) -> Generator[InputView | Step, None, InputView]:
+    insight: Insight, case: Asked, merged: Merged | None, beside: Sequence[Input] = (), others: Iterable[Case] = (),
+    pinned: PinnedView = UNASKED,
+) -> Generator[InputView | Step, None, InputView]:  # fmt: skip
     """Yield what is known about an input, more and more of it: where it went, the routers, then expert after expert.
 
     Opening an expert takes longer than asking it, so the inputs `beside` are asked along with this one. `others` are
-    the input as other merges met it, which learned to route.
+    the input as other merges met it, which learned to route; `pinned` is what the pinned run makes of it.
     """
     suite, experts = case.suite, case.experts
     own, here = case.routed(merged), case.one
     blank, guess = ("",) * len(experts), case.guess if case.picked is None else ""
     learned = (other.routed(None, method_class(other.method).title) for other in others)
-    known = tuple(card for card in (own, *learned) if card is not None)
-    view = InputView(case.task, case.index, case.picture, case.label, experts, blank, known, guess)
+    known = tuple(card for card in (own, pinned.card, *learned) if card is not None)
+    view = InputView(
+        case.task, case.index, case.picture, case.label, experts, blank, known, guess, pinned=pinned.answer
+    )
     yield view
     feature = (yield from insight.feature_steps(suite, [here]))[0]
     routers = yield from insight.router_steps(suite, experts)

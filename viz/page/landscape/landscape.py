@@ -26,10 +26,12 @@ from viz import theme
 from viz.panel import Drawing, draw
 from viz.panels import disentanglement, loss_path, loss_plane
 
+from ..colors import task_colors
+from ..compare.beside import Beside, beside
 from ..headline import duration
 from ..memory import give_back
 from ..session import Session
-from ..view import Parts, menu, run_status, status, task_colors
+from ..view import Parts, menu, run_status, status
 from ..workbench import Workbench, paced
 from . import ground as grounds
 from . import models
@@ -40,12 +42,14 @@ PANELS: dict[str, ModuleType] = {"plane": loss_plane, "line": loss_path, "map": 
 WORDS = {"plane": "The plane", "line": "The line", "map": "Weight disentanglement"}
 DETAILS = {6: "6 × 6, a quick look", 11: "11 × 11", 21: "21 × 21, as published"}
 PAUSE = 0.8  # seconds between two drawings
+AWAITS = "{} is placed on it with the other runs of the visit, once the plane is measured."
+BETWEEN = "This is about two experts alone, whatever merges them; {} changes nothing here."
 NONE = "A landscape lies between experts; this suite has fewer than two."
 
 
 @dataclass(frozen=True)
 class Views:
-    """The surveys of a session's choice, the merges of its visit, and the `names` of models by their words.
+    """The surveys of a session's choice, the merges of its visit, the pinned run, and the `names` of models by words.
 
     `corners` are the recipes of the merges that a view goes through, by the name of the view.
     """
@@ -57,6 +61,7 @@ class Views:
     line: PathSurvey
     map: DisentanglementSurvey
     placed: Placed
+    pinned: Beside | None = None
 
     def missing(self, name: str, detail: int) -> int:
         """Return how many models a view still has to read for a detail."""
@@ -96,8 +101,11 @@ class Landscape:
         self.bench = bench
         self._paces: dict[str, float] = {}
 
-    def views(self, session: Session) -> Views | None:
-        """Return the surveys of a session; None where the suite has fewer than two experts."""
+    def views(self, session: Session, shown: str = "") -> Views | None:
+        """Return the surveys of a session; None where the suite has fewer than two experts.
+
+        `shown` is the digest of the run on the page.
+        """
         suite = load_suite(session.suite)
         ground = grounds.settled(session.ground, suite, session.experts)
         if ground is None:
@@ -117,12 +125,12 @@ class Landscape:
             ground, names, made, PlaneSurvey(suite, found["plane"], few, dtype=dtype),
             PathSurvey(suite, found["line"], few, dtype=dtype),
             DisentanglementSurvey(suite, ground.pair, few, dtype=dtype),
-            visit.without([recipe.digest for recipe in made["plane"]]),
+            visit.without([recipe.digest for recipe in made["plane"]]), beside(self.bench.record, session, shown),
         )  # fmt: skip
 
     def at_hand(self, session: Session, shown: str) -> Parts:
         """Return the whole tab as far as it is measured, computing nothing."""
-        views = self.views(session)
+        views = self.views(session, shown)
         drawn = {name: draw(PANELS[name], None) if views is None else drawing(views, name, shown) for name in PANELS}
         return {"ground": self.menus(session, views), **drawn}
 
@@ -173,7 +181,7 @@ class Landscape:
 
         Returns whether everything was measured. Raises RecipeError where three models make no plane.
         """
-        suite, views = load_suite(session.suite), self.views(session)
+        suite, views = load_suite(session.suite), self.views(session, shown)
         if views is None:
             yield {"surveying": status(NONE, tone="bad")}
             return False
@@ -260,15 +268,17 @@ def _measured(
 
 def drawing(views: Views, name: str, shown: str) -> Drawing:
     """Return the panel of a view as far as it is measured."""
-    suite = views.plane.suite
+    suite, letter = views.plane.suite, views.pinned.letter if views.pinned else ""
+    said = (AWAITS if name == "plane" else BETWEEN).format(letter) if letter else ""
     if name == "plane":
         found = views.plane.surface(views.placed.names)
         left = views.placed.sentence({marker.key for marker in found.markers}.__contains__) if found else ""
-        return draw(loss_plane, found, shown=shown, left=left, colors=theme.colors(suite.task_of))
+        colors = theme.colors(suite.task_of)
+        return draw(loss_plane, found, shown=shown, left=left, colors=colors, aside="" if found else said)
     if name == "line":
-        return draw(loss_path, views.line.path(), colors=task_colors(suite))
+        return draw(loss_path, views.line.path(), colors=task_colors(suite), aside=said)
     usual = declared(method_class("task_arithmetic"))["scaling"].default
-    return draw(disentanglement, views.map.map(), usual=usual)
+    return draw(disentanglement, views.map.map(), usual=usual, aside=said)
 
 
 def _row(view: str, what: str, names: Mapping[str, str], words: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from merge_engine.merged import StaticMerged
 from merge_engine.methods import method_class
 from merge_engine.runs.recipe import Recipe
 
-from ..compare.comparison import Comparison, of_suite, recipe_at
+from ..compare.comparison import Comparison, of_suite, pins_of, recipe_at
 from ..workbench import Workbench
 
 MERGES = 8  # merges on the plane
@@ -52,9 +52,14 @@ class Placed:
 
 
 def placed(bench: Workbench, comparison: Comparison, suite: str) -> Placed:
-    """Return what has a place on the plane among the runs of one visit: merges in memory that are one model."""
+    """Return what has a place on the plane among the runs of one visit: merges in memory that are one model.
+
+    The pinned ones are named by their letters, too.
+    """
     recipes = [recipe_at(link) for link in reversed(of_suite(comparison, suite).seen)]
     names, merges, left = dict(zip(recipes, names_of(recipes), strict=True)), {}, []
+    for which, link in pins_of(of_suite(comparison, suite)):
+        names |= {recipe_at(link): f"{which.upper()}: {names[recipe_at(link)]}"} if link else {}
     for recipe in recipes:
         merged = bench.merged(recipe)
         if isinstance(merged, StaticMerged):

@@ -7,7 +7,8 @@ parts that end when `going()` turns false.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -22,16 +23,20 @@ from merge_engine.suite import Suite, load_suite
 from viz import theme
 from viz.panel import write
 from viz.panels import route_input, yours_answer
-from viz.panels.route_input import InputView
+from viz.panels.route_input import InputView, PinnedAnswer
 from viz.panels.yours_answer import HeadLine, MergeLine, YoursAnswer
+from viz.pin import Pin
 
+from ..colors import task_colors
+from ..compare.beside import Beside, beside
+from ..compare.comparison import of_suite, recipe_at
 from ..inputs.case import OWN, WORDS
 from ..inputs.manifold_data import unit
 from ..inputs.sight import known_points, map_at_hand, run_of, waited, yours_key
-from ..inputs.why import why_steps
-from ..record import Run
+from ..inputs.why import UNASKED, PinnedView, why_steps
 from ..session import Session
-from ..view import Parts, status, task_colors
+from ..view import Parts, status
+from ..weights.pinned import NOT_HERE
 from ..workbench import Workbench, direction_key
 from .usual import STRANGE, compared
 from .yours_case import YoursCase
@@ -48,7 +53,8 @@ Going = Callable[[], bool]
 def mark(session: Session, shown: str) -> str:
     """Return the word that differs whenever something else would be said about the picture; empty without one."""
     number = session.inputs.yours
-    return "" if number is None else "|".join((session.suite, ",".join(session.experts), shown, str(number)))
+    pins = session.comparison.pins
+    return "" if number is None else "|".join((session.suite, ",".join(session.experts), shown, str(number), *pins))
 
 
 def yours_steps(bench: Workbench, session: Session, shown: str, going: Going) -> Generator[Parts, None, None]:
@@ -57,26 +63,32 @@ def yours_steps(bench: Workbench, session: Session, shown: str, going: Going) ->
     if case is None:
         yield {"replies": "", "yours_why": "", "replying": status(_missing(session)), **_map(bench, session, shown)}
         return
-    run, colors = run_of(bench, shown), task_colors(case.suite)
-    merged = bench.merged(run.recipe) if run else None
+    run, pinned = run_of(bench, shown), beside(bench.record, session, shown)
+    merged, other = (bench.merged(one.recipe) if one else None for one in (run, pinned))
+    why = NOT_HERE.format(pinned.letter) if pinned and other is None else ""
+    replies = partial(write, yours_answer, colors=task_colors(case.suite), aside=why)
     answer = YoursAnswer(case.picture, None, absent=STORED if run else UNMERGED)
     if run is not None and merged is not None:
         said = _asked(bench, case, run.recipe, merged)
         case = dataclasses.replace(case, reply=said)
         answer = dataclasses.replace(answer, merge=line_of(case.suite, run.recipe, said), absent="")
-    yield {"replies": write(yours_answer, answer, colors=colors)}
-    for found in _explained(bench, session, shown, case, merged, going):
+    yield {"replies": replies(answer)}
+    asked = UNASKED
+    if pinned is not None and other is not None:
+        line, asked = _pinned(bench, case, pinned, other)
+        answer = dataclasses.replace(answer, pinned=Pin(pinned.letter, line))
+        yield {"replies": replies(answer)}
+    for found in _explained(bench, session, shown, case, merged, asked, going):
         if isinstance(found, InputView):
-            far = far_of(found)
-            if far != answer.far:
+            if (far := far_of(found)) != answer.far:
                 answer = dataclasses.replace(answer, far=far)
-                yield {"replies": write(yours_answer, answer, colors=colors)}
-            yield {"yours_why": write(route_input, found, colors=theme.colors(case.suite.task_of))}
+                yield {"replies": replies(answer)}
+            yield {"yours_why": write(route_input, found, colors=theme.colors(case.suite.task_of), aside=why)}
         else:
             yield found
-    for line in _others(bench, case, run, going):
+    for line in _others(bench, session, case, [one.recipe for one in (run, pinned) if one], going):
         answer = dataclasses.replace(answer, others=(line, *answer.others))
-        yield {"replies": write(yours_answer, answer, colors=colors)}
+        yield {"replies": replies(answer)}
     if going():
         yield {"replying": status("")}
         yield from _placed(bench, session, shown, going)
@@ -146,11 +158,12 @@ def _placed(bench: Workbench, session: Session, shown: str, going: Going) -> Gen
 
 
 def _explained(
-    bench: Workbench, session: Session, shown: str, case: YoursCase, merged: Merged | None, going: Going
-) -> Generator[Parts | InputView, None, None]:
+    bench: Workbench, session: Session, shown: str, case: YoursCase, merged: Merged | None, pinned: PinnedView,
+    going: Going,
+) -> Generator[Parts | InputView, None, None]:  # fmt: skip
     """Yield the routers' and experts' views, and the map as soon as the picture has a place on it."""
     known: dict[str, np.ndarray] = {}
-    for found in why_steps(bench.insight, case, merged):
+    for found in why_steps(bench.insight, case, merged, pinned=pinned):
         if not going():
             return
         if isinstance(found, Step):
@@ -177,10 +190,29 @@ def _asked(bench: Workbench, case: YoursCase, recipe: Recipe, merged: Merged) ->
     return bench.replies.ask(case.suite, recipe.digest, merged, case.number, case.inputs)
 
 
-def _others(bench: Workbench, case: YoursCase, run: Run | None, going: Going) -> Generator[MergeLine, None, None]:
-    """Yield what other merges in memory reply, the oldest first, so that asking them does not change their order."""
-    own = direction_key(run.recipe) if run else ""
-    others = [recipe for recipe in bench.kept(case.suite.name) if direction_key(recipe) != own]
+def _pinned(bench: Workbench, case: YoursCase, pinned: Beside, merged: Merged) -> tuple[MergeLine, PinnedView]:
+    """Return what the pinned run replies: a line beside the merge, and its answer and route beside the routers."""
+    recipe, letter, title = pinned.recipe, pinned.letter, method_class(pinned.recipe.method).title
+    reply = _asked(bench, case, recipe, merged)
+    line = line_of(case.suite, recipe, reply)
+    there = dataclasses.replace(case, experts=recipe.experts, method=recipe.method, reply=reply)
+    card = there.routed(merged, f"{letter}: {title}") if recipe.experts == case.experts else None
+    says = f"{theme.short(line.first.answer)}, {100 * line.first.probability:.0f} %"
+    return line, PinnedView(PinnedAnswer(letter, title, says, None), card)
+
+
+def _others(
+    bench: Workbench, session: Session, case: YoursCase, asked: Sequence[Recipe], going: Going
+) -> Generator[MergeLine, None, None]:
+    """Yield what other merges of this visit in memory reply, one of those that differ in scaling.
+
+    The oldest comes first, so that asking them does not change their order; those `asked` already are left out.
+    """
+    known, others = set(map(direction_key, asked)), []
+    for recipe in map(recipe_at, of_suite(session.comparison, session.suite).seen):
+        if (key := direction_key(recipe)) not in known and bench.keeps(recipe):
+            known.add(key)
+            others.append(recipe)
     for recipe in reversed(others[:OTHERS]):
         found, merged = bench.replies.known(recipe.digest, case.number), bench.merged(recipe)
         if found is None and merged is not None and going():

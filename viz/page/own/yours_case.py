@@ -57,9 +57,9 @@ class YoursCase:
     def _class(self, said: HeadAnswer) -> str:
         return self.suite.task(said.task).classes[said.guess]
 
-    def routed(self, merged: Merged | None) -> RouterView | None:
-        """Return how the merge itself routes the picture; None for one model without routes."""
+    def routed(self, merged: Merged | None, whose: str = "") -> RouterView | None:
+        """Return how the merge itself routes the picture, or one named `whose`; None for one model without routes."""
         if self.reply is None or self.reply.told:
             return None
         said = None if self.picked is None else self.reply.under(self.suite.task_of[self.picked])
-        return way(self, merged, self.reply.route, self._class(said) if said else "")
+        return way(self, merged, self.reply.route, self._class(said) if said else "", whose)

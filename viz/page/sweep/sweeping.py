@@ -28,9 +28,11 @@ from viz.panels import sweep_curve, sweep_plane
 from viz.swept import Swept
 
 from .. import session as state
+from ..colors import task_colors
+from ..compare.beside import Beside, beside
 from ..headline import duration
 from ..session import Session
-from ..view import Parts, complaint, menu, status, task_colors
+from ..view import Parts, complaint, menu, status
 from ..workbench import Workbench, direction_key
 from . import wish as wishes
 from .sweep_acts import sweep_of, wish_of
@@ -38,6 +40,10 @@ from .sweep_cost import cost_line, cost_of
 
 TURN = 15.0  # seconds of sweeping after which others who wait for the queue get a turn
 PAUSE = 0.3  # seconds between two moments shown
+ELSEWHERE = (
+    "{} is no point of this sweep: it differs in more than the swept numbers. Its accuracy on test pictures says "
+    "nothing about these, so no line stands for it."
+)
 
 
 class ShelvedMerges(Merges):
@@ -59,8 +65,8 @@ class ShelvedMerges(Merges):
             self.bench.shelf.put(direction_key(self.latest), self._merged, self._seconds)
 
 
-def tab_parts(bench: Workbench, session: Session) -> Parts:
-    """Return the whole tab for a session, computing nothing."""
+def tab_parts(bench: Workbench, session: Session, shown: str = "") -> Parts:
+    """Return the whole tab for a session and the run `shown` on the page, computing nothing."""
     parts: Parts = {"sweep_bar": bar(session)}
     try:
         sweep = sweep_of(session)
@@ -69,19 +75,24 @@ def tab_parts(bench: Workbench, session: Session) -> Parts:
         return {**parts, **blank, "sweep_cost": "", "sweeping": complaint(str(error))}
     store = Stored(load_suite(session.suite), sweep, live_dtype())
     points = store.points(sweep)
-    return parts | panel_parts(session, sweep, points) | {
+    pinned = beside(bench.record, session, shown)
+    return parts | panel_parts(session, sweep, points, pinned) | {
         "sweep_cost": cost_line(cost_of(bench, load_suite(session.suite), sweep, store)),
         "sweeping": status(done_words(sweep, points) if len(points) == len(sweep.visits()) else ""),
     }  # fmt: skip
 
 
-def panel_parts(session: Session, sweep: Sweep, points: Sequence[Point]) -> Parts:
-    """Return both panels, the one that does not fit the sweep empty."""
+def panel_parts(session: Session, sweep: Sweep, points: Sequence[Point], pinned: Beside | None) -> Parts:
+    """Return both panels, the one that does not fit the sweep empty; the pinned run is marked where it is a point."""
     suite = load_suite(session.suite)
     data, curve = data_of(suite, sweep, points), len(sweep.axes) == 1
+    there = pinned and sweep.place_of(pinned.recipe)
+    if pinned and there is not None:
+        data = dataclasses.replace(data, marks={**data.marks, pinned.letter: there})
+    why = ELSEWHERE.format(pinned.letter) if pinned and there is None else ""
     return {
-        "sweep_curve": draw(sweep_curve, data if curve else None, colors=task_colors(suite)),
-        "sweep_plane": draw(sweep_plane, None if curve else data),
+        "sweep_curve": draw(sweep_curve, data if curve else None, colors=task_colors(suite), aside=why),
+        "sweep_plane": draw(sweep_plane, None if curve else data, aside=why),
     }
 
 
@@ -152,19 +163,21 @@ def _box(session: Session, word: str) -> str:
 
 
 def sweep_parts(
-    bench: Workbench, session: Session, sweep: Sweep, going: Callable[[], bool], turn: float = TURN
-) -> Generator[Parts, None, bool]:
+    bench: Workbench, session: Session, sweep: Sweep, going: Callable[[], bool], turn: float = TURN,
+    shown: str = "",
+) -> Generator[Parts, None, bool]:  # fmt: skip
     """Sweep, yielding parts; returns whether points are left because others should have a turn."""
     suite, started = load_suite(session.suite), time.perf_counter()
+    pinned = beside(bench.record, session, shown)
     merges = ShelvedMerges(bench, suite, sweep.recipe)
-    steps, shown, top = sweep_steps(sweep, merges, live_dtype()), _Shown(session, sweep), None
+    steps, moments, top = sweep_steps(sweep, merges, live_dtype()), _Shown(session, sweep, pinned), None
     with bench.working():
         try:
             while going():
                 step = next(steps)
-                yield from shown.moment(step)
+                yield from moments.moment(step)
                 newest = step.points[-1] if step.points else None
-                if shown.fresh and newest is not None and newest.scores:
+                if moments.fresh and newest is not None and newest.scores:
                     over = step.done < step.total and time.perf_counter() - started > turn
                     leading = best(step.points)
                     if over or (leading is newest and leading is not top):
@@ -173,19 +186,19 @@ def sweep_parts(
                     if over:
                         return True
         except StopIteration as end:
-            yield panel_parts(session, sweep, end.value) | {"sweeping": status(done_words(sweep, end.value))}
+            yield panel_parts(session, sweep, end.value, pinned) | {"sweeping": status(done_words(sweep, end.value))}
             return False
         finally:
             steps.close()
-    yield {"sweeping": stopped(sweep, shown.points)}
+    yield {"sweeping": stopped(sweep, moments.points)}
     return False
 
 
 class _Shown:
     """What the page shows of a sweep under way: figures after every point, words now and then."""
 
-    def __init__(self, session: Session, sweep: Sweep) -> None:
-        self.session, self.sweep = session, sweep
+    def __init__(self, session: Session, sweep: Sweep, pinned: Beside | None) -> None:
+        self.session, self.sweep, self.pinned = session, sweep, pinned
         self.points: tuple[Point, ...] = ()
         self.first, self.fresh, self.last = True, False, 0.0
 
@@ -195,7 +208,8 @@ class _Shown:
         now = time.perf_counter()
         if not (self.first or self.fresh) and now - self.last < PAUSE:
             return
-        figures = panel_parts(self.session, self.sweep, step.points) if self.first or self.fresh else {}
+        redrawn = self.first or self.fresh
+        figures = panel_parts(self.session, self.sweep, step.points, self.pinned) if redrawn else {}
         self.first, self.points, self.last = False, step.points, now
         yield figures | {"sweeping": progress(step)}
 

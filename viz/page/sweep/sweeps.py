@@ -41,30 +41,34 @@ class Sweeps:
 
     def wire(self, everything: list[Any], act: Kind, compute: Kind, light: Kind) -> None:
         """Attach the listeners; `everything` is what taking a point's values into the recipe may change."""
-        page, session = self.page, self.page.some("session")
+        page, told = self.page, self.page.some("session", "shown")
         streamed = page.some(*PARTS[1:], *BUTTONS, "sweep_next")
-        page.sweeps.select(self.opened, session, page.some(*PARTS), **act)
-        page.sweep_bar.act(self.act, session, page.some("session", "link", *PARTS), **act)
-        started = page.sweep_start.click(self.start, session, page.some("sweeping", *BUTTONS), **light)
+        page.sweeps.select(self.opened, told, page.some(*PARTS), **act)
+        page.pinned.turn(self.again, [*told, page.sweep_bar], page.some(*PARTS), **act)
+        page.sweep_bar.act(self.act, told, page.some("session", "link", *PARTS), **act)
+        started = page.sweep_start.click(self.start, told[:1], page.some("sweeping", *BUTTONS), **light)
         heard = started.then(self.on.heard, None, None, **act)
-        heard.then(self.sweep, session, streamed, **compute)
-        page.sweep_next.turn(self.sweep, session, streamed, trigger_mode="multiple", **compute)
+        heard.then(self.sweep, told, streamed, **compute)
+        page.sweep_next.turn(self.sweep, told, streamed, trigger_mode="multiple", **compute)
         page.sweep_stop.click(self.stop, None, page.some("sweeping", "sweep_stop"), **light)
-        told, panels = page.some("session", "shown"), page.some(*sweeping.PANELS)
-        for panel in panels:
+        for panel in page.some(*sweeping.PANELS):
             panel.select(self.take, told, [*everything, *page.some(*PARTS)], **act)
 
-    def opened(self, session: Session, request: gr.Request) -> dict[Any, Any]:
+    def opened(self, session: Session, shown: str, request: gr.Request) -> dict[Any, Any]:
         """Fill the tab for the recipe as it is now."""
-        return self.page.fill(self._parts(session, request)) if session.suite else gr.skip()
+        return self.page.fill(self._parts(session, shown, request)) if session.suite else gr.skip()
 
-    def act(self, session: Session, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
+    def again(self, session: Session, shown: str, bar: str, request: gr.Request) -> dict[Any, Any]:
+        """Fill the tab again for another pinned run, where it was opened before."""
+        return self.opened(session, shown, request) if bar else gr.skip()
+
+    def act(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Sweep something else, elsewhere, or on other pictures."""
         try:
             after = acts.perform(session, said(event))
         except MergeError as error:
             return self.page.fill({"sweeping": view.complaint(str(error))})
-        return self.page.fill({"session": after, "link": view.link(after), **self._parts(after, request)})
+        return self.page.fill({"session": after, "link": view.link(after), **self._parts(after, shown, request)})
 
     def take(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Take the values of the clicked point into the recipe."""
@@ -76,7 +80,7 @@ class Sweeps:
             after = acts.perform(session, words)
         except MergeError as error:
             return self.page.fill({"sweeping": view.complaint(str(error))})
-        parts = self._parts(after, request) | {"sweeping": sweeping.taken(sweep_of(after), values)}
+        parts = self._parts(after, shown, request) | {"sweeping": sweeping.taken(sweep_of(after), values)}
         return self.on.act(session, shown, gr.EventData(None, words), request) | self.page.fill(parts)
 
     def start(self, session: Session, request: gr.Request) -> Any:
@@ -91,12 +95,12 @@ class Sweeps:
         self.tickets.want("prepare", "")
         return view.status("Waiting for a free place …", tone="busy"), OFF, ON
 
-    def sweep(self, session: Session, request: gr.Request) -> Iterator[dict[Any, Any]]:
+    def sweep(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Sweep for a while, streaming, unless that was stopped meanwhile; then queue up again."""
         yield gr.skip()
         ticket = self._held(request)
         if ticket.what and not ticket.ended:
-            yield from self._stream(session, ticket)
+            yield from self._stream(session, shown, ticket)
         elif ticket.cancelled:
             words = view.status("Stopped before it went on; what was scored is kept.", tone="stale")
             yield self.page.fill({**READY, "sweeping": words})
@@ -108,7 +112,7 @@ class Sweeps:
         self.tickets.cancel(self._name(request))
         return view.status("Stopping …", tone="busy"), OFF
 
-    def _stream(self, session: Session, ticket: Ticket) -> Generator[dict[Any, Any], None, None]:
+    def _stream(self, session: Session, shown: str, ticket: Ticket) -> Generator[dict[Any, Any], None, None]:
         ticket.done.add(BEGUN)
         more = False
         try:
@@ -116,7 +120,7 @@ class Sweeps:
             if sweep.key != ticket.what:
                 yield self.page.fill({**READY, "sweeping": view.status("Stopped: the recipe changed.", tone="stale")})
                 return
-            steps = sweeping.sweep_parts(self.bench, session, sweep, ticket.going)
+            steps = sweeping.sweep_parts(self.bench, session, sweep, ticket.going, shown=shown)
             more = yield from self._filled(steps, ticket)
             if more:
                 yield self.page.fill({"sweep_next": str(next(self.count))})
@@ -148,9 +152,9 @@ class Sweeps:
         finally:
             steps.close()
 
-    def _parts(self, session: Session, request: gr.Request) -> dict[str, Any]:
+    def _parts(self, session: Session, shown: str, request: gr.Request) -> dict[str, Any]:
         """Return the tab for a session; a sweep that it does not describe any more ends."""
-        parts, ticket = sweeping.tab_parts(self.bench, session), self._held(request)
+        parts, ticket = sweeping.tab_parts(self.bench, session, shown), self._held(request)
         try:
             key = sweep_of(session).key
         except MergeError:

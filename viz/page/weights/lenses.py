@@ -17,12 +17,13 @@ from merge_engine.suite import load_suite
 from viz import theme
 from viz.panel import Drawing, draw, empty
 from viz.panels import histogram, interference, overlap, overlap_depth, spectrum
+from viz.pin import Pin
 
 from ..session import Session
 from ..view import Parts, menu, status
 from ..workbench import Workbench
 from .measure import FIRST_METRIC, Ask, metrics, uses_merge
-from .pinned import with_pinned
+from .pinned import NOTHING, SAME, UNLIKE, PinnedMerge, with_pinned
 
 NEAR = ("spectrum", "interference", "overlap", "histogram")
 COUNTED = ("sign_conflict", "mask_counts")  # measurements that the histogram can show
@@ -35,9 +36,9 @@ LENSES = {
 
 @dataclasses.dataclass(frozen=True)
 class Focus:
-    """Everything the lenses depend on; `recipe` is the merge shown beside the experts, `pinned` one to compare it with.
+    """Everything the lenses depend on; `recipe` is the merge shown beside the experts, where it is kept.
 
-    Both are merges that are kept.
+    `pinned` is the merge to compare it with, or why that cannot be.
     """
 
     suite: str = ""
@@ -46,7 +47,12 @@ class Focus:
     block: int = 0
     kind: str = "fc1"
     recipe: Recipe | None = None
-    pinned: Recipe | None = None
+    pinned: PinnedMerge | None = None
+
+    @property
+    def beside(self) -> Recipe | None:
+        """The recipe of the pinned merge where its weights can be drawn."""
+        return self.pinned.recipe if self.pinned and not self.pinned.why else None
 
     @property
     def about(self) -> str:
@@ -56,15 +62,23 @@ class Focus:
     @property
     def key(self) -> str:
         """A word that differs whenever something else would be drawn."""
-        digests = (recipe.digest if recipe else "" for recipe in (self.recipe, self.pinned))
-        return "||".join((self.about, self.metric, str(self.block), self.kind, *digests))
+        own, other = self.recipe.digest if self.recipe else "", self.pinned.key if self.pinned else ""
+        return "||".join((self.about, self.metric, str(self.block), self.kind, own, other))
 
 
-def focus_of(session: Session, *recipes: Recipe | None) -> Focus:
-    """Return what the lenses should look at, with the merge shown and the one pinned, as far as they fit."""
-    fits = [r if r and (r.suite, r.experts) == (session.suite, session.experts) else None for r in recipes]
-    metric = session.metric or FIRST_METRIC
-    return Focus(session.suite, session.experts, metric, session.block, session.kind, *fits)
+def focus_of(session: Session, recipe: Recipe | None, pinned: PinnedMerge | None = None) -> Focus:
+    """Return what the lenses should look at, with the merge shown, as far as it fits, and the one pinned."""
+    fits = recipe and (recipe.suite, recipe.experts) == (session.suite, session.experts)
+    metric, place = session.metric or FIRST_METRIC, (session.block, session.kind)
+    return Focus(session.suite, session.experts, metric, *place, recipe if fits else None, pinned)
+
+
+def stale(before: str, focus: Focus) -> tuple[str, ...]:
+    """Return the panels that show something else than a focus wants, after what had a key `before`."""
+    if before == focus.key:
+        return ()
+    pinned = focus.key.rpartition("||")[2]
+    return NEAR if before.rpartition("||")[2] == pinned else (*NEAR, "depths")
 
 
 def at_hand(bench: Workbench, focus: Focus) -> Parts:
@@ -110,9 +124,21 @@ def asks(bench: Workbench, focus: Focus, name: str) -> list[Ask]:
     """Return what a panel wants measured: of the merge, and the same of the pinned one where it says something."""
     first = ask(bench, focus, name)
     compares = first.metric == "spectrum" or (first.merged and uses_merge(first.metric))
-    if not compares or focus.pinned is None or not isinstance(bench.merged(focus.pinned), StaticMerged):
+    if not compares or focus.beside is None:
         return [first]
-    return [first, dataclasses.replace(first, merged=focus.pinned.digest)]
+    return [first, dataclasses.replace(first, merged=focus.beside.digest)]
+
+
+def aside(bench: Workbench, focus: Focus, name: str) -> str:
+    """Return why a panel does not draw the pinned merge; empty where it does, or nothing is pinned."""
+    wanted, pinned = ask(bench, focus, name), focus.pinned
+    if pinned is None:
+        return ""
+    if wanted.metric != "spectrum" and not uses_merge(wanted.metric):
+        return pinned.alone
+    if pinned.why or wanted.metric == "spectrum" or wanted.merged:
+        return pinned.why
+    return (UNLIKE if focus.recipe else NOTHING).format(pinned.letter)
 
 
 def metric_menu(focus: Focus, words: dict[str, str]) -> str:
@@ -151,14 +177,14 @@ def _drawn(
 
 
 def _text(bench: Workbench, focus: Focus, name: str, measured: Sequence[Measured]) -> str:
-    return bench.drawn.text(name, focus.key, measured, lambda: DRAWN[name](focus, *measured))
+    return bench.drawn.text(name, focus.key, measured, lambda: DRAWN[name](focus, aside(bench, focus, name), *measured))
 
 
 def _measured(
     bench: Workbench, focus: Focus, wanted: Ask, going: Callable[[], bool]
 ) -> Generator[Parts, None, Measured | None]:
     """Measure; what runs through the whole network gives way to merges."""
-    recipe = next((r for r in (focus.recipe, focus.pinned) if r and r.digest == wanted.merged), None)
+    recipe = next((r for r in (focus.recipe, focus.beside) if r and r.digest == wanted.merged), None)
     merged = bench.merged(recipe) if recipe else None
     steps, title = bench.measures.steps(wanted, merged, going), registry()[wanted.metric].title.lower()
     try:
@@ -173,28 +199,37 @@ def _measured(
         return end.value
 
 
-def _spectrum(focus: Focus, measured: Measured, pinned: Measured | None = None) -> Drawing:
-    data = measured if pinned is None else with_pinned(measured, pinned)
-    return draw(spectrum, data, block=focus.block, kind=focus.kind, colors=_colors(focus), selected=_place(focus))
+def _spectrum(focus: Focus, said: str, measured: Measured, pinned: Measured | None = None) -> Drawing:
+    data = measured if pinned is None else with_pinned(measured, pinned, _letter(focus))
+    words = {"colors": _colors(focus), "selected": _place(focus), "aside": said}
+    return draw(spectrum, data, block=focus.block, kind=focus.kind, **words)
 
 
-def draw_interference(focus: Focus, measured: Measured, pinned: Measured | None = None) -> Drawing:
-    """Return the interference panel of the chosen metric, all of its quantities as views."""
-    data = interference.Interference(measured, registry()[focus.metric], pinned)
-    return draw(interference, data, block=focus.block, kind=focus.kind, selected=_place(focus))
+def draw_interference(focus: Focus, said: str, measured: Measured, pinned: Measured | None = None) -> Drawing:
+    """Return the interference panel of the chosen metric, all of its quantities as views; `said` stands below it."""
+    metric = registry()[focus.metric]
+    data = interference.Interference(measured, metric, pinned and Pin(_letter(focus), pinned))
+    if data.pinned and not any(interference.moved(data, name) for name in measured.quantities()):
+        said = SAME.format(data.pinned.letter)
+    first, place = f"{metric.headline}{interference.CHANGE}", _place(focus)
+    return draw(interference, data, **place, view=first, selected=place, aside=said)
 
 
-def _overlap(focus: Focus, measured: Measured) -> Drawing:
-    return draw(overlap, measured, block=focus.block, kind=focus.kind, selected=_place(focus))
+def _overlap(focus: Focus, said: str, measured: Measured) -> Drawing:
+    return draw(overlap, measured, block=focus.block, kind=focus.kind, selected=_place(focus), aside=said)
 
 
-def _histogram(focus: Focus, measured: Measured) -> Drawing:
-    data = measured if len(focus.experts) > 1 else None
-    return draw(histogram, data, block=focus.block, kind=focus.kind, selected=_place(focus))
+def _histogram(focus: Focus, said: str, measured: Measured, pinned: Measured | None = None) -> Drawing:
+    data, other = measured if len(focus.experts) > 1 else None, pinned and Pin(_letter(focus), pinned)
+    return draw(histogram, data, **_place(focus), pinned=other, selected=_place(focus), aside=said)
 
 
-def _depths(focus: Focus, measured: Measured) -> Drawing:
-    return draw(overlap_depth, measured, selected=_place(focus))
+def _depths(focus: Focus, said: str, measured: Measured) -> Drawing:
+    return draw(overlap_depth, measured, selected=_place(focus), aside=said)
+
+
+def _letter(focus: Focus) -> str:
+    return focus.pinned.letter if focus.pinned else ""
 
 
 DRAWN: dict[str, Callable[..., Drawing]] = {

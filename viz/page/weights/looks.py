@@ -8,13 +8,12 @@ from typing import Any
 import gradio as gr
 
 from merge_engine.places import depth
-from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 
 from .. import acts, view
 from .. import session as state
 from ..adapting import learned
-from ..compare.visit import reference
+from ..compare.beside import beside
 from ..layout import Page
 from ..plotly_panel import Selection
 from ..session import Session
@@ -23,6 +22,7 @@ from ..workbench import Workbench
 from . import lenses
 from .lenses import Focus, focus_of
 from .meeting import meeting
+from .pinned import pinned_merge
 
 
 class Looks:
@@ -68,8 +68,8 @@ class Looks:
         before = self.tickets.held(name)
         ticket = self.tickets.take(name, focus.key)
         if before.what.partition("||")[0] == focus.about:
-            same = before.what == focus.key
-            ticket.done.update(mark for mark in before.done if same or mark not in lenses.NEAR)
+            stale = lenses.stale(before.what, focus)
+            ticket.done.update(mark for mark in before.done if mark not in stale)
         return ticket
 
     def moved(self, session: Session, shown: str, request: gr.Request, remark: str = "") -> dict[Any, Any]:
@@ -92,13 +92,8 @@ class Looks:
 
     def focus(self, session: Session, shown: str) -> Focus:
         """Return what the lenses look at: the experts, and the merges shown and pinned as far as they are kept."""
-        return focus_of(session, self._recipe(session, shown), self._pinned(session, shown))
-
-    def _pinned(self, session: Session, shown: str) -> Recipe | None:
-        """Return the recipe pinned as A where it can stand beside what is shown: kept, and not the same run."""
-        run = self.bench.record.shown(shown) if shown else None
-        pinned = reference(self.bench.record, session.comparison, run)
-        return pinned.recipe if pinned is not None and self.bench.merged(pinned.recipe) is not None else None
+        pinned = pinned_merge(self.bench, session, beside(self.bench.record, session, shown))
+        return focus_of(session, self._recipe(session, shown), pinned)
 
     def _recipe(self, session: Session, shown: str) -> Any:
         """Return the recipe shown beside the experts when it is the session's own."""
