@@ -46,7 +46,8 @@ class AdaMerging(adaptive.AdaptiveMerge):
     title: ClassVar[str] = "AdaMerging"
     family: ClassVar[str] = "Adaptive"
     idea: ClassVar[str] = "Learn how much of every expert to add, tensor by tensor, from unlabelled inputs."
-    formula: ClassVar[str] = "θ = θ₀ + Σₜ λₜₙ τₜₙ,  λ minimises the entropy of predictions"
+    formula: ClassVar[str] = "θ = θ_base + Σₜ λₜₙ δₜₙ"
+    where: ClassVar[str] = f"λ starts at λ₀ and follows {adaptive.COURSE}, from the share p of the unlabelled inputs"
     paper: ClassVar[str] = "Yang et al., AdaMerging, ICLR 2024, arXiv:2310.02575"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "cpu": {"steps": 60, "batch": 8, "learning_rate": 5e-3},
@@ -58,7 +59,12 @@ class AdaMerging(adaptive.AdaptiveMerge):
 
     base: str = hp(
         "task_arithmetic", "Task vectors as they are, trimmed and sign-filtered as in Ties (AdaMerging++), or of CART.",
-        choices=("task_arithmetic", "ties", "cart"),
+        choices={
+            "task_arithmetic": "θ_base is the pretrained model, δₜ are the task vectors",
+            "ties": "δₜ are task vectors: their largest share d, where it has the elected sign (AdaMerging++)",
+            "cart": "θ_base is the average, δₜ are the centred experts at the share ρ of the rank",
+        },
+        always=True,
     )  # fmt: skip
     prior: float = hp(
         0.0, "Coefficient to start from; 0 takes the published one: 0.3, or 2 on CART.",
@@ -68,8 +74,18 @@ class AdaMerging(adaptive.AdaptiveMerge):
         0.2, "Share of entries that Ties keeps.", low=0.001, high=1, soft=(0.01, 1), step=0.01, symbol="d"
     )
     rank: float = hp(0.12, "Share of the rank that CART keeps.", low=0, high=1, step=0.01, symbol="ρ")
-    unit: str = hp("tensor", "One coefficient per task and tensor, or per task.", choices=("tensor", "task"))
-    clamp: bool = hp(True, "Keep coefficients within [0, 1], but not those of CART.")
+    unit: str = hp(
+        "tensor", "One coefficient per task and tensor, or per task.",
+        choices={"tensor": "every task has a λ per tensor", "task": "every task has one λ for all tensors"},
+    )  # fmt: skip
+    clamp: bool = hp(
+        True, "Keep coefficients within [0, 1], but not those of CART.",
+        says=(
+            "λ is free, as in FusionBench; the authors' code keeps it within [0, 1]",
+            "λ stays within [0, 1], as in the authors' code; in FusionBench it is free",
+        ),
+        always=True, when=("base", ("task_arithmetic", "ties")),
+    )  # fmt: skip
     steps: int = adaptive.steps(500)
     batch: int = adaptive.batch(16)
     learning_rate: float = adaptive.learning_rate(1e-3)
@@ -77,6 +93,9 @@ class AdaMerging(adaptive.AdaptiveMerge):
     balanced: bool = adaptive.balanced()
     share: float = adaptive.share()
     loss: str = adaptive.loss()
+
+    def acting(self) -> dict[str, Any]:
+        return {**self.parameters(), "prior": self.prior or PUBLISHED[self.base]}
 
     def settings(self) -> Settings:
         rates = self.steps, self.batch, self.learning_rate, self.schedule
@@ -90,8 +109,7 @@ class AdaMerging(adaptive.AdaptiveMerge):
                 parts.append(of(group))
             yield Step(done, len(groups), group.name)
         count = len(parts) if self.unit == "tensor" else 1
-        prior = self.prior or PUBLISHED[self.base]
-        start = torch.full((len(problem.tasks), count), prior, device=ctx.device)
+        start = torch.full((len(problem.tasks), count), self.acting()["prior"], device=ctx.device)
         return Coefficients(problem, parts, start, clamp=self.clamp and self.base != "cart")
 
     def _source(

@@ -25,6 +25,7 @@ from ..running import drive
 
 PUBLISHED = {"task_arithmetic": (0.3, 1.0), "cart": (2.3, 0.16), "tsv_m": (1.0, 1.0)}
 """Coefficient, and share of the components that start on, by base."""
+MASKED = ("learn", ("both", "masks"))
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,12 @@ class AdaRank(adaptive.AdaptiveMerge):
     idea: ClassVar[str] = (
         "Switch singular components of every expert on and off, guided by unlabelled inputs."
     )
-    formula: ClassVar[str] = "W = W_base + Σₜ λₜ Uₜ diag(bₜ sₜ) Vₜᵀ,  b ∈ {0, 1} and λ minimise the entropy"
+    formula: ClassVar[str] = "W = W_base + Σₜ λₜ Uₜ diag(bₜ sₜ) Vₜᵀ"
+    where: ClassVar[str] = (
+        f"λ starts at λ₀, the masks b with the share ρ of the components on, and both follow {adaptive.COURSE}, from "
+        "the share p of the unlabelled inputs; masks learn at rate η_m and temperature τ, after D updates, for the "
+        "share c of the rank"
+    )
     paper: ClassVar[str] = "Lee et al., AdaRank, ICLR 2026, arXiv:2503.22178"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "cpu": {
@@ -71,7 +77,15 @@ class AdaRank(adaptive.AdaptiveMerge):
         "collapses. Surer is not better; look at letters."
     )
 
-    base: str = hp("task_arithmetic", "Merge to start from.", choices=("task_arithmetic", "cart", "tsv_m"))
+    base: str = hp(
+        "task_arithmetic", "Merge to start from.",
+        choices={
+            "task_arithmetic": "W_base is pretrained, the components are those of the task matrices",
+            "cart": "W_base is the average, the components are those of the centred experts",
+            "tsv_m": "W_base is pretrained, the components are the leading ones of every expert, orthogonalised",
+        },
+        always=True,
+    )  # fmt: skip
     prior: float = hp(
         0.0, "Coefficient to start from; 0 takes the published one: 0.3 on Task Arithmetic, 2.3 on CART, 1 on TSV-M.",
         low=-10, high=10, soft=(0, 3), step=0.05, symbol="λ₀",
@@ -80,22 +94,34 @@ class AdaRank(adaptive.AdaptiveMerge):
         0.0, "Share of the components that start on; 0 takes the published one: 0.16 on CART, else all.",
         low=0, high=1, step=0.01, symbol="ρ",
     )  # fmt: skip
-    learn: str = hp("both", "What is learned.", choices=("both", "masks", "coefficients"))
+    learn: str = hp(
+        "both", "What is learned.",
+        choices={
+            "both": "masks and coefficients are learned",
+            "masks": "masks alone are learned",
+            "coefficients": "coefficients alone are learned",
+        },
+    )  # fmt: skip
     candidates: float = hp(
         1.0, "Share of the rank whose masks are learned, the largest components first; the others stay as they start.",
-        low=0.01, high=1, step=0.01,
+        low=0.01, high=1, step=0.01, symbol="c", when=MASKED,
     )  # fmt: skip
-    soft: bool = hp(False, "Masks between 0 and 1 instead of 0 or 1.")
+    soft: bool = hp(
+        False, "Masks between 0 and 1 instead of 0 or 1.", when=MASKED,
+        says=("masks are 0 or 1", "masks lie between 0 and 1: σ(m/τ) of their logits"),
+    )  # fmt: skip
     temperature: float = hp(
-        10.0, "Temperature of the masks.", low=0.01, high=1000, soft=(0.1, 20), symbol="τ"
+        10.0, "Temperature of the masks.", low=0.01, high=1000, soft=(0.1, 20), symbol="τ", when=MASKED
     )
     delay: int = hp(
-        0, "Updates of the coefficients before masks may move.", low=0, high=100_000, soft=(0, 500)
-    )
+        0, "Updates of the coefficients before masks may move.", low=0, high=100_000, soft=(0, 500), symbol="D",
+        when=MASKED,
+    )  # fmt: skip
     steps: int = adaptive.steps(10_000)
     batch: int = adaptive.batch(16)
     learning_rate: float = adaptive.learning_rate(1e-3)
-    mask_rate: float = hp(1e-3, "Learning rate of the masks.", low=0, high=1, soft=(1e-4, 1e-1), symbol="η_m")
+    mask_rate: float = hp(1e-3, "Learning rate of the masks.", low=0, high=1, soft=(1e-4, 1e-1), symbol="η_m",
+                          when=MASKED)  # fmt: skip
     schedule: str = adaptive.schedule()
     balanced: bool = adaptive.balanced()
     share: float = adaptive.share()
@@ -111,6 +137,10 @@ class AdaRank(adaptive.AdaptiveMerge):
         what = "is that expert" if len(tasks) == 1 else "starts at the weight average"
         return [f"AdaRank on CART of {len(tasks)} {'expert' if len(tasks) == 1 else 'experts'} {what}."]
 
+    def acting(self) -> dict[str, Any]:
+        prior, rank = PUBLISHED[self.base]
+        return {**self.parameters(), "prior": self.prior or prior, "rank": self.rank or rank}
+
     def settings(self) -> Settings:
         rates = self.steps, self.batch, self.learning_rate, self.schedule
         return Settings(*rates, self.balanced, self.share, self.loss == adaptive.ORACLE)
@@ -122,8 +152,7 @@ class AdaRank(adaptive.AdaptiveMerge):
                 with torch.no_grad():
                     parts.append(self.parts(group, ctx))
             yield Step(done, len(groups), group.name)
-        prior = self.prior or PUBLISHED[self.base][0]
-        start = torch.full((len(problem.tasks), len(parts)), prior, device=ctx.device)
+        start = torch.full((len(problem.tasks), len(parts)), self.acting()["prior"], device=ctx.device)
         masks = Masks(parts, self.temperature, soft=self.soft, rate=self.mask_rate, delay=self.delay)
         masked = None if self.learn == "coefficients" else masks
         return Coefficients(problem, parts, start, learned=self.learn != "masks", masks=masked)
@@ -134,7 +163,7 @@ class AdaRank(adaptive.AdaptiveMerge):
         if self.base == "cart":
             vectors, offset = spectral.centred(vectors)
         count = min(group.pretrained.shape, default=0) // (len(vectors) if self.base == "tsv_m" else 1)
-        on = int((self.rank or PUBLISHED[self.base][1]) * count)
+        on = int(self.acting()["rank"] * count)
         learned = 0 if self.learn == "coefficients" else math.ceil(self.candidates * count)
         if not group.is_matrix or count == 0:
             return Components.whole(

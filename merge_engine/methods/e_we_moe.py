@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..adapting import adaptive
 from ..contract import Context
 from ..hp import hp
 from ..maths.ops import flat, kth_largest_magnitude
@@ -33,7 +34,8 @@ class EWeMoe(MlpRoutedMerge):
     As WEMoE otherwise. Every MLP tensor, biases included, keeps its largest entries, which are not rescaled; ρ = 0
     keeps all of them, ρ = 1 none, and then the MLPs are the pretrained ones. Each block feeds the router its own
     hidden state, so the weights differ by depth. Kept entries are stored as values with a bit per entry for their
-    places, where the published code stores the zeros; they are made dense once before serving.
+    places, where the published code stores the zeros; they are made dense once before serving. The learning rate of the
+    preset `cpu` was measured on validation inputs.
     """
 
     title: ClassVar[str] = "E-WEMoE"
@@ -41,13 +43,24 @@ class EWeMoe(MlpRoutedMerge):
         "WEMoE with a tenth of the numbers: sparse experts, and one router that every block asks."
     )
     one_router: ClassVar[bool] = True
-    formula: ClassVar[str] = "MLP(x) = θ₀ + Σₜ wₜ(x) (mₜ ⊙ τₜ),  mₜ = 1[|τₜ| > quantile(|τₜ|, ρ)]"
+    formula: ClassVar[str] = (
+        "MLP(x) = θ₀ + Σₜ wₜ(x) (mₜ ⊙ τₜ)\nmₜ = 1[|τₜ| > quantile(|τₜ|, ρ)]\nall else = θ₀ + λ Σₜ τₜ"
+    )
+    where: ClassVar[str] = (
+        "w(x) is the mean over tokens of r(h), one router of L layers that all blocks ask; it starts at λ and follows "
+        f"{adaptive.COURSE}, which minimise the entropy of predictions"
+    )
     paper: ClassVar[str] = (
         "Shen et al., Efficient Weight-Ensembling Mixture of Experts, 2024, arXiv:2410.21804"
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "cpu": {"steps": 60, "batch": 4, "learning_rate": 3e-4, "schedule": "cosine"}
+        "cpu": {"steps": 60, "batch": 4, "learning_rate": 3e-4, "schedule": "cosine"},
+        "failure": {"steps": 1, "batch": 4, "sparsity": 1.0},
     }
+    lesson: ClassVar[str] = (
+        "Every entry of the experts' MLPs is left out, so that the router has nothing to blend. What remains is Task "
+        "Arithmetic outside the MLPs, hardly better than the pretrained model."
+    )
 
     sparsity: float = hp(
         0.9, "Share of the entries of every MLP task vector that is left out, the smallest ones.", low=0, high=1,

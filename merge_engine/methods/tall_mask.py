@@ -10,7 +10,7 @@ from ..contract import Context, Step
 from ..hp import hp
 from ..maths.ops import per_expert, task_masks
 from ..maths.parts import MaskedPart
-from ..maths.selection import Trimmed, summed, trim_globally
+from ..maths.selection import Trimmed, merged_task_vector, summed, trim_globally
 from ..problem import Groups, Problem, TensorGroup
 from ..tensorwise import StoreMerge
 
@@ -37,7 +37,8 @@ class TallMask(StoreMerge):
     title: ClassVar[str] = "TALL-masks"
     family: ClassVar[str] = "Masks (task known)"
     idea: ClassVar[str] = "Store one sum, and per task one bit per weight that says whether to use it."
-    formula: ClassVar[str] = "θ⁽ᵗ⁾ = θ₀ + mₜ τ_M, mₜ = 1[|τₜ| > λₜ |τ_M − τₜ|]"
+    formula: ClassVar[str] = "θ⁽ᵗ⁾ = θ₀ + mₜ τ_M\nmₜ = 1[|τₜ| > λₜ |τ_M − τₜ|]"
+    where: ClassVar[str] = "λₜ is λ unless every expert is given its own"
     paper: ClassVar[str] = "Wang et al., Localizing Task Information, ICML 2024, arXiv:2405.07813"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"threshold": 3.0}}
     lesson: ClassVar[str] = (
@@ -53,7 +54,7 @@ class TallMask(StoreMerge):
         (), "Threshold of each expert; none given means the common one.", low=0, soft=(0, 1), step=0.05,
         symbol="λₜ", per_expert=True,
     )  # fmt: skip
-    base: str = hp("sum", "The merged task vector that is masked.", choices=("sum", "ties"))
+    base: str = merged_task_vector("The merged task vector that is masked.")
     density: float = hp(
         0.2, "Share of entries that the Ties base keeps.", low=0.001, high=1, soft=(0.01, 1), step=0.01, symbol="d"
     )

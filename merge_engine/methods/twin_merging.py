@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import declared, hp
-from ..maths.compress import WAYS, compressed
+from ..maths.compress import compressed
 from ..maths.parts import Part
 from ..problem import Problem
 from ..routers._training import Course, TrainedRouter, Training, pick_from_stream
 from ..routing.per_input import Share, shares_of
-from ..routing.twin import MIXES, Mix, TwinMerged
+from ..routing.twin import Mix, TwinMerged
 from ..weights import Weights, in_memory
 from . import build, method_class, static_keys
 
@@ -24,6 +24,15 @@ CEILING = (
     "Protocol 'as published': the true task brings its head and biases, and the router's epoch is picked on test "
     "inputs; a ceiling, not a number to compare with merges that are not told the task."
 )
+
+
+def _shared() -> dict[str, str]:
+    """Return the static merges that can give θ_s, with their scaling where they have one."""
+    titles = {key: method_class(key) for key in static_keys()}
+    return {
+        key: f"θₛ is {cls.title}" + (" at the scaling λ" if "scaling" in declared(cls) else "")
+        for key, cls in titles.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,8 @@ class TwinMerging(MergeMethod):
     idea: ClassVar[str] = (
         "Add to one shared model, for every input, small parts of the experts that a trained router weighs."
     )
-    formula: ClassVar[str] = "θ(x) = θₛ + Σₜ wₜ(x) vₜ,  vₜ = SVDₖ(θₜ − θₛ),  w = softmax(R(f(x; θₛ)))"
+    formula: ClassVar[str] = "θ(x) = θₛ + Σₜ wₜ(x) vₜ\nvₜ = compressed(θₜ − θₛ)\nw(x) = softmax(R(f(x; θₛ)))"
+    where: ClassVar[str] = "R learns in E epochs over M train inputs of every task which task an input is from"
     paper: ClassVar[str] = "Lu et al., Twin-Merging, NeurIPS 2024, arXiv:2406.15479"
     needs: ClassVar[frozenset[str]] = frozenset({"train"})
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -64,7 +74,7 @@ class TwinMerging(MergeMethod):
         "what Twin-Merging gains is lost."
     )
 
-    shared: str = hp("task_arithmetic", "Static merge that gives the shared model.", choices=static_keys)
+    shared: str = hp("task_arithmetic", "Static merge that gives the shared model.", choices=_shared, always=True)
     shared_scaling: float = hp(
         0.3, "Scaling coefficient of the shared merge, where it has one.", low=-10, high=10, soft=(0, 2), step=0.05,
         symbol="λ",
@@ -75,16 +85,32 @@ class TwinMerging(MergeMethod):
     )  # fmt: skip
     compression: str = hp(
         "svd", "Exclusive parts: leading singular components, largest entries, or random entries divided by ρ.",
-        choices=WAYS,
+        choices={
+            "svd": "vₜ keeps its leading singular components, the share ρ of the rank",
+            "magnitude": "vₜ keeps the share ρ of its entries, the largest",
+            "bernoulli": "vₜ keeps the random share ρ of its entries, divided by it",
+        },
     )  # fmt: skip
     weights: str = hp(
-        "router", "Weights of the exclusive parts; whatever they are, the router picks the head.", choices=MIXES
-    )
+        "router", "Weights of the exclusive parts; whatever they are, the router picks the head.",
+        choices={
+            "router": "the router weighs the exclusive parts",
+            "uniform": "all exclusive parts weigh the same, whatever the input; the router picks the head",
+            "one-hot": "the router's first choice brings its exclusive part whole",
+            "shared-only": "exclusive parts are left out; the router picks the head",
+            "exclusive-only": "exclusive parts stand on the pretrained model; the shared one only routes",
+        },
+    )  # fmt: skip
     protocol: str = hp(
-        "routed", "Who picks head and biases, and what picks the router's epoch.", choices=("routed", "as published")
-    )
-    examples: int = hp(5500, "Train inputs of every task for the router.", low=2, high=100_000, soft=(100, 5500))
-    epochs: int = hp(50, "Epochs of the router.", low=1, high=1000, soft=(5, 50))
+        "routed", "Who picks head and biases, and what picks the router's epoch.", always=True,
+        choices={
+            "routed": "the router picks the head, biases are merged; the published code takes both from the true task",
+            "as published": "the true task brings head and biases, and test inputs pick the epoch: a ceiling",
+        },
+    )  # fmt: skip
+    examples: int = hp(5500, "Train inputs of every task for the router.", low=2, high=100_000, soft=(100, 5500),
+                       symbol="M")  # fmt: skip
+    epochs: int = hp(50, "Epochs of the router.", low=1, high=1000, soft=(5, 50), symbol="E")
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return [CEILING] if self.protocol == "as published" else []

@@ -43,8 +43,9 @@ class WeightProjection(Router):
     paper: ClassVar[str] = "Crisostomi et al., MASS, arXiv:2504.05342"
 
     depth: float = hp(
-        0.75, "Block to look at, as a share of all blocks.", low=0, high=1, step=0.05, sweep=(0.25, 0.5, 0.75, 1.0)
-    )
+        0.75, "Block to look at, as a share of all blocks.", low=0, high=1, step=0.05, symbol="d",
+        sweep=(0.25, 0.5, 0.75, 1.0),
+    )  # fmt: skip
     first: str = model("tsv_m")
 
     def fit_steps(self, problem: Problem, ctx: Context) -> Generator[Step, None, Projection]:

@@ -15,8 +15,6 @@ from .per_input import Decided, blended
 from .prediction import Network, Prediction, Predictor, one_hot
 from .routed import BlendedMerged
 
-MIXES = ("router", "uniform", "one-hot", "shared-only", "exclusive-only")
-
 
 @dataclass(frozen=True)
 class Mix:
