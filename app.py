@@ -26,7 +26,7 @@ from viz.page.workbench import Workbench
 
 HERE = Path(__file__).resolve().parent
 TEXT = [LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "-apple-system", "Segoe UI", "sans-serif"]
-STYLES = ("tokens", "page", "collide", "compare", "sweep", "yours", "landscape")
+STYLES = ("tokens", "page", "card", "collide", "compare", "sweep", "yours", "landscape")
 CODE = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-HEAD = "".join(f'<script src="gradio_api/file=assets/js/{name}.js"></script>' for name in ("queue", "page"))
+HEAD = "".join(f'<script src="gradio_api/file=assets/js/{name}.js"></script>' for name in ("queue", "page", "card"))
 STATUS = (
     '<div class="mp-status"><span class="mp-said"></span>'
     '<progress class="mp-bar" aria-label="Progress" hidden></progress>'
