@@ -9,11 +9,12 @@
   const light = (event) => {
     const holder = event.target.closest?.(".mp-hp") ?? document.activeElement?.closest(".mp-hp");
     const { owner, name } = holder?.querySelector("[data-owner][data-name]")?.dataset ?? {};
-    lit.textContent = owner ? `[data-of="hp-${owner}-${name}"] { background: var(--mp-lit); }` : "";
+    const rule = owner ? `[data-of="hp-${owner}-${name}"] { background: var(--mp-lit) !important; }` : "";
+    if (lit.textContent !== rule) lit.textContent = rule;
   };
 
-  document.addEventListener("pointerover", light);
-  document.addEventListener("focusin", light);
+  // Not `pointerover`: a pointer at rest is over another control whenever the page moves below it.
+  for (const name of ["pointermove", "focusin", "input"]) document.addEventListener(name, light);
   document.addEventListener("click", (event) => {
     const number = event.target.closest?.("button[data-of]");
     const control = number && document.getElementById(number.dataset.of);

@@ -15,6 +15,7 @@ from merge_engine.methods import method_class, registry
 from merge_engine.tensorwise import PostStep
 
 from .formula import formula, running
+from .typeset import typeset
 
 NEEDS = {
     "support": ("uses inputs", "It looks at a few unlabelled pictures of every task before it merges."),
@@ -83,7 +84,7 @@ def notes(cls: type[MergeMethod]) -> str:
 
 
 def _variant(cls: type[MergeMethod]) -> str:
-    told = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(notes(cls)))
+    told = re.sub(r"`([^`]+)`", r"<code>\1</code>", typeset(notes(cls)))
     summary = "<summary>What it assumes, and where papers and libraries differ</summary>"
     return f'<details class="mp-variant">{summary}<p>{told}</p></details>' if told else ""
 
