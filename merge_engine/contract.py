@@ -121,8 +121,9 @@ class MergeMethod(abc.ABC):
         """Return the hyper-parameters by name."""
         return {name: getattr(self, name) for name in declarations.declared(type(self))}
 
-    def acting(self) -> dict[str, Any]:
-        """Return the hyper-parameters by name as they act: what stands for another number gives way to it."""
+    def acting(self, experts: int) -> dict[str, Any]:
+        """Return the hyper-parameters by name as they act on so many experts: what stands for a number gives way to it.
+        """
         return self.parameters()
 
     @classmethod

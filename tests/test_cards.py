@@ -30,7 +30,7 @@ T = 4
 METHODS = list(registry().items())
 every = pytest.mark.parametrize(("key", "cls"), METHODS, ids=list(registry()))
 NUMBERS = [(key, hp) for key, cls in METHODS for hp in declared(cls).values() if hp.is_number]
-CHOICES = [(key, hp) for key, cls in METHODS for hp in declared(cls).values() if not hp.is_number]
+CHOICES = [(key, hp) for key, cls in METHODS for hp in declared(cls).values() if hp.choices or hp.type is bool]
 of_numbers = pytest.mark.parametrize(("key", "hp"), NUMBERS, ids=lambda v: v.name if isinstance(v, HP) else v)
 of_choices = pytest.mark.parametrize(("key", "hp"), CHOICES, ids=lambda v: v.name if isinstance(v, HP) else v)
 
@@ -91,7 +91,7 @@ def test_its_value_stands_in_place_and_follows_the_control(key, hp):
     moved = 0
     for setup in told:
         before, after = (tied(card(key, **setup, **values), key, hp.name) for values in ({}, given(hp)))
-        now = build(key, **setup, **given(hp)).acting()[hp.name]
+        now = build(key, **setup, **given(hp)).acting(T)[hp.name]
         written = f"({shown(now)})" if hp.per_expert or now < 0 else powers(shown(now))
         assert set(after) == {typeset(written)}
         moved += before != after
@@ -132,11 +132,29 @@ def test_numbers_are_those_that_act():
     assert tied(card("adamerging"), "adamerging", "prior") == ["0.3"]
     assert tied(card("adamerging", base="cart"), "adamerging", "prior") == ["2"]
     assert tied(card("adarank", base="cart"), "adarank", "rank") == ["0.16"]
+    assert tied(card("adarank", base="cart", rank=0), "adarank", "rank") == ["0.25"]
+    assert set(tied(card("twin_merging"), "twin_merging", "shared_scaling")) == {"0.3"}
+    assert set(tied(card("twin_merging", shared="ties"), "twin_merging", "shared_scaling")) == {"1"}
+    assert tied(card("twin_merging", shared="average"), "twin_merging", "shared_scaling") == []
     assert tied(card("della", density=0.9), "della", "epsilon")[0] == "0.1"
     assert tied(card("lines"), "lines", "alpha") == []
     assert set(tied(card("lines", alpha_rule="one-minus-beta", beta=0.3), "lines", "alpha")) == {"0.7"}
     assert tied(card("linear", weights=(1, 2, 3, 4)), "linear", "weights") == ["(1, 2, 3, 4)"]
     assert tied(card("task_arithmetic", scaling=-1), "task_arithmetic", "scaling") == ["(-1)"]
+
+
+def test_published_numbers_follow_the_number_of_experts():
+    starts = {
+        count: tied(cards.method_card("adarank", build("adarank", base="cart").parameters(), count), "adarank", "prior")
+        for count in (8, 14, 20)
+    }
+    assert starts == {8: ["2.3"], 14: ["2.8"], 20: ["2.4"]}
+
+
+def test_settings_of_parts_stand_there_as_they_are_written():
+    told = plain(card("twin_merging", shared="ties", shared_settings="density=0.1"))
+    assert "shared settings: density=0.1" in told
+    assert "shared settings" not in plain(card("twin_merging"))
 
 
 def test_the_experts_are_counted():

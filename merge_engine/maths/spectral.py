@@ -29,14 +29,15 @@ def attention() -> Any:
     )
 
 
-def rank_rule() -> Any:
-    """Declare how the share ρ of `leading` is counted."""
+def rank_rule(kept: str = "SVDₖ", *, when: tuple[str, tuple[str, ...]] | None = None) -> Any:
+    """Declare how the share ρ of `leading` is counted; `kept` names in the formula what has that share."""
     return hp(
         "fraction", "Number of components: a share of the rank, or the fewest that hold a share of the energy.",
         choices={
-            "fraction": "SVDₖ keeps the share ρ of the rank, rounded down",
-            "energy": "SVDₖ keeps the fewest components that hold the share ρ of the squared singular values",
+            "fraction": f"{kept} keeps the share ρ of the rank, rounded down",
+            "energy": f"{kept} keeps the fewest components that hold the share ρ of the squared singular values",
         },
+        when=when,
     )  # fmt: skip
 
 

@@ -77,18 +77,18 @@ class Della(TensorMerge):
         symbol="λ", sweep=(0.2, 0.3, 0.5, 0.7, 1.0, 1.3),
     )  # fmt: skip
 
-    def acting(self) -> dict[str, Any]:
+    def acting(self, experts: int) -> dict[str, Any]:
         return {**self.parameters(), "epsilon": min(self.epsilon, self.density, 1 - self.density)}
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
-        room = self.acting()["epsilon"]
+        room = self.acting(len(tasks))["epsilon"]
         if self.epsilon <= room + 1e-9:
             return []
         return [f"DELLA lowers epsilon to {room:g}, the most that density {self.density:g} allows."]
 
     def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
         vectors = group.task_vectors
-        spread = self.acting()["epsilon"]
+        spread = self.acting(len(vectors))["epsilon"]
         ranks = magnitude_ranks(as_rows(vectors)).view_as(vectors)
         keep = (self.density - spread) + 2 * spread * ranks
         each = zip(vectors, keep, group.tasks, strict=True)

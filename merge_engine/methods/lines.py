@@ -61,13 +61,15 @@ class Lines(PostStep):
     alpha: float = hp(0.3, "Scaling of the first block, under the rule 'given'.", low=-10, high=10, soft=(0, 2),
                       step=0.05, symbol="α", when=("alpha_rule", ("given", "one-minus-beta")))  # fmt: skip
 
-    def acting(self) -> dict[str, Any]:
+    def acting(self, experts: int) -> dict[str, Any]:
         derived = {"alpha": 1 - self.beta} if self.alpha_rule == "one-minus-beta" else {}
         return {**self.parameters(), **derived}
 
     def prepare(self, groups: Groups, merged: StaticMerged, ctx: Context) -> float:
         """Return α."""
-        return balanced(groups, merged) if self.alpha_rule == "norms" else self.acting()["alpha"]
+        if self.alpha_rule == "norms":
+            return balanced(groups, merged)
+        return self.acting(len(groups.problem.tasks))["alpha"]
 
     def change(self, delta: Tensor, group: TensorGroup, ctx: Context, state: float) -> Tensor:
         depth = 0.0 if group.block is None else group.block / max(1, group.depth - 1)

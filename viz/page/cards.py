@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from html import escape
 from typing import Any
 
 from merge_engine.contract import MergeMethod
 from merge_engine.derive import FAMILIES
-from merge_engine.methods import method_class, registry
+from merge_engine.errors import MergeError
+from merge_engine.hp import declared
+from merge_engine.methods import build, method_class, registry
 from merge_engine.tensorwise import PostStep
 
 from .formula import formula, running
@@ -22,6 +24,7 @@ NEEDS = {
     "stream": ("uses inputs", "It looks at unlabelled pictures of every task before it merges."),
     "train": ("uses train inputs", "It looks at train pictures and is told which task each is from."),
     "labels": ("uses labels", "It sees the labels of the pictures it adapts to: an upper bound."),
+    "validation labels": ("uses validation labels", "It chooses settings by its accuracy on validation pictures."),
     "task id": ("ceiling: task known", "It keeps something per expert and is told which task a picture is from."),
 }
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
@@ -69,12 +72,12 @@ def method_card(key: str, values: Mapping[str, Any], experts: int, learned: str 
     `learned` says in a sentence what the run of these values learned.
     """
     cls = method_class(key)
-    method = cls(**values)
+    method = at(key, values)
     gained = f'<p class="mp-gained"><b>Learned in this run</b>: {escape(learned)}</p>' if learned else ""
     return (
         f'<div class="mp-card"><p class="mp-idea">{escape(cls.idea)}</p>{formula(method, experts)}'
         f"{running(method, experts)}{gained}"
-        f"{_badges(cls)}<p class=\"mp-paper\">{_paper(cls.paper)}</p>{_variant(cls)}</div>"
+        f"{_badges(cls, method.needs)}<p class=\"mp-paper\">{_paper(cls.paper)}</p>{_variant(cls)}</div>"
     )
 
 
@@ -89,9 +92,17 @@ def _variant(cls: type[MergeMethod]) -> str:
     return f'<details class="mp-variant">{summary}<p>{told}</p></details>' if told else ""
 
 
-def badges(cls: type[MergeMethod]) -> list[tuple[str, str]]:
+def at(key: str, values: Mapping[str, Any]) -> MergeMethod:
+    """Return a method at some parameters; settings of its parts that do not fit are left out."""
+    try:
+        return build(key, **values)
+    except MergeError:
+        return build(key, **{name: values[name] for name, hp in declared(method_class(key)).items() if not hp.pairs})
+
+
+def badges(cls: type[MergeMethod], given: Iterable[str]) -> list[tuple[str, str]]:
     """Return what a method asks for, as (badge, sentence)."""
-    found = [NEEDS.get(need, (need, f"It needs: {need}.")) for need in sorted(cls.needs)]
+    found = [NEEDS.get(need, (need, f"It needs: {need}.")) for need in sorted(given)]
     low, high = cls.experts_allowed
     if high == low:
         found.append((f"exactly {_count(low)} experts", f"It merges {_count(low)} experts, no more and no fewer."))
@@ -100,8 +111,9 @@ def badges(cls: type[MergeMethod]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(found))
 
 
-def _badges(cls: type[MergeMethod]) -> str:
-    spans = "".join(f'<span title="{escape(why, quote=True)}">{escape(what)}</span>' for what, why in badges(cls))
+def _badges(cls: type[MergeMethod], given: Iterable[str]) -> str:
+    found = badges(cls, given)
+    spans = "".join(f'<span title="{escape(why, quote=True)}">{escape(what)}</span>' for what, why in found)
     return f'<p class="mp-badges">{spans}</p>' if spans else ""
 
 

@@ -37,11 +37,11 @@ Put = Callable[[Term], str]
 
 def terms(method: MergeMethod, experts: int) -> list[Term]:
     """Return the numbers of a method as they act, and the number of experts, T."""
-    owner, values = key_of(method), method.acting()
+    owner, values = key_of(method), method.acting(experts)
     found = []
     for name, hp in declared(type(method)).items():
         if hp.is_number:
-            value = _written(hp, values[name]) if hp.in_use(values) else ""
+            value = _written(hp, values[name]) if hp.in_use(values) and values[name] != hp.word else ""
             found.append(Term(hp.symbol, value, id_of(owner, hp), f"{words(name)}: {hp.help}"))
     return [*found, Term("T", str(experts), hint="Number of experts.")]
 
@@ -61,7 +61,7 @@ def running(method: MergeMethod, experts: int) -> str:
     """Return which variants run: those that differ from the published default, which stand out, and defaults that
     papers or libraries disagree about or that the formula needs; empty where there are none.
     """
-    owner, values, known = key_of(method), method.acting(), terms(method, experts)
+    owner, values, known = key_of(method), method.acting(experts), terms(method, experts)
     items = ""
     for name, hp in declared(type(method)).items():
         said, own = hp.words(values[name]), values[name] != hp.default
