@@ -28,7 +28,7 @@ from viz.page.workbench import Workbench
 
 HERE = Path(__file__).resolve().parent
 TEXT = [Font(name) for name in ("IBM Plex Sans", "MergeScope Math", "system-ui", "sans-serif")]
-STYLES = ("tokens", "page", "collide", "compare", "sweep", "yours", "landscape")
+STYLES = ("tokens", "page", "card", "collide", "compare", "sweep", "yours", "landscape")
 CODE = [Font(name) for name in ("ui-monospace", "Menlo", "Consolas", "monospace")]
 # Gradio's own sizes of letters, from xxs to xxl, in steps of assets/css/tokens.css.
 STEPS = Size(*(f"var(--step-{step})" for step in (1, 2, 2, 3, 4, 5, 6)))

@@ -73,8 +73,10 @@ class Context:
 class MergeMethod(abc.ABC):
     """Abstract base. A subclass declares the class variables below and its hyper-parameters with `hp`.
 
-    `presets` are named changes of the published defaults, such as a shorter course for a laptop; "failure" is an
-    instructive one, and `lesson` says what to notice there.
+    `formula` holds a line or several; the symbol of every number that is a hyper-parameter stands in it, in `where`,
+    which says the rest in words, or in the words of the choice that needs it. `presets` are named changes of the
+    published defaults, such as a shorter course for a laptop; "failure" is an instructive one, and `lesson` says what
+    to notice there, or without one when the method fails.
     """
 
     kind: ClassVar[Kind]
@@ -82,6 +84,7 @@ class MergeMethod(abc.ABC):
     family: ClassVar[str]
     idea: ClassVar[str]
     formula: ClassVar[str]
+    where: ClassVar[str] = ""
     paper: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
     experts_allowed: ClassVar[tuple[int, int | None]] = (1, None)
@@ -117,6 +120,11 @@ class MergeMethod(abc.ABC):
     def parameters(self) -> dict[str, Any]:
         """Return the hyper-parameters by name."""
         return {name: getattr(self, name) for name in declarations.declared(type(self))}
+
+    def acting(self, experts: int) -> dict[str, Any]:
+        """Return the hyper-parameters by name as they act on so many experts: what stands for a number gives way to it.
+        """
+        return self.parameters()
 
     @classmethod
     def preset(cls, name: str) -> dict[str, Any]:

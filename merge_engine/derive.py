@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ def _method(key: str, cls: type[MergeMethod]) -> dict[str, Any]:
         "family": cls.family,
         "idea": cls.idea,
         "formula": cls.formula,
+        "where": cls.where,
         "paper": cls.paper,
         "experts": {"low": low, "high": high},
         "parameters": [_parameter(hp) for hp in declared(cls).values()],
@@ -175,7 +177,9 @@ def _overview(key: str, cls: type[MergeMethod]) -> str:
 
 
 def _section(key: str, cls: type[MergeMethod]) -> list[str]:
-    lines = ["", f"### {cls.title}", "", f"`{key}`. {cls.idea}", "", f"    {cls.formula}", "", f"{cls.paper}."]
+    lines = ["", f"### {cls.title}", "", f"`{key}`. {cls.idea}", "", textwrap.indent(cls.formula, "    "), ""]
+    lines += [f"Where {cls.where}.", ""] if cls.where else []
+    lines += [f"{cls.paper}."]
     notes = _notes(cls)
     if notes:
         lines += ["", notes]

@@ -34,6 +34,9 @@ class HP:
     step: Number | None = None
     symbol: str = ""
     choices: tuple[str, ...] = ()
+    says: tuple[str, ...] = ()
+    always: bool = False
+    when: tuple[str, tuple[Any, ...]] | None = None
     per_expert: bool = False
     pairs: bool = False
     sweep: tuple[Any, ...] = ()
@@ -45,6 +48,21 @@ class HP:
         if self.soft is not None:
             return self.soft
         return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
+    def is_number(self) -> bool:
+        """True for a number, or one per expert; false for a choice, a switch and a text."""
+        return not self.choices and not self.pairs and self.type is not bool
+
+    def words(self, value: Any) -> str:
+        """Return what runs at a value of a choice or switch, in words, or a text as it is; empty for a number."""
+        if self.pairs:
+            return value
+        return dict(zip(self.choices or (False, True), self.says, strict=False)).get(value, "")
+
+    def in_use(self, values: Mapping[str, Any]) -> bool:
+        """True where the hyper-parameter has an effect beside the other values of its method."""
+        return self.when is None or values[self.when[0]] in self.when[1]
 
     def allowed(self) -> str:
         """Return the legal values in words."""
@@ -152,10 +170,13 @@ def hp(default: Any, help: str, **declared: Any) -> Any:
     """Declare a hyper-parameter of a method.
 
     `low`/`high` is the legal range, `soft` what a slider spans, `step` its step, `symbol` the letter in the
-    formula, `choices` the legal strings (or a function that lists them when they are asked for), `per_expert` a
-    tuple with one number per expert (empty: all equal), `pairs` a text of NAME=VALUE pairs (see `read_settings`),
-    `sweep` the values tried on the validation split for the results table, and `word` what may stand in place of a
-    number, as may nothing, where the method knows one.
+    formula, `per_expert` a tuple with one number per expert (empty: all equal), `pairs` a text of NAME=VALUE pairs (see
+    `read_settings`), `sweep` the values tried on the validation split for the results table, and `word` what may stand
+    in place of a number, as may nothing, where the method knows one. `choices` are the legal strings, or a mapping from
+    them to what runs in words (or a function that returns either when it is asked); `says` are those words of a switch,
+    off and on. They are shown at the default too where it is one that papers or libraries disagree about, or that the
+    formula needs: `always`. `when` names another field and its values, in a tuple, beside which alone this one has an
+    effect.
     """
     return dataclasses.field(default=default, metadata={"hp": {"help": help, **declared}})
 
@@ -173,6 +194,8 @@ def declared(cls: type) -> dict[str, HP]:
     for field in dataclasses.fields(cls):
         if "hp" in field.metadata:
             given: dict[str, Any] = {k: v() if callable(v) else v for k, v in field.metadata["hp"].items()}
+            if isinstance(choices := given.get("choices"), Mapping):
+                given |= {"choices": tuple(choices), "says": tuple(choices.values())}
             found[field.name] = HP(field.name, _scalar(hints[field.name]), field.default, **given)
     return found
 

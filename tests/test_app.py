@@ -286,11 +286,11 @@ def test_published_defaults_come_back_into_the_boxes(visit):
     for value in ("0.321", "7777777"):
         box.fill(value)
         box.press("Tab")
-        page.wait_for_selector(".mp-form[data-edited=true]")
-        page.click("#mp-form-box [data-emit=reset]")
+        page.wait_for_selector("#mp-form-box [data-emit=preset][aria-pressed=true]", state="detached")
+        page.click("#mp-form-box [data-name=published]")
         page.wait_for_function("w => document.querySelector('#mp-form-box input.mp-box').value === w", arg=published)
         page.wait_for_selector("#mp-status [data-tone=bad]", state="detached")
-        assert page.locator(".mp-form[data-edited=true]").count() == 0
+        page.wait_for_selector("#mp-form-box [data-name=published][aria-pressed=true]")
 
 
 @pytest.mark.browser
@@ -566,6 +566,19 @@ def test_undo_twice_at_once_leaves_redo_and_the_runs_of_the_visit(visit):
     assert page.get_by_label("Redo").is_disabled()
     page.get_by_role("tab", name="Compare").click()
     page.wait_for_function("document.querySelector('.mp-runs')?.textContent.includes('Task Arithmetic')")
+
+
+@pytest.mark.browser
+def test_numbers_and_controls_point_at_each_other(visit):
+    page = visit("?suite=toy&recipe=" + _link("ties"))
+    colour = "getComputedStyle(document.querySelector('.mp-numbers [data-of=hp-ties-scaling]')).backgroundColor"
+    plain = page.evaluate(colour)
+    page.click(".mp-given [data-of=hp-ties-density][title]")
+    page.wait_for_function("document.activeElement.id === 'hp-ties-density'")
+    assert page.evaluate(colour) == plain
+    page.locator("[data-owner=ties][data-name=scaling][type=range]").press("ArrowRight")
+    page.wait_for_function("document.querySelector('.mp-numbers').textContent.includes('1.05')")
+    page.wait_for_function(f"{colour} !== {plain!r}")
 
 
 @pytest.mark.browser

@@ -166,9 +166,9 @@ def test_the_published_course_of_twins_router():
 
 
 @every
-def test_a_failure_says_what_to_notice(key, cls):
-    assert ("failure" in cls.presets) == bool(cls.lesson)
-    assert not cls.lesson or cls.lesson.endswith(".")
+def test_a_method_says_what_to_notice_when_it_fails(key, cls):
+    assert cls.lesson.endswith(".")
+    assert "\n" not in cls.lesson
 
 
 @every
@@ -176,6 +176,38 @@ def test_every_field_is_a_declared_hyper_parameter(key, cls):
     assert [f.name for f in dataclasses.fields(cls)] == list(declared(cls))
     annotated = {name: kind for name, kind in cls.__annotations__.items() if "ClassVar" not in str(kind)}
     assert set(annotated) <= set(declared(cls))
+
+
+@every_field
+def test_what_runs_at_every_choice_is_said_in_words(cls, hp: HP):
+    if hp.is_number or hp.pairs:
+        assert hp.symbol or hp.pairs, "a number stands in the formula"
+        assert not hp.says
+        return
+    said = [hp.words(value) for value in hp.choices or (False, True)]
+    assert len(set(said)) == len(said) == len(hp.says)
+    for words in said:
+        assert len(words) > 10
+        assert not words.endswith("."), "a clause: the page makes the sentence"
+
+
+@every_field
+def test_what_a_hyper_parameter_depends_on_is_there(cls, hp: HP):
+    if hp.when is not None:
+        name, values = hp.when
+        assert hp.in_use({name: values[0]})
+        other = declared(cls)[name]
+        assert set(values) < set(other.choices), "else it always has an effect, or never"
+        assert not hp.in_use({name: next(value for value in other.choices if value not in values)})
+
+
+@every
+def test_what_acts_is_declared_and_legal(key, cls):
+    found = cls().acting(4)
+    assert list(found) == list(declared(cls))
+    assert all(hp.check(found[name], key) == found[name] for name, hp in declared(cls).items())
+    symbols = [hp.symbol for hp in declared(cls).values() if hp.symbol]
+    assert len(set(symbols)) == len(symbols)
 
 
 @every_field

@@ -87,8 +87,8 @@ def test_markup_and_scripts_set_no_sizes_of_their_own():
 
 @pytest.mark.browser
 def test_every_sign_comes_from_a_font_that_is_served_here(browser, tmp_path):
-    signs = [text for cls in registry().values() for text in (cls.formula, cls.paper)]
-    signs += [hp.symbol for cls in registry().values() for hp in declared(cls).values()]
+    signs = [text for cls in registry().values() for text in (cls.formula, cls.where, cls.paper)]
+    signs += [said for cls in registry().values() for hp in declared(cls).values() for said in (hp.symbol, *hp.says)]
     texts = [path.read_text("utf-8") for path in (ROOT / "viz").rglob("*.py")]
     signs += ["".join(sorted({sign for text in texts for sign in text if sign > "~" and sign.isprintable()}))]
     style, words = "font-family: var(--ms-font); font-weight:", " ".join(signs)

@@ -48,7 +48,7 @@ def test_a_method_finds_its_values_again():
     edited = state.set_parameter(state.choose_method(START, "ties"), "ties", "density", "0.35")
     back = state.choose_method(state.choose_method(edited, "average"), "ties")
     assert state.parameters(back, "ties")["density"] == 0.35
-    assert state.reset_parameters(back, "ties").edits == ()
+    assert state.take(back, "ties", {}).edits == ()
 
 
 def test_the_published_value_is_no_edit():
@@ -202,14 +202,6 @@ def test_words_from_outside_are_escaped():
     assert "<u>" not in html
     assert "<i>" not in html
     assert "<b>" not in html
-
-
-@pytest.mark.parametrize("key", list(registry()))
-def test_every_method_has_a_card(key):
-    cls = method_class(key)
-    card = cards.method_card(key, state.parameters(START, key), 4)
-    assert "<b>4</b>" in card
-    assert ("mp-badges" in card) == bool(cls.needs or cls.experts_allowed != (1, None))
 
 
 def test_a_card_says_what_this_choice_is_given():
@@ -386,16 +378,17 @@ def test_the_status_is_json():
     assert status('"<b>', done=1, total=2) == '{"text": "\\"<b>", "done": 1, "total": 2, "tone": ""}'
 
 
-def test_presets_are_taken_and_left(toy):
-    quick, known = state.choose_method(START, "we_moe"), presets.presets(toy, "we_moe")
-    assert state.parameters(quick, "we_moe") == known["cpu"]
-    published = state.take(quick, "we_moe", known["published"])
+def test_presets_are_taken_and_left(toy_by_name):
+    quick = state.choose_method(START, "we_moe")
+    assert presets.taken(quick, presets.setting(quick, "we_moe", "cpu"))
+    published = acts.perform(quick, {"act": "preset", "owner": "we_moe", "name": "published"})
     assert published.edits == ()
     assert state.parameters(published, "we_moe")["steps"] == 1000
     own = state.set_parameter(quick, "we_moe", "steps", 7)
+    assert not any(presets.taken(own, each) for each in presets.roads(own, "we_moe").settings)
     assert state.choose_method(state.choose_method(own, "average"), "we_moe") == own
     with pytest.raises(RecipeError, match="No preset of"):
-        presets.preset(toy, "we_moe", "cpus")
+        acts.perform(quick, {"act": "preset", "owner": "we_moe", "name": "cpus"})
 
 
 def test_the_page_opens_with_the_best_stored_merge_and_offers_what_validation_chose(toy, toy_by_name):
@@ -407,20 +400,9 @@ def test_the_page_opens_with_the_best_stored_merge_and_offers_what_validation_ch
     assert best is not None
     single = [row for row in map(shown_row, by_line(rows).values()) if row["kind"] == "static"]
     assert best.digest == max(single, key=lambda row: row["average"])["recipe"]
-    chosen = by_line(rows)["task_arithmetic"]["validation"]["parameters"]
-    assert presets.presets(toy, "task_arithmetic")["validation"]["scaling"] == chosen["scaling"]
     session, sorry = acts.first_session(("toy",), {})
     assert not sorry
     assert state.recipe(session) == best
-
-
-@pytest.mark.parametrize(("key", "cls"), [(k, c) for k, c in registry().items()])
-def test_the_card_says_which_variant_runs(key, cls):
-    """What the reference notes about assumptions and differing codes stands on the card, whole."""
-    html = cards.method_card(key, {n: hp.default for n, hp in declared(cls).items()}, 4)
-    told = unescape(re.sub(r"<[^>]+>", "", html.partition('class="mp-variant"')[2]))
-    assert len(cards.notes(cls)) > 90, "nothing is noted"
-    assert cards.notes(cls).replace("`", "") in told
 
 
 def test_bytes_are_said_in_words():

@@ -84,7 +84,7 @@
       const target = event.target.closest("[data-emit]");
       if (!target) return;
       pair(target);
-      const form = target.closest("[data-edited]");
+      const form = target.closest(".mp-form");
       if (form) leavePreset(form);
       if (target.type === "range" && !timer) timer = setTimeout(() => report(target), PAUSE);
     });
@@ -115,9 +115,8 @@
 
   // A number that was touched is at no preset any more.
   const leavePreset = (form) => {
-    form.dataset.edited = "true";
     for (const button of form.querySelectorAll("[data-emit=preset]")) button.setAttribute("aria-pressed", "false");
-    form.querySelector(".mp-lesson")?.remove();
+    form.querySelector(".mp-remark")?.remove();
   };
 
   const checkAll = (button, report) => {

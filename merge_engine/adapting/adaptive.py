@@ -20,6 +20,9 @@ AS_PUBLISHED = "published"
 """What stands for the number that was published for a base and a number of experts."""
 Value = TypeVar("Value")
 
+COURSE = "S updates of Adam at rate η, each on B inputs of every task"
+"""The course of an adaptation in a `where`."""
+
 
 @dataclass(frozen=True)
 class AdaptiveMerge(MergeMethod):
@@ -82,13 +85,15 @@ def steps(default: int, *, sweep: tuple[int, ...] = ()) -> Any:
     """Declare the number of updates."""
     return hp(
         default, "Updates; each takes one batch of every task.", low=1, high=100_000, soft=(10, 1000), step=10,
-        sweep=sweep,
+        symbol="S", sweep=sweep,
     )  # fmt: skip
 
 
 def batch(default: int = 16) -> Any:
     """Declare the batch size."""
-    return hp(default, "Unlabelled inputs of every task per update.", low=1, high=1024, soft=(4, 64), step=4)
+    return hp(
+        default, "Unlabelled inputs of every task per update.", low=1, high=1024, soft=(4, 64), step=4, symbol="B"
+    )
 
 
 def learning_rate(default: float) -> Any:
@@ -96,9 +101,15 @@ def learning_rate(default: float) -> Any:
     return hp(default, "Learning rate of Adam.", low=0, high=1, soft=(default / 10, default * 10), symbol="η")
 
 
-def schedule(default: str = "constant") -> Any:
-    """Declare the course of the learning rate."""
-    return hp(default, "Course of the learning rate.", choices=("constant", "cosine"))
+def schedule(*, disputed: str = "") -> Any:
+    """Declare the course of the learning rate; `disputed` says who differs from the published constant one."""
+    return hp(
+        "constant", "Course of the learning rate.", always=bool(disputed),
+        choices={
+            "constant": "the learning rate stays the same" + disputed,
+            "cosine": "the learning rate falls by a cosine",
+        },
+    )  # fmt: skip
 
 
 def balanced() -> Any:
@@ -106,13 +117,14 @@ def balanced() -> Any:
     return hp(
         False,
         "Divide the entropy of a task by ln C, its largest value, so that tasks with many classes do not dominate.",
+        says=("every task counts by its entropy", "the entropy of a task is divided by ln C, its largest value"),
     )
 
 
 def share() -> Any:
     """Declare the share of the stream."""
     return hp(
-        1.0, "Share of the unlabelled inputs that is used.", low=0.001, high=1, soft=(0.01, 1), step=0.01
+        1.0, "Share of the unlabelled inputs that is used.", low=0.001, high=1, soft=(0.01, 1), step=0.01, symbol="p"
     )
 
 
@@ -120,5 +132,8 @@ def loss() -> Any:
     """Declare what is minimised."""
     return hp(
         "entropy", "What is minimised; the oracle sees the true labels of what it adapts to: an upper bound.",
-        choices=("entropy", ORACLE),
+        choices={
+            "entropy": "the entropy of predictions is minimised",
+            ORACLE: "the cross-entropy with the true labels is minimised: an upper bound",
+        },
     )  # fmt: skip

@@ -24,8 +24,7 @@ HARD, SOFT = (0.1, -0.1), (2.0, 0.0)
 """Logits of components that start on, and off."""
 BOUNDS = {"unit": (0.0, 1.0), "wide": (-0.5, 2.0)}
 SOFTMAX = "softmax"
-CONSTRAINTS = ("none", *BOUNDS, SOFTMAX)
-"""What holds coefficients: nothing, bounds, or that those of all experts for a tensor are a softmax."""
+"""What holds coefficients: bounds, or that those of all experts for a tensor are a softmax."""
 
 
 class Masks:

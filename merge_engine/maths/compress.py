@@ -10,8 +10,6 @@ from .ops import drop_and_rescale, flat
 from .parts import DensePart, LowRankPart, Part, SparsePart
 from .svd import Factors
 
-WAYS = ("svd", "magnitude", "bernoulli")
-
 
 def compressed(vectors: Tensor, way: str, share: float, ctx: Context, key: tuple[str, tuple[str, ...]]) -> Part:
     """Return a part that keeps a share of what the experts have in one tensor, (T, *S); vectors stay whole.

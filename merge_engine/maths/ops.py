@@ -9,6 +9,12 @@ import torch
 from torch import Tensor
 
 Numbers = tuple[float, ...]
+AGREEING = {
+    "sum": "values that agree are added up",
+    "mean": "values that agree are averaged",
+    "max": "the largest of the values that agree is taken",
+}
+"""The ways of `disjoint_merge`, in words."""
 
 
 def widest(like: Tensor) -> torch.dtype:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..contract import Step
+from ..hp import hp
 from ..problem import Groups, TensorGroup
 from .ops import disjoint_merge, elect_sign, exact_sum, flat, per_expert, trim
 
@@ -110,6 +112,17 @@ def trim_globally(
         "Finding the magnitude thresholds",
     )
     return Trimmed(groups, vectors, thresholds.squeeze(1), weights)
+
+
+def merged_task_vector(help: str) -> Any:
+    """Declare which merged task vector `summed` returns; the field `density` is the share that Ties keeps."""
+    return hp(
+        "sum", help, always=True,
+        choices={
+            "sum": "τ_M is the sum of all task vectors",
+            "ties": "τ_M is the Ties sum: the largest share d of every τₜ stays, and signs are elected",
+        },
+    )  # fmt: skip
 
 
 def summed(group: TensorGroup, trimmed: Trimmed | None) -> Tensor:

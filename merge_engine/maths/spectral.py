@@ -21,8 +21,24 @@ def attention() -> Any:
         "split",
         "Decompose q, k and v apart, or fused into one matrix of three times the rows as OpenCLIP stores them; "
         "the fused form has one rank budget for all three.",
-        choices=("split", "fused"),
+        choices={
+            "split": "q, k and v are decomposed apart; codes for OpenCLIP fuse them",
+            "fused": "q, k and v are decomposed as one matrix, as in codes for OpenCLIP",
+        },
+        always=True,
     )
+
+
+def rank_rule(kept: str = "SVDₖ", *, when: tuple[str, tuple[str, ...]] | None = None) -> Any:
+    """Declare how the share ρ of `leading` is counted; `kept` names in the formula what has that share."""
+    return hp(
+        "fraction", "Number of components: a share of the rank, or the fewest that hold a share of the energy.",
+        choices={
+            "fraction": f"{kept} keeps the share ρ of the rank, rounded down",
+            "energy": f"{kept} keeps the fewest components that hold the share ρ of the squared singular values",
+        },
+        when=when,
+    )  # fmt: skip
 
 
 def other_tensors(default: str = "mean") -> Any:
@@ -30,17 +46,26 @@ def other_tensors(default: str = "mean") -> Any:
     return hp(
         default,
         "Tensors that are not matrices: mean or sum of the task vectors, or left as pretrained.",
-        choices=("mean", "sum", "pretrained"),
+        choices={
+            "mean": "tensors that are not matrices are averaged",
+            "sum": "task vectors of tensors that are not matrices are added up",
+            "pretrained": "tensors that are not matrices stay pretrained",
+        },
     )
 
 
-def embeddings(default: str = "mean", treated: str = "spectral") -> Any:
-    """Declare the policy for matrices outside the blocks; `treated` names the method's own treatment."""
+def embeddings() -> Any:
+    """Declare the policy for matrices outside the blocks."""
     return hp(
-        default,
-        f"Matrices outside the blocks, such as position embeddings: mean of the task vectors, {treated} as the "
+        "mean",
+        "Matrices outside the blocks, such as position embeddings: mean of the task vectors, spectral as the "
         "official code does with every 2-D tensor, or left as pretrained.",
-        choices=("mean", treated, "pretrained"),
+        choices={
+            "mean": "matrices outside the blocks are averaged; the official code treats them like the others",
+            "spectral": "matrices outside the blocks are treated like the others, as in the official code",
+            "pretrained": "matrices outside the blocks stay pretrained; the official code treats them like the others",
+        },
+        always=True,
     )
 
 

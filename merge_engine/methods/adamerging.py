@@ -13,17 +13,17 @@ from ..adapting.adapt import Settings
 from ..adapting.coefficients import Coefficients
 from ..adapting.components import Components
 from ..contract import Context, Step
-from ..hp import hp, like
+from ..hp import hp
 from ..maths import spectral
 from ..maths.ops import agreeing
 from ..maths.selection import trim_globally
 from ..problem import Groups, Problem, TensorGroup
-from .cart import Cart
 
 PUBLISHED = {"task_arithmetic": {8: 0.3}, "ties": {8: 0.3}, "cart": {8: 2.0, 14: 1.5, 20: 1.9}}
 """Coefficient to start from, by base and number of experts."""
 RANKS = {8: 0.12, 14: 0.16, 20: 0.32}
 """Share of the rank that CART keeps, by number of experts."""
+CENTRED = ("base", ("cart",))
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class AdaMerging(adaptive.AdaptiveMerge):
     title: ClassVar[str] = "AdaMerging"
     family: ClassVar[str] = "Adaptive"
     idea: ClassVar[str] = "Learn how much of every expert to add, tensor by tensor, from unlabelled inputs."
-    formula: ClassVar[str] = "θ = θ₀ + Σₜ λₜₙ τₜₙ,  λ minimises the entropy of predictions"
+    formula: ClassVar[str] = "θ = θ_base + Σₜ λₜₙ δₜₙ"
+    where: ClassVar[str] = f"λ starts at λ₀ and follows {adaptive.COURSE}, from the share p of the unlabelled inputs"
     paper: ClassVar[str] = "Yang et al., AdaMerging, ICLR 2024, arXiv:2310.02575"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "cpu": {"steps": 60, "batch": 8, "learning_rate": 5e-3},
@@ -64,7 +65,12 @@ class AdaMerging(adaptive.AdaptiveMerge):
 
     base: str = hp(
         "task_arithmetic", "Task vectors as they are, trimmed and sign-filtered as in Ties (AdaMerging++), or of CART.",
-        choices=("task_arithmetic", "ties", "cart"),
+        choices={
+            "task_arithmetic": "θ_base is the pretrained model, δₜ are the task vectors",
+            "ties": "δₜ are task vectors: their largest share d, where it has the elected sign (AdaMerging++)",
+            "cart": "θ_base is the average, δₜ are the centred experts, cut to the share ρ",
+        },
+        always=True,
     )  # fmt: skip
     prior: float | str = hp(
         adaptive.AS_PUBLISHED, "Coefficient to start from; published: 0.3; on CART 2, 1.5, 1.9 for 8, 14, 20 experts.",
@@ -76,11 +82,21 @@ class AdaMerging(adaptive.AdaptiveMerge):
     rank: float | str = hp(
         adaptive.AS_PUBLISHED, "Share of the rank (or, by energy, of the squared singular values) that CART keeps; "
         "published: 0.12, 0.16, 0.32 for 8, 14, 20 experts.",
-        low=0, high=1, step=0.01, symbol="ρ", word=adaptive.AS_PUBLISHED,
+        low=0, high=1, step=0.01, symbol="ρ", word=adaptive.AS_PUBLISHED, when=CENTRED,
     )  # fmt: skip
-    rank_rule: str = like(Cart, "rank_rule")
-    unit: str = hp("tensor", "One coefficient per task and tensor, or per task.", choices=("tensor", "task"))
-    clamp: bool = hp(True, "Keep coefficients within [0, 1], but not those of CART.")
+    rank_rule: str = spectral.rank_rule("δₜ", when=CENTRED)
+    unit: str = hp(
+        "tensor", "One coefficient per task and tensor, or per task.",
+        choices={"tensor": "every task has a λ per tensor", "task": "every task has one λ for all tensors"},
+    )  # fmt: skip
+    clamp: bool = hp(
+        True, "Keep coefficients within [0, 1], but not those of CART.",
+        says=(
+            "λ is free, as in FusionBench; the authors' code keeps it within [0, 1]",
+            "λ stays within [0, 1], as in the authors' code; in FusionBench it is free",
+        ),
+        always=True, when=("base", ("task_arithmetic", "ties")),
+    )  # fmt: skip
     steps: int = adaptive.steps(500)
     batch: int = adaptive.batch(16)
     learning_rate: float = adaptive.learning_rate(1e-3)
@@ -92,6 +108,11 @@ class AdaMerging(adaptive.AdaptiveMerge):
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return [*adaptive.of_few_on_cart(self.title, self.base, tasks), *super().remarks(tasks)]
+
+    def acting(self, experts: int) -> dict[str, Any]:
+        prior, rank = adaptive.published(PUBLISHED[self.base], experts), adaptive.published(RANKS, experts)
+        chosen = {"prior": adaptive.chosen(self.prior, prior), "rank": adaptive.chosen(self.rank, rank)}
+        return self.parameters() | chosen
 
     def settings(self) -> Settings:
         rates = self.steps, self.batch, self.learning_rate, self.schedule
@@ -105,8 +126,7 @@ class AdaMerging(adaptive.AdaptiveMerge):
                 parts.append(of(group))
             yield Step(done, len(groups), group.name)
         count = len(parts) if self.unit == "tensor" else 1
-        prior = adaptive.chosen(self.prior, adaptive.published(PUBLISHED[self.base], len(problem.tasks)))
-        start = torch.full((len(problem.tasks), count), prior, device=ctx.device)
+        start = torch.full((len(problem.tasks), count), self.acting(len(problem.tasks))["prior"], device=ctx.device)
         clamped = self.clamp and self.base != "cart"
         return Coefficients(problem, parts, start, constraint="unit" if clamped else "none")
 
@@ -126,7 +146,7 @@ class AdaMerging(adaptive.AdaptiveMerge):
     def _centred(self, group: TensorGroup, ctx: Context) -> Components:
         vectors, mean = spectral.centred(group.task_vectors)
         if group.is_matrix:
-            rank = adaptive.chosen(self.rank, adaptive.published(RANKS, len(vectors)))
+            rank = self.acting(len(vectors))["rank"]
             kept = [spectral.leading(ctx.svd(v), rank, self.rank_rule) for v in vectors]
             vectors = torch.stack([factors.matrix() for factors in kept])
         return Components.whole(group, vectors, mean)

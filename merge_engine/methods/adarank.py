@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..adapting import adaptive
 from ..adapting.adapt import Settings
-from ..adapting.coefficients import CONSTRAINTS, Coefficients, Masks
+from ..adapting.coefficients import SOFTMAX, Coefficients, Masks
 from ..adapting.components import Components
 from ..contract import Context, Step
 from ..hp import hp
@@ -29,6 +29,7 @@ PUBLISHED = {
     "tsv_m": {8: (1.0, 1.0)},
 }
 """Coefficient, and share of the components that start on, by base and number of experts."""
+MASKED = ("learn", ("both", "masks"))
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,12 @@ class AdaRank(adaptive.AdaptiveMerge):
     idea: ClassVar[str] = (
         "Switch singular components of every expert on and off, guided by unlabelled inputs."
     )
-    formula: ClassVar[str] = "W = W_base + Σₜ λₜ Uₜ diag(bₜ sₜ) Vₜᵀ,  b ∈ {0, 1} and λ minimise the entropy"
+    formula: ClassVar[str] = "W = W_base + Σₜ λₜ Uₜ diag(bₜ sₜ) Vₜᵀ"
+    where: ClassVar[str] = (
+        f"λ starts at λ₀, the masks b with the share ρ of the components on, and both follow {adaptive.COURSE}, from "
+        "the share p of the unlabelled inputs; masks learn at rate η_m and temperature τ, after D updates, for the "
+        "share c of the rank"
+    )
     paper: ClassVar[str] = "Lee et al., AdaRank, ICLR 2026, arXiv:2503.22178"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "cpu": {
@@ -77,7 +83,15 @@ class AdaRank(adaptive.AdaptiveMerge):
         "collapses. Surer is not better; look at letters."
     )
 
-    base: str = hp("task_arithmetic", "Merge to start from.", choices=("task_arithmetic", "cart", "tsv_m"))
+    base: str = hp(
+        "task_arithmetic", "Merge to start from.",
+        choices={
+            "task_arithmetic": "W_base is pretrained, the components are those of the task matrices",
+            "cart": "W_base is the average, the components are those of the centred experts",
+            "tsv_m": "W_base is pretrained, the components are the leading ones of every expert, orthogonalised",
+        },
+        always=True,
+    )  # fmt: skip
     prior: float | str = hp(
         adaptive.AS_PUBLISHED, "Coefficient to start from; published for 8, 14, 20 experts: 0.3, 0.3, 0.05 on Task "
         "Arithmetic, 2.3, 2.8, 2.4 on CART, and 1 on TSV-M.",
@@ -90,24 +104,42 @@ class AdaRank(adaptive.AdaptiveMerge):
     )  # fmt: skip
     constraint: str = hp(
         "none", "Coefficients as they are, within [0, 1] or [−0.5, 2], or their softmax over the experts, for which "
-        "the start counts nothing; published runs use none.", choices=CONSTRAINTS,
+        "the start counts nothing; published runs use none.",
+        choices={
+            "none": "λ is held by no bounds",
+            "unit": "λ stays within [0, 1]; published runs leave it free",
+            "wide": "λ stays within [−0.5, 2]; published runs leave it free",
+            SOFTMAX: "λ is a softmax over the experts, wherever it starts; published runs leave it free",
+        },
     )  # fmt: skip
-    learn: str = hp("both", "What is learned.", choices=("both", "masks", "coefficients"))
+    learn: str = hp(
+        "both", "What is learned.",
+        choices={
+            "both": "masks and coefficients are learned",
+            "masks": "masks alone are learned",
+            "coefficients": "coefficients alone are learned",
+        },
+    )  # fmt: skip
     candidates: float = hp(
         1.0, "Share of the rank whose masks are learned, the largest components first; the others stay as they start.",
-        low=0.01, high=1, step=0.01,
+        low=0.01, high=1, step=0.01, symbol="c", when=MASKED,
     )  # fmt: skip
-    soft: bool = hp(False, "Masks between 0 and 1 instead of 0 or 1.")
+    soft: bool = hp(
+        False, "Masks between 0 and 1 instead of 0 or 1.", when=MASKED,
+        says=("masks are 0 or 1", "masks lie between 0 and 1: σ(m/τ) of their logits"),
+    )  # fmt: skip
     temperature: float = hp(
-        10.0, "Temperature of the masks.", low=0.01, high=1000, soft=(0.1, 20), symbol="τ"
+        10.0, "Temperature of the masks.", low=0.01, high=1000, soft=(0.1, 20), symbol="τ", when=MASKED
     )
     delay: int = hp(
-        0, "Updates of the coefficients before masks may move.", low=0, high=100_000, soft=(0, 500)
-    )
+        0, "Updates of the coefficients before masks may move.", low=0, high=100_000, soft=(0, 500), symbol="D",
+        when=MASKED,
+    )  # fmt: skip
     steps: int = adaptive.steps(10_000)
     batch: int = adaptive.batch(16)
     learning_rate: float = adaptive.learning_rate(1e-3)
-    mask_rate: float = hp(1e-3, "Learning rate of the masks.", low=0, high=1, soft=(1e-4, 1e-1), symbol="η_m")
+    mask_rate: float = hp(1e-3, "Learning rate of the masks.", low=0, high=1, soft=(1e-4, 1e-1), symbol="η_m",
+                          when=MASKED)  # fmt: skip
     schedule: str = adaptive.schedule()
     balanced: bool = adaptive.balanced()
     share: float = adaptive.share()
@@ -116,6 +148,10 @@ class AdaRank(adaptive.AdaptiveMerge):
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return [*adaptive.of_few_on_cart(self.title, self.base, tasks), *super().remarks(tasks)]
+
+    def acting(self, experts: int) -> dict[str, Any]:
+        prior, rank = self.starts(experts)
+        return self.parameters() | {"prior": prior, "rank": rank}
 
     def settings(self) -> Settings:
         rates = self.steps, self.batch, self.learning_rate, self.schedule

@@ -34,6 +34,10 @@ class Average(TensorMerge):
     idea: ClassVar[str] = "Take the mean of the experts' weights."
     formula: ClassVar[str] = "θ = (1/T) Σₜ θₜ"
     paper: ClassVar[str] = "Wortsman et al., Model soups, ICML 2022, arXiv:2203.05482"
+    lesson: ClassVar[str] = (
+        "With every expert more, each one counts less. Two keep nearly all they learned; of eight, an eighth of each "
+        "change is left, and a fifth of what they gained over the pretrained model."
+    )
 
     def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
         return group.task_vectors.mean(0)

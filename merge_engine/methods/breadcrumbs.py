@@ -39,7 +39,10 @@ class Breadcrumbs(TensorMerge):
     title: ClassVar[str] = "Model Breadcrumbs"
     family: ClassVar[str] = "Sign and sparsity"
     idea: ClassVar[str] = "Drop both the outliers and the small changes of every expert, then add up."
-    formula: ClassVar[str] = "θ = θ₀ + λ Σₜ τ̂ₜ, τ̂ₜ = middle band of |τₜ|"
+    formula: ClassVar[str] = "θ = θ₀ + λ Σₜ τ̂ₜ"
+    where: ClassVar[str] = (
+        "τ̂ₜ is τₜ in a middle band of magnitudes: without the share γ that is largest, the next largest share d stays"
+    )
     paper: ClassVar[str] = "Davari, Belilovsky, Model Breadcrumbs, ECCV 2024, arXiv:2312.06795"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"gamma": 0.5}}
     lesson: ClassVar[str] = (
@@ -50,7 +53,13 @@ class Breadcrumbs(TensorMerge):
     gamma: float = hp(
         0.01, "Share of largest entries dropped.", low=0, high=1, soft=(0, 0.1), step=0.001, symbol="γ"
     )
-    combine: str = hp("sum", "Add up, or elect signs and add who agrees.", choices=("sum", "ties"))
+    combine: str = hp(
+        "sum", "Add up, or elect signs and add who agrees.",
+        choices={
+            "sum": "what is kept is added up",
+            "ties": "signs are elected, and of what is kept those entries that agree are added up",
+        },
+    )  # fmt: skip
     scaling: float = hp(
         0.3, "Scaling coefficient of the merged task vector.", low=-10, high=10, soft=(0, 2), step=0.05,
         symbol="λ", sweep=(0.1, 0.2, 0.3, 0.4, 0.5, 0.7),

@@ -51,13 +51,13 @@ class Cart(TensorMerge):
         0.12, "Share of the rank (or, by energy, of the squared singular values) that every expert keeps.",
         low=0, high=1, step=0.01, symbol="ρ", sweep=(0.04, 0.08, 0.12, 0.16, 0.32, 0.5),
     )  # fmt: skip
-    rank_rule: str = hp(
-        "fraction", "Number of components: a share of the rank, or the fewest that hold a share of the energy.",
-        choices=("fraction", "energy"),
-    )  # fmt: skip
+    rank_rule: str = spectral.rank_rule()
     centre: str = hp(
         "average", "Centre at the average, or at the pretrained model (low-rank Task Arithmetic).",
-        choices=("average", "pretrained"),
+        choices={
+            "average": "experts are centred at their average",
+            "pretrained": "θ₀ takes the place of θ_avg: low-rank Task Arithmetic",
+        },
     )  # fmt: skip
     attention: str = spectral.attention()
 

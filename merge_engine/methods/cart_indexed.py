@@ -91,10 +91,7 @@ class CartIndexed(StoreMerge):
         0.12, "Share of the rank (or, by energy, of the squared singular values) that every expert keeps.",
         low=0, high=1, step=0.01, symbol="ρ", sweep=(0.04, 0.08, 0.12, 0.16, 0.32),
     )  # fmt: skip
-    rank_rule: str = hp(
-        "fraction", "Number of components: a share of the rank, or the fewest that hold a share of the energy.",
-        choices=("fraction", "energy"),
-    )  # fmt: skip
+    rank_rule: str = spectral.rank_rule()
     attention: str = spectral.attention()
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:

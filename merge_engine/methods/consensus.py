@@ -11,7 +11,7 @@ from torch import Tensor
 from ..contract import Context, Step
 from ..hp import hp
 from ..maths.ops import per_expert, task_masks
-from ..maths.selection import Trimmed, summed, trim_globally
+from ..maths.selection import Trimmed, merged_task_vector, summed, trim_globally
 from ..problem import Groups, Problem, TensorGroup
 from ..tensorwise import TensorMerge
 
@@ -39,7 +39,8 @@ class Consensus(TensorMerge):
     title: ClassVar[str] = "Consensus"
     family: ClassVar[str] = "Sign and sparsity"
     idea: ClassVar[str] = "Forget the changes that only one expert, or none, makes use of."
-    formula: ClassVar[str] = "θ = θ₀ + α · 1[Σₜ mₜ ≥ k] Σₜ τₜ, mₜ = 1[|τₜ| > λ |τ_M − τₜ|]"
+    formula: ClassVar[str] = "θ = θ₀ + α · 1[Σₜ mₜ ≥ k] τ_M\nmₜ = 1[|τₜ| > λₜ |τ_M − τₜ|]"
+    where: ClassVar[str] = "λₜ is λ unless every expert is given its own"
     paper: ClassVar[str] = "Wang et al., Localizing Task Information, ICML 2024, arXiv:2405.07813"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"k": 8}}
     lesson: ClassVar[str] = (
@@ -56,7 +57,7 @@ class Consensus(TensorMerge):
         (), "Threshold of each expert; none given means the common one.", low=0, soft=(0, 1), step=0.05,
         symbol="λₜ", per_expert=True,
     )  # fmt: skip
-    base: str = hp("sum", "The merged task vector to prune.", choices=("sum", "ties"))
+    base: str = merged_task_vector("The merged task vector to prune.")
     density: float = hp(
         0.2, "Share of entries that the Ties base keeps.", low=0.001, high=1, soft=(0.01, 1), step=0.01, symbol="d"
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..contract import Context, Step
 from ..hp import hp
-from ..maths.ops import disjoint_merge, drop_and_rescale
+from ..maths.ops import AGREEING, disjoint_merge, drop_and_rescale
 from ..maths.selection import Trimmed, trim_globally
 from ..problem import Groups, Problem, TensorGroup
 from ..tensorwise import TensorMerge
@@ -41,7 +41,7 @@ class Dare(TensorMerge):
     title: ClassVar[str] = "DARE"
     family: ClassVar[str] = "Sign and sparsity"
     idea: ClassVar[str] = "Drop most changes at random and enlarge the rest, so that fewer of them collide."
-    formula: ClassVar[str] = "θ = θ₀ + λ Σₜ mₜ τₜ / d,  mₜ ~ Bernoulli(d)"
+    formula: ClassVar[str] = "θ = θ₀ + λ Σₜ τ̃ₜ\nτ̃ₜ = c mₜ τₜ,  mₜ ~ Bernoulli(d)"
     paper: ClassVar[str] = "Yu et al., Language Models are Super Mario, ICML 2024, arXiv:2311.03099"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"density": 0.002}}
     lesson: ClassVar[str] = (
@@ -52,14 +52,33 @@ class Dare(TensorMerge):
     density: float = hp(0.5, "Share of entries kept, 1 − p.", low=0.001, high=1, soft=(0.05, 1), step=0.05, symbol="d")
     rescale: str = hp(
         "inverse", "Divide by the density, restore each tensor's L1 norm, or neither.",
-        choices=("inverse", "l1", "none"),
+        choices={
+            "inverse": "c divides by the share kept, so that the mean stays; mergekit restores the L1 norm",
+            "l1": "c restores the L1 norm of every tensor, as in mergekit; the paper divides by the share kept",
+            "none": "c is 1: what is kept is not enlarged",
+        },
+        always=True,
     )  # fmt: skip
-    combine: str = hp("linear", "Add the task vectors up, or merge them by Ties.", choices=("linear", "ties"))
+    combine: str = hp(
+        "linear", "Add the task vectors up, or merge them by Ties.",
+        choices={
+            "linear": "what is kept is added up",
+            "ties": "Ties takes the place of the sum: the largest share s of τ̃ₜ stays, and signs are elected",
+        },
+    )  # fmt: skip
     trim: float = hp(
-        0.2, "Share of entries that the Ties step keeps.", low=0.001, high=1, soft=(0.01, 1), step=0.01
+        0.2, "Share of entries that the Ties step keeps.", low=0.001, high=1, soft=(0.01, 1), step=0.01, symbol="s"
     )
-    merge_by: str = hp("sum", "How the Ties step merges agreeing values.", choices=("sum", "mean", "max"))
-    tensors: str = hp("all", "Drop in all tensors, or in the blocks' matrices only.", choices=("all", "matrices"))
+    merge_by: str = hp(
+        "sum", "How the Ties step merges agreeing values.", choices=AGREEING, always=True, when=("combine", ("ties",))
+    )
+    tensors: str = hp(
+        "all", "Drop in all tensors, or in the blocks' matrices only.",
+        choices={
+            "all": "entries of all tensors are dropped; FusionBench can leave all but linear weights alone",
+            "matrices": "entries of the blocks' matrices alone are dropped, as FusionBench's only_on_linear_weights",
+        },
+    )  # fmt: skip
     scaling: float = hp(
         0.3, "Scaling coefficient of the merged task vector.", low=-10, high=10, soft=(0, 2), step=0.05,
         symbol="λ", sweep=(0.1, 0.2, 0.3, 0.4, 0.5, 0.7),

@@ -42,7 +42,8 @@ class Dawin(MergeMethod):
     title: ClassVar[str] = "DaWin (task known)"
     family: ClassVar[str] = "Routed"
     idea: ClassVar[str] = "Weigh the experts for every input by how certain each is of it."
-    formula: ClassVar[str] = "θ(x) = θ₀ + Σₜ wₜ(x) τₜ,  w = λT softmax(−H)"
+    formula: ClassVar[str] = "θ(x) = θ₀ + Σₜ wₜ(x) τₜ\nw(x) = λ · T · softmaxₜ(−Hₜ(x))"
+    where: ClassVar[str] = "Hₜ(x) is the entropy of what expert t predicts for x"
     paper: ClassVar[str] = "Oh et al., DaWin: Training-free Dynamic Weight Interpolation, ICLR 2025, arXiv:2410.03782"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"offset": 1.0}}
     lesson: ClassVar[str] = (

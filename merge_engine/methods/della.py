@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..contract import Context
 from ..hp import hp
-from ..maths.ops import as_rows, disjoint_merge, drop_and_rescale, elect_sign, magnitude_ranks
+from ..maths.ops import AGREEING, as_rows, disjoint_merge, drop_and_rescale, elect_sign, magnitude_ranks
 from ..problem import TensorGroup
 from ..tensorwise import TensorMerge
 
@@ -39,7 +39,10 @@ class Della(TensorMerge):
     title: ClassVar[str] = "DELLA"
     family: ClassVar[str] = "Sign and sparsity"
     idea: ClassVar[str] = "Drop changes at random, but the small ones more often than the large ones."
-    formula: ClassVar[str] = "p(keep) = d − ε + 2ε (rank − 1)/(n − 1), then Ties or a sum"
+    formula: ClassVar[str] = (
+        "θ = θ₀ + λ · merge of the kept entries of all τₜ\np(keep) = d − ε + 2 · ε (rank − 1)/(n − 1)"
+    )
+    where: ClassVar[str] = "rank counts |τₜ| within its row of n entries, the smallest first"
     paper: ClassVar[str] = "Deep, Bhardwaj, Poria, DELLA-Merging, 2024, arXiv:2406.11617"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"scaling": 4.0}}
     lesson: ClassVar[str] = (
@@ -53,24 +56,39 @@ class Della(TensorMerge):
     )  # fmt: skip
     rescale: str = hp(
         "l1", "Restore each tensor's L1 norm, divide by the keep probability, or neither.",
-        choices=("l1", "inverse", "none"),
+        choices={
+            "l1": "kept entries are enlarged to the tensor's L1 norm, as in mergekit; the paper divides by p(keep)",
+            "inverse": "kept entries are divided by their own p(keep), as in the paper",
+            "none": "kept entries are not enlarged",
+        },
+        always=True,
     )  # fmt: skip
-    combine: str = hp("ties", "Elect signs and merge who agrees, or add up.", choices=("ties", "linear"))
-    merge_by: str = hp("mean", "How agreeing values are merged.", choices=("mean", "sum", "max"))
+    combine: str = hp(
+        "ties", "Elect signs and merge who agrees, or add up.",
+        choices={
+            "ties": "signs are elected, and what agrees is merged (della of mergekit)",
+            "linear": "what is kept is added up (della_linear of mergekit)",
+        },
+        always=True,
+    )  # fmt: skip
+    merge_by: str = hp("mean", "How agreeing values are merged.", choices=AGREEING, when=("combine", ("ties",)))
     scaling: float = hp(
         1.0, "Scaling coefficient of the merged task vector.", low=-10, high=10, soft=(0, 3), step=0.05,
         symbol="λ", sweep=(0.2, 0.3, 0.5, 0.7, 1.0, 1.3),
     )  # fmt: skip
 
+    def acting(self, experts: int) -> dict[str, Any]:
+        return {**self.parameters(), "epsilon": min(self.epsilon, self.density, 1 - self.density)}
+
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
-        room = min(self.density, 1 - self.density)
+        room = self.acting(len(tasks))["epsilon"]
         if self.epsilon <= room + 1e-9:
             return []
         return [f"DELLA lowers epsilon to {room:g}, the most that density {self.density:g} allows."]
 
     def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
         vectors = group.task_vectors
-        spread = min(self.epsilon, self.density, 1 - self.density)
+        spread = self.acting(len(vectors))["epsilon"]
         ranks = magnitude_ranks(as_rows(vectors)).view_as(vectors)
         keep = (self.density - spread) + 2 * spread * ranks
         each = zip(vectors, keep, group.tasks, strict=True)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..adapting import adaptive
 from ..contract import Context
 from ..hp import hp
 from ..maths.ops import flat, kth_largest_magnitude
@@ -42,13 +43,24 @@ class EWeMoe(MlpRoutedMerge):
         "WEMoE with a tenth of the numbers: sparse experts, and one router that every block asks."
     )
     one_router: ClassVar[bool] = True
-    formula: ClassVar[str] = "MLP(x) = θ₀ + Σₜ wₜ(x) (mₜ ⊙ τₜ),  mₜ = 1[|τₜ| > quantile(|τₜ|, ρ)]"
+    formula: ClassVar[str] = (
+        "MLP(x) = θ₀ + Σₜ wₜ(x) (mₜ ⊙ τₜ)\nmₜ = 1[|τₜ| > quantile(|τₜ|, ρ)]\nall else = θ₀ + λ Σₜ τₜ"
+    )
+    where: ClassVar[str] = (
+        "w(x) is the mean over tokens of r(h), one router of L layers that all blocks ask; it starts at λ and follows "
+        f"{adaptive.COURSE}, which minimise the entropy of predictions"
+    )
     paper: ClassVar[str] = (
         "Shen et al., Efficient Weight-Ensembling Mixture of Experts, 2024, arXiv:2410.21804"
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "cpu": {"steps": 60, "batch": 4, "learning_rate": 3e-4, "schedule": "cosine"}
+        "cpu": {"steps": 60, "batch": 4, "learning_rate": 3e-4, "schedule": "cosine"},
+        "failure": {"steps": 1, "batch": 4, "sparsity": 1.0},
     }
+    lesson: ClassVar[str] = (
+        "Every entry of the experts' MLPs is left out, so that the router has nothing to blend. What remains is Task "
+        "Arithmetic outside the MLPs, hardly better than the pretrained model."
+    )
 
     sparsity: float = hp(
         0.9, "Share of the entries of every MLP task vector that is left out, the smallest ones.", low=0, high=1,

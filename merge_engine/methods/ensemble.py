@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,14 +38,25 @@ class Ensemble(MergeMethod):
     title: ClassVar[str] = "Ensemble of experts"
     family: ClassVar[str] = "Routed"
     idea: ClassVar[str] = "Ask every expert and average the answers; the cost that merging saves."
-    formula: ClassVar[str] = "logits(x) = (1/T) Σₜ head(f(x; θₜ))"
+    formula: ClassVar[str] = "logits(x) = (1/T) Σₜ gₜ(x)\ngₜ(x) = head(f(x; θₜ)) / τ"
     paper: ClassVar[str] = "Lakshminarayanan et al., Deep Ensembles, NeurIPS 2017, arXiv:1612.01474"
     needs: ClassVar[frozenset[str]] = frozenset({"task id"})
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"average": "probabilities", "temperature": 0.01}}
+    lesson: ClassVar[str] = (
+        "At a hundredth of the temperature every expert gives all of its vote to one class, sure or not, and all but "
+        "one of the voters never saw the task."
+    )
 
-    average: str = hp("logits", "What is averaged.", choices=("logits", "probabilities"))
+    average: str = hp(
+        "logits", "What is averaged.",
+        choices={
+            "logits": "logits are averaged",
+            "probabilities": "probabilities are averaged: log (1/T) Σₜ softmax gₜ(x) takes the place of the sum",
+        },
+    )  # fmt: skip
     temperature: float = hp(
         1.0, "Divides the logits of every expert; above 1 their answers are less certain.", low=0.01, high=100,
-        soft=(0.1, 10), step=0.1,
+        soft=(0.1, 10), step=0.1, symbol="τ",
     )  # fmt: skip
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:

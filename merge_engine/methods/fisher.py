@@ -58,7 +58,8 @@ class Fisher(TensorMerge):
     title: ClassVar[str] = "Fisher merging"
     family: ClassVar[str] = "Uses inputs"
     idea: ClassVar[str] = "Let every expert weigh most where its own predictions are most sensitive."
-    formula: ClassVar[str] = "θ = Σₜ Fₜ θₜ / Σₜ Fₜ,  Fₜ = E Σ_c p_c (∂ log p_c / ∂θ)²"
+    formula: ClassVar[str] = "θ = Σₜ Fₜ θₜ / Σₜ Fₜ\nFₜ = mean of N inputs' Σ_c p_c (∂ log p_c / ∂θ)²"
+    where: ClassVar[str] = "of every input's Fisher trace the share δ may be left out"
     paper: ClassVar[str] = (
         "Matena & Raffel, Merging Models with Fisher-Weighted Averaging, NeurIPS 2022, arXiv:2111.09832"
     )
@@ -73,11 +74,18 @@ class Fisher(TensorMerge):
         "the plain average."
     )
 
-    examples: int = hp(256, "Unlabelled inputs of every task.", low=1, high=4096, soft=(32, 512), step=32)
-    estimator: str = hp("per-example", "Squared gradients of single examples, or FusionBench's of batch sums.",
-                        choices=("per-example", "batch-summed"))  # fmt: skip
+    examples: int = hp(256, "Unlabelled inputs of every task.", low=1, high=4096, soft=(32, 512), step=32, symbol="N")
+    estimator: str = hp(
+        "per-example", "Squared gradients of single examples, or FusionBench's of batch sums.",
+        choices={
+            "per-example": "gradients are squared input by input, as in the paper; FusionBench squares sums",
+            "batch-summed": "sums over batches of 32 inputs are squared, and F is normalised, as in FusionBench",
+        },
+        always=True,
+    )  # fmt: skip
     tolerance: float = hp(0.0, "Share of each example's Fisher trace over the logits that may be left out.",
-                          low=0, high=0.5, step=0.001)  # fmt: skip
+                          low=0, high=0.5, step=0.001, symbol="δ",
+                          when=("estimator", ("per-example",)))  # fmt: skip
 
     def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, Sums]:
         """Differentiate every expert on its own inputs; memory holds a few models, whatever T is."""

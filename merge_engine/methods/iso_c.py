@@ -36,7 +36,7 @@ class IsoC(TensorMerge):
     title: ClassVar[str] = "Iso-C"
     family: ClassVar[str] = "Spectral"
     idea: ClassVar[str] = "Add the task matrices and flatten the spectrum, so that no direction dominates."
-    formula: ClassVar[str] = "Σₜ Dₜ = U diag(s) Vᵀ,  D = mean(s) U Vᵀ"
+    formula: ClassVar[str] = "W = W₀ + α mean(s) U Vᵀ\nΣₜ Dₜ = U diag(s) Vᵀ"
     paper: ClassVar[str] = "Marczak et al., No Task Left Behind, ICML 2025, arXiv:2502.04959"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"scaling": 6.0}}
     lesson: ClassVar[str] = (

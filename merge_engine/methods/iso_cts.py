@@ -39,7 +39,10 @@ class IsoCts(TensorMerge):
     title: ClassVar[str] = "Iso-CTS"
     family: ClassVar[str] = "Spectral"
     idea: ClassVar[str] = "Share most of the rank, give the rest to single tasks, and flatten the spectrum."
-    formula: ClassVar[str] = "D = s̄ polar([U₁ₖ … U_Tₖ U_c]) polar([V₁ₖ … V_Tₖ V_c])ᵀ"
+    formula: ClassVar[str] = (
+        "W = W₀ + α s̄ polar([U₁ₖ … U_Tₖ U_c]) polar([V₁ₖ … V_Tₖ V_c])ᵀ\nk = round((r − ⌊f r⌋)/T),  c = r − T k"
+    )
+    where: ClassVar[str] = "U_c are leading directions of the sum, U_tₖ those of task t in what they leave"
     paper: ClassVar[str] = "Marczak et al., No Task Left Behind, ICML 2025, arXiv:2502.04959"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"scaling": 6.0}}
     lesson: ClassVar[str] = (
@@ -51,7 +54,9 @@ class IsoCts(TensorMerge):
         1.0, "Scaling coefficient of the merged task vector; FusionBench's table uses 1.5.", low=-10, high=10,
         soft=(0, 4), step=0.05, symbol="α", sweep=(0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0),
     )  # fmt: skip
-    fraction: float = hp(0.8, "Share of the rank that is common to all tasks.", low=0, high=1, step=0.05)
+    fraction: float = hp(
+        0.8, "Share of the rank that is common to all tasks.", low=0, high=1, step=0.05, symbol="f"
+    )
     attention: str = spectral.attention()
     others: str = spectral.other_tensors()
     embeddings: str = spectral.embeddings()

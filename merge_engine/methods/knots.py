@@ -41,7 +41,8 @@ class Knots(TensorMerge):
     idea: ClassVar[str] = (
         "Align the experts in one singular basis before resolving their conflicts entry by entry."
     )
-    formula: ClassVar[str] = "[D₁ … D_T] = U [Z₁ … Z_T],  D = U merge(Z₁ … Z_T)"
+    formula: ClassVar[str] = "W = W₀ + λ U merge(Z₁ … Z_T)\n[D₁ … D_T] = U [Z₁ … Z_T]"
+    where: ClassVar[str] = "U are the left singular vectors of all Dₜ side by side, without those of s up to s₀"
     paper: ClassVar[str] = (
         "Stoica et al., Model Merging with SVD to Tie the Knots, ICLR 2025, arXiv:2410.19735"
     )
@@ -53,14 +54,29 @@ class Knots(TensorMerge):
 
     scaling: float = hp(0.6, "Scaling coefficient of the merged task vector.", low=-10, high=10, soft=(0, 2), step=0.05,
                         symbol="λ", sweep=(0.3, 0.6, 0.8, 1.0, 1.3, 1.6))  # fmt: skip
-    rule: str = hp("ties", "How coordinates are merged.", choices=("ties", "dare", "sum"))
+    rule: str = hp(
+        "ties", "How coordinates are merged.",
+        choices={
+            "ties": "merge is Ties: the largest share d of Zₜ stays, signs are elected, and who agrees is averaged",
+            "dare": "merge drops the share p of Zₜ, enlarges the rest, elects signs and averages what agrees",
+            "sum": "merge is the sum, which is Task Arithmetic",
+        },
+        always=True,
+    )  # fmt: skip
     density: float = hp(0.2, "Share of coordinates that Ties keeps.", low=0.001, high=1, soft=(0.01, 1),
                         step=0.01, symbol="d")  # fmt: skip
     scope: str = hp(
-        "global", "Ties trims over the whole model, or in every matrix.", choices=("global", "tensor")
-    )
+        "global", "Ties trims over the whole model, or in every matrix.",
+        choices={
+            "global": "Ties trims over the whole model, as the reference code does",
+            "tensor": "Ties trims in every matrix; the reference code trims over the whole model",
+        },
+        always=True, when=("rule", ("ties",)),
+    )  # fmt: skip
     drop: float = hp(0.1, "Share of coordinates that DARE drops.", low=0, high=0.99, step=0.05, symbol="p")
-    floor: float = hp(1e-5, "Singular values up to this number are dropped.", low=0, high=1, soft=(0, 1e-3))
+    floor: float = hp(
+        1e-5, "Singular values up to this number are dropped.", low=0, high=1, soft=(0, 1e-3), symbol="s₀"
+    )
     others: str = spectral.other_tensors()
 
     def prepare(

@@ -38,14 +38,24 @@ class Linear(TensorMerge):
     title: ClassVar[str] = "Weighted average"
     family: ClassVar[str] = "Averaging"
     idea: ClassVar[str] = "Average the experts, with one weight for each."
-    formula: ClassVar[str] = "θ = Σₜ wₜ θₜ / Σₜ wₜ"
+    formula: ClassVar[str] = "θ = Σₜ wₜ θₜ"
     paper: ClassVar[str] = "Wortsman et al., Model soups, ICML 2022, arXiv:2203.05482"
+    lesson: ClassVar[str] = (
+        "Weights that do not add up to one, used as given, change the pretrained model too: at a quarter for each of "
+        "eight experts all weights are doubled, and every task is at chance."
+    )
 
     weights: tuple[float, ...] = hp(
         (), "Weight of each expert; none given means equal weights.", low=-10, high=10, soft=(0, 1),
         step=0.05, symbol="wₜ", per_expert=True,
     )  # fmt: skip
-    normalise: bool = hp(True, "Divide by the sum of the weights.")
+    normalise: bool = hp(
+        True, "Divide by the sum of the weights.", always=True,
+        says=(
+            "weights are used as given; where they do not add up to one, the pretrained model is rescaled too",
+            "weights are divided by their sum; none given means 1/T each",
+        ),
+    )  # fmt: skip
 
     def check(self, tasks: tuple[str, ...]) -> None:
         super().check(tasks)

@@ -37,7 +37,8 @@ class Lines(PostStep):
     title: ClassVar[str] = "LiNeS"
     family: ClassVar[str] = "Post-steps"
     idea: ClassVar[str] = "Keep shallow layers near the pretrained model and let deep layers move."
-    formula: ClassVar[str] = "τ_l ← (α + β l/(L−1)) τ_l"
+    formula: ClassVar[str] = "τ_l ← (α + β l/(L − 1)) τ_l"
+    where: ClassVar[str] = "τ_l is the merged task vector in block l of L; outside the blocks it is multiplied by α"
     paper: ClassVar[str] = "Wang et al., LiNeS, ICLR 2025, arXiv:2410.17146"
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"beta": -1.0}}
@@ -50,16 +51,25 @@ class Lines(PostStep):
                      step=0.05, symbol="β", sweep=(0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0))  # fmt: skip
     alpha_rule: str = hp(
         "norms", "Where α comes from: the norms as for several tasks, 1 − β as for one, or the number given.",
-        choices=("norms", "one-minus-beta", "given"),
+        choices={
+            "norms": "α = |Σₜ τₜ|₁ / (T |τ|₁), as the paper has it for several tasks",
+            "one-minus-beta": "α and β add up to one, as the paper has it for one task",
+            "given": "α is the number given",
+        },
+        always=True,
     )  # fmt: skip
     alpha: float = hp(0.3, "Scaling of the first block, under the rule 'given'.", low=-10, high=10, soft=(0, 2),
-                      step=0.05, symbol="α")  # fmt: skip
+                      step=0.05, symbol="α", when=("alpha_rule", ("given", "one-minus-beta")))  # fmt: skip
+
+    def acting(self, experts: int) -> dict[str, Any]:
+        derived = {"alpha": 1 - self.beta} if self.alpha_rule == "one-minus-beta" else {}
+        return {**self.parameters(), **derived}
 
     def prepare(self, groups: Groups, merged: StaticMerged, ctx: Context) -> float:
         """Return α."""
-        if self.alpha_rule == "one-minus-beta":
-            return 1 - self.beta
-        return self.alpha if self.alpha_rule == "given" else balanced(groups, merged)
+        if self.alpha_rule == "norms":
+            return balanced(groups, merged)
+        return self.acting(len(groups.problem.tasks))["alpha"]
 
     def change(self, delta: Tensor, group: TensorGroup, ctx: Context, state: float) -> Tensor:
         depth = 0.0 if group.block is None else group.block / max(1, group.depth - 1)

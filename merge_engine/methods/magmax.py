@@ -35,7 +35,7 @@ class MagMax(TensorMerge):
     title: ClassVar[str] = "MagMax"
     family: ClassVar[str] = "Sign and sparsity"
     idea: ClassVar[str] = "For every weight, follow the expert that changed it most."
-    formula: ClassVar[str] = "θ = θ₀ + λ τₜ*, t* = argmaxₜ |τₜ|"
+    formula: ClassVar[str] = "θ = θ₀ + λ τₜ*\nt* = argmaxₜ |τₜ|, entry by entry"
     paper: ClassVar[str] = "Marczak et al., MagMax, ECCV 2024, arXiv:2407.06322"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"scaling": 2.0}}
     lesson: ClassVar[str] = (

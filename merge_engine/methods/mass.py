@@ -38,7 +38,11 @@ class Mass(MergeMethod):
     title: ClassVar[str] = "MASS"
     family: ClassVar[str] = "Routed"
     idea: ClassVar[str] = "Ask the weights which experts know an input, and merge only those, without any data."
-    formula: ClassVar[str] = "S = {t : softmaxₜ((r̄ − rₜ)/std r) > .2}, rₜ = ‖x − VₜVₜᵀx‖,  θ(x) = TSV-M of S"
+    formula: ClassVar[str] = "θ(x) = TSV-M of {t : pₜ > c}\np = softmaxₜ((r̄ − rₜ) / (τ std r))\nrₜ = ‖h − Vₜ Vₜᵀ h‖"
+    where: ClassVar[str] = (
+        "h is what the MLP receives at the depth d of the network, r̄ and std r are taken over tasks, and no more than "
+        "m experts are merged"
+    )
     paper: ClassVar[str] = "Crisostomi et al., MASS: MoErging through Adaptive Subspace Selection, arXiv:2504.05342"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"depth": 0.25}}
     lesson: ClassVar[str] = (
@@ -49,15 +53,21 @@ class Mass(MergeMethod):
     depth: float = like(WeightProjection, "depth")
     first: str = like(WeightProjection, "first")
     norm: str = like(WeightProjection, "norm")
-    threshold: float = hp(0.2, "Coefficient that an expert must pass to be merged.", low=0, high=1, step=0.05)
-    most: int = hp(3, "Experts that an input may select.", low=1, high=64, soft=(1, 8), step=1)
+    threshold: float = hp(
+        0.2, "Coefficient that an expert must pass to be merged.", low=0, high=1, step=0.05, symbol="c"
+    )
+    most: int = hp(3, "Experts that an input may select.", low=1, high=64, soft=(1, 8), step=1, symbol="m")
     temperature: float = hp(
         1.0, "Divides the standardised scores; below 1 fewer experts are selected.", low=0.01, high=100, soft=(0.1, 3),
-        step=0.1,
+        step=0.1, symbol="τ",
     )  # fmt: skip
     head: str = hp(
         "logit", "Picks among the heads of the selected experts: the largest logit, probability, or coefficient.",
-        choices=("logit", "confidence", "route"),
+        choices={
+            "logit": "the largest logit picks among the heads of the selected experts",
+            "confidence": "the largest probability picks among the heads of the selected experts",
+            "route": "the head is that of the expert with the largest pₜ",
+        },
     )  # fmt: skip
 
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:

@@ -39,12 +39,29 @@ class ModelStock(TensorMerge):
     title: ClassVar[str] = "Model Stock"
     family: ClassVar[str] = "Averaging"
     idea: ClassVar[str] = "The more the experts agree in direction, the further to go towards their average."
-    formula: ClassVar[str] = "θ = θ₀ + t · (1/T) Σₜ τₜ, t = T c / (1 + (T−1) c)"
+    formula: ClassVar[str] = "θ = θ₀ + t · (1/T) Σₜ τₜ\nt = T c / (1 + (T − 1) c)"
     paper: ClassVar[str] = "Jang, Yun, Han, Model Stock, ECCV 2024, arXiv:2403.19522"
     experts_allowed: ClassVar[tuple[int, int | None]] = (2, None)
+    lesson: ClassVar[str] = (
+        "It is made for several fine-tunings for one task. Experts of different tasks are nearly orthogonal, so that "
+        "every choice here stops on the way to the average and stays below it."
+    )
 
-    mean: str = hp("cosine", "Average the cosines, or the angles.", choices=("cosine", "angle"))
-    per: str = hp("tensor", "One ratio per tensor, or per row of a tensor.", choices=("tensor", "rows"))
+    mean: str = hp(
+        "cosine", "Average the cosines, or the angles.",
+        choices={
+            "cosine": "c is the mean cosine of two experts, as in mergekit; FusionBench averages angles",
+            "angle": "c is the cosine of the mean angle, as in FusionBench; mergekit averages cosines",
+        },
+        always=True,
+    )  # fmt: skip
+    per: str = hp(
+        "tensor", "One ratio per tensor, or per row of a tensor.",
+        choices={
+            "tensor": "every tensor has one t",
+            "rows": "every row of a tensor has its own t (filter_wise of mergekit)",
+        },
+    )  # fmt: skip
 
     def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> list[float]:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -39,16 +40,36 @@ class NuSlerp(TensorMerge):
     title: ClassVar[str] = "NuSLERP"
     family: ClassVar[str] = "Averaging"
     idea: ClassVar[str] = "Interpolate what two experts learned on the sphere, tensor by tensor or row by row."
-    formula: ClassVar[str] = "θ = θ₀ + [sin((1−t)ω) τ₁ + sin(tω) τ₂] / sin ω"
+    formula: ClassVar[str] = "θ = θ₀ + [sin((1 − t) ω) τ₁ + sin(t ω) τ₂] / sin ω\nt = w₂ / (w₁ + w₂)"
+    where: ClassVar[str] = "wₜ weighs an expert; ω is the angle between the two"
     paper: ClassVar[str] = "Goddard et al., Arcee's MergeKit, EMNLP 2024, arXiv:2403.13257"
     experts_allowed: ClassVar[tuple[int, int | None]] = (2, 2)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"weights": (-1.0, 2.0)}}
+    lesson: ClassVar[str] = (
+        "The arc is followed beyond the second expert, as far again: both tasks fall below the pretrained model, the "
+        "second one too."
+    )
 
     weights: tuple[float, ...] = hp(
         (), "Weight of each expert; none given means equal weights.", low=-10, high=10, soft=(0, 1), step=0.05,
         symbol="wₜ", per_expert=True,
     )  # fmt: skip
-    per: str = hp("tensor", "One arc per tensor, row or column.", choices=("tensor", "rows", "columns"))
-    between: str = hp("task-vectors", "Interpolate task vectors or weights.", choices=("task-vectors", "weights"))
+    per: str = hp(
+        "tensor", "One arc per tensor, row or column.",
+        choices={
+            "tensor": "every tensor has one arc",
+            "rows": "every row has its own arc (nuslerp_row_wise: false in mergekit, not flattened)",
+            "columns": "every column has its own arc (nuslerp_row_wise: true in mergekit, not flattened)",
+        },
+    )  # fmt: skip
+    between: str = hp(
+        "task-vectors", "Interpolate task vectors or weights.",
+        choices={
+            "task-vectors": "task vectors are interpolated, as mergekit does with a base model",
+            "weights": "whole weights are interpolated, as mergekit does without a base model",
+        },
+        always=True,
+    )  # fmt: skip
 
     @property
     def t(self) -> float:

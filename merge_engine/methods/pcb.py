@@ -44,14 +44,22 @@ class Pcb(TensorMerge):
     title: ClassVar[str] = "PCB-Merging"
     family: ClassVar[str] = "Sign and sparsity"
     idea: ClassVar[str] = "Keep the entries that are large in their expert and welcome to the others."
-    formula: ClassVar[str] = "θ = θ₀ + λ Σₜ sₜ τₜ / Σₜ sₜ, sₜ from exp(T nₜ²) · tanh(τₜ S)"
+    formula: ClassVar[str] = "θ = θ₀ + λ Σₜ wₜ sₜ τₜ / Σₜ sₜ\nsₜ from exp(T · nₜ²) · tanh(τₜ S)"
+    where: ClassVar[str] = "nₜ is |τₜ| from 0 to 1; the share r with the largest scores has sₜ above zero"
     paper: ClassVar[str] = "Du et al., Parameter Competition Balancing, NeurIPS 2024, arXiv:2410.02396"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"ratio": 0.001}}
     lesson: ClassVar[str] = (
         "One entry in a thousand is kept, which leaves nearly the pretrained model: balance needs something to weigh."
     )
 
-    variant: str = hp("vision", "Which of the authors' two formulas.", choices=tuple(CLAMPED))
+    variant: str = hp(
+        "vision", "Which of the authors' two formulas.",
+        choices={
+            "vision": "S adds up sign τₜ · nₜ, as the authors' file for vision; their top-level file adds up τₜ",
+            "top-level": "S adds up τₜ, as the authors' top-level file; their file for vision adds up sign τₜ · nₜ",
+        },
+        always=True,
+    )  # fmt: skip
     ratio: float = hp(
         0.05, "Share of entries kept of each expert.", low=0.001, high=1, soft=(0.01, 0.5), step=0.01, symbol="r"
     )

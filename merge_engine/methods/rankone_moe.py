@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..adapting import adaptive
 from ..contract import Context
 from ..hp import hp
 from ..maths.parts import Part
@@ -45,7 +46,12 @@ class RankOneMoe(MlpRoutedMerge):
 
     title: ClassVar[str] = "Rank-one MoE"
     idea: ClassVar[str] = "Let a router weigh every singular component of every expert's MLP, input by input."
-    formula: ClassVar[str] = "W(x) = W₀ + Σₜⱼ wₜⱼ(x) sₜⱼ uₜⱼ vₜⱼᵀ,  w = mean over tokens of r(h)"
+    formula: ClassVar[str] = "W(x) = W₀ + Σₜ Σⱼ wₜⱼ(x) sₜⱼ uₜⱼ vₜⱼᵀ\nall else = θ₀ + λ Σₜ τₜ"
+    where: ClassVar[str] = (
+        "k components j of every expert count; w(x) is the mean over tokens of r(h), r a router of L layers in every "
+        f"block; it starts at λ and follows {adaptive.COURSE}, which minimise the entropy of predictions; of an "
+        "input's weights the q largest count, all with 0"
+    )
     paper: ClassVar[str] = "Tang et al., FusionBench, 2024, arXiv:2406.03280"
     leaves: ClassVar[tuple[str, ...]] = ("weight",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -58,7 +64,7 @@ class RankOneMoe(MlpRoutedMerge):
     )
 
     depth: int = hp(
-        1, "Layers of a router; 0 gives all inputs the same weights.", low=0, high=2, soft=(0, 2), step=1
+        1, "Layers of a router; 0 gives all inputs the same weights.", low=0, high=2, soft=(0, 2), step=1, symbol="L"
     )
     components: int = hp(
         32,
@@ -71,8 +77,9 @@ class RankOneMoe(MlpRoutedMerge):
     )
     select: int = hp(
         0, "Components of all experts with the largest weights that an input uses; 0 uses all.", low=0, high=100_000,
-        soft=(0, 256), step=8,
+        soft=(0, 256), step=8, symbol="q",
     )  # fmt: skip
+    schedule: str = adaptive.schedule()
 
     def part(self, group: TensorGroup, ctx: Context) -> Part:
         return leading(group, self.components, ctx)

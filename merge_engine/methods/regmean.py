@@ -68,7 +68,7 @@ class Sums:
 class RegMean(TensorMerge):
     """Choose the matrix whose outputs are nearest to every expert's, on that expert's inputs.
 
-        G_t = X_tᵀ X_t / N, off-diagonal entries times a;  W = W_0 + (Σ_t D_t G_t)(Σ_t G_t + ε I)⁻¹
+        G_t = X_tᵀ X_t / N, off-diagonal entries times α;  W = W_0 + (Σ_t D_t G_t)(Σ_t G_t + ε I)⁻¹
 
     References
     ----------
@@ -79,13 +79,14 @@ class RegMean(TensorMerge):
     -----
     X_t are the inputs of the layer in expert t, on its own task. Solved for the task vector, so that directions no
     input uses keep the pretrained weights; ε is `ridge` times the mean diagonal of Σ_t G_t. Biases and every other
-    tensor are averaged. a is 0.95 for CLIP, 0.6 for GPT-2 and 0.1 in general.
+    tensor are averaged. α is 0.95 for CLIP, 0.6 for GPT-2 and 0.1 in general.
     """
 
     title: ClassVar[str] = "RegMean"
     family: ClassVar[str] = "Uses inputs"
     idea: ClassVar[str] = "Match every expert's layer outputs in least squares, on a few inputs of its task."
-    formula: ClassVar[str] = "W = (Σₜ Wₜ Gₜ)(Σₜ Gₜ)⁻¹,  Gₜ = Xₜᵀ Xₜ / N"
+    formula: ClassVar[str] = "W = W₀ + (Σₜ Dₜ Gₜ)(Σₜ Gₜ + ε ḡ I)⁻¹\nGₜ = mean of Xₜᵀ Xₜ,  off its diagonal times α"
+    where: ClassVar[str] = "Xₜ is what the layer receives in expert t on N inputs of its task; ḡ is the mean diagonal"
     paper: ClassVar[str] = "Jin et al., Dataless Knowledge Fusion, ICLR 2023, arXiv:2212.09849"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"off_diagonal": 0.0}}
     lesson: ClassVar[str] = (
@@ -98,9 +99,9 @@ class RegMean(TensorMerge):
         256, "Unlabelled inputs of every task.", low=1, high=4096, soft=(32, 512), step=32, symbol="N"
     )
     off_diagonal: float = hp(0.95, "Factor on the off-diagonal entries of the Gram matrices.", low=0, high=1,
-                             step=0.05, symbol="a", sweep=(0.1, 0.6, 0.95))  # fmt: skip
+                             step=0.05, symbol="α", sweep=(0.1, 0.6, 0.95))  # fmt: skip
     ridge: float = hp(
-        1e-6, "Ridge, relative to the mean diagonal of the summed Gram matrices.", low=1e-10, high=1
+        1e-6, "Ridge, relative to the mean diagonal of the summed Gram matrices.", low=1e-10, high=1, symbol="ε"
     )
 
     def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, Sums]:

@@ -39,7 +39,11 @@ class RegMeanPlusPlus(RegMean):
     title: ClassVar[str] = "RegMean++"
     family: ClassVar[str] = "Uses inputs"
     idea: ClassVar[str] = "RegMean block by block, each on what the already merged blocks pass on."
-    formula: ClassVar[str] = "W = (Σₜ Wₜ Gₜ)(Σₜ Gₜ)⁻¹,  Gₜ = Xₜᵀ Xₜ / N,  Xₜ after the merged blocks before"
+    formula: ClassVar[str] = RegMean.formula
+    where: ClassVar[str] = (
+        "Xₜ is what the layer receives in expert t's own block, behind the blocks merged before, on N inputs of its "
+        "task; ḡ is the mean diagonal"
+    )
     paper: ClassVar[str] = "Nguyen et al., RegMean++, TMLR 2026, arXiv:2508.03121"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"examples": 4}}
     lesson: ClassVar[str] = (
@@ -49,7 +53,7 @@ class RegMeanPlusPlus(RegMean):
 
     off_diagonal: float = hp(
         0.95, "Factor on the off-diagonal entries of the Gram matrices; not swept, a merge takes minutes.",
-        low=0, high=1, step=0.05, symbol="a",
+        low=0, high=1, step=0.05, symbol="α",
     )  # fmt: skip
 
     def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, Any]:

@@ -16,6 +16,21 @@ from ..routers.subspace import Subspace
 from ..routing import stores
 from ..routing.by_router import Blend
 from ..routing.routed import BlendedMerged, RoutedMerged, leaks
+from . import method_class
+
+
+def _routers() -> dict[str, str]:
+    """Return the routers, each with what it does; all but one put another score in place of the formula's."""
+    known = routers.registry().items()
+    said = {key: f"{cls.title} routes: {cls.idea[0].lower()}{cls.idea[1:-1]}" for key, cls in known}
+    return {key: words if key == "subspace" else f"{words}, not by the formula above" for key, words in said.items()}
+
+
+def _stores() -> dict[str, str]:
+    return {
+        key: "experts are kept whole" if key == stores.FULL else f"experts are kept by {method_class(key).title}"
+        for key in stores.stores()
+    }
 
 
 @dataclass(frozen=True)
@@ -43,7 +58,11 @@ class SiM(MergeMethod):
     title: ClassVar[str] = "SiM"
     family: ClassVar[str] = "Routed"
     idea: ClassVar[str] = "Find the task of every input by the nearest manifold of features, then run that expert."
-    formula: ClassVar[str] = "t(x) = argminₜ ‖c‖² − ‖Vₜₖᵀ c‖², c = z(x) − μₜ"
+    formula: ClassVar[str] = "t(x) = argminₜ ‖c‖² − ‖Vₜᵀ c‖²\nc = z(x) − μₜ,  θ(x) = θ₀ + part of t(x)"
+    where: ClassVar[str] = (
+        "Vₜ are the k leading directions of N inputs of task t (draw n), fewer where they hold the share e of the "
+        "energy (0: no such rule); z is the feature after block ℓ (0: the last one)"
+    )
     paper: ClassVar[str] = "Son et al., Training-free Task Classification, arXiv:2606.22589"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"residual": "relative"}}
     lesson: ClassVar[str] = (
@@ -52,19 +71,33 @@ class SiM(MergeMethod):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"support"})
 
-    router: str = hp("subspace", "What chooses the expert.", choices=lambda: tuple(routers.registry()))
-    store: str = hp("tsv_c", "How experts are kept; `experts` keeps them whole.", choices=stores.stores)
+    router: str = hp("subspace", "What chooses the expert.", choices=_routers, always=True)
+    store: str = hp(
+        "tsv_c", "How experts are kept: whole, or by a method that keeps a part of each.", choices=_stores, always=True
+    )
     decision: str = hp(
         "hard", "The best expert alone, all experts weighed by their scores, or the two best.",
-        choices=("hard", "soft", "top-2"),
+        choices={
+            "hard": "the best expert alone answers",
+            "soft": "all experts are blended by their scores; the best one brings the head",
+            "top-2": "the two best experts are blended by their scores; the best one brings the head",
+        },
     )  # fmt: skip
     unit: str = hp(
         "input", "What is routed: every input, or a batch by the vote of its inputs (leaks the task).",
-        choices=("input", "batch"),
+        choices={
+            "input": "every input is routed by itself",
+            "batch": "a batch goes to the expert that most of its inputs vote for: it leaks the task",
+        },
+        when=("decision", ("hard",)),
     )  # fmt: skip
     head: str = hp(
         "routed", "The head of the chosen expert, or the one of the true task: what wrong heads cost.",
-        choices=("routed", "given"),
+        choices={
+            "routed": "the chosen expert brings its head",
+            "given": "the head is that of the true task, whichever expert was chosen: an upper bound",
+        },
+        when=("decision", ("hard",)),
     )  # fmt: skip
     examples: int = like(Subspace, "examples")
     rank: int = like(Subspace, "rank")

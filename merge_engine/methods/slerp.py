@@ -38,7 +38,8 @@ class Slerp(TensorMerge):
     title: ClassVar[str] = "SLERP"
     family: ClassVar[str] = "Averaging"
     idea: ClassVar[str] = "Walk from one expert to the other on the sphere instead of straight."
-    formula: ClassVar[str] = "θ = [sin((1−t)ω) θ₁ + sin(tω) θ₂] / sin ω"
+    formula: ClassVar[str] = "θ = [sin((1 − t) ω) θ₁ + sin(t ω) θ₂] / sin ω"
+    where: ClassVar[str] = "ω is the angle between the two; where it is nearly zero, the way is straight"
     paper: ClassVar[str] = "Shoemake, Animating rotation with quaternion curves, SIGGRAPH 1985"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"t": 1.0}}
     lesson: ClassVar[str] = (

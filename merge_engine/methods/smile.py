@@ -43,7 +43,8 @@ class Smile(MergeMethod):
     title: ClassVar[str] = "SMILE"
     family: ClassVar[str] = "Routed"
     idea: ClassVar[str] = "Send every token of every layer to the small experts whose main directions it follows."
-    formula: ClassVar[str] = "y = W₀x + Σₜ wₜ Uₜₖ diag(sₜₖ) Vₜₖᵀ x,  w = top softmaxₜ ‖Vₜᵀx‖"
+    formula: ClassVar[str] = "y = W₀ x + Σₜ wₜ Uₜₖ diag(sₜₖ) Vₜₖᵀ x\nw = top m of softmaxₜ ‖Vₜᵀ x‖"
+    where: ClassVar[str] = "an expert has k components in a layer; ‖Vₜᵀ x‖ is taken along its g leading ones"
     paper: ClassVar[str] = "Tang et al., SMILE: Zero-Shot Sparse Mixture of Low-Rank Experts, 2024, arXiv:2408.10174"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"rank": 2}}
     lesson: ClassVar[str] = (
@@ -52,11 +53,16 @@ class Smile(MergeMethod):
     )
 
     rank: int = hp(128, "Singular components of an expert in a layer.", low=1, high=65_536, soft=(1, 384), symbol="k")
-    gate_rank: int = hp(1, "Directions of an expert that a token is compared with.", low=1, high=65_536, soft=(1, 64))
-    top_k: int = hp(1, "Experts that a token takes.", low=1, high=1024, soft=(1, 8))
+    gate_rank: int = hp(
+        1, "Directions of an expert that a token is compared with.", low=1, high=65_536, soft=(1, 64), symbol="g"
+    )
+    top_k: int = hp(1, "Experts that a token takes.", low=1, high=1024, soft=(1, 8), symbol="m")
     gate: str = hp(
         "difference", "Whose directions a token is compared with: those of an expert's change, or of its whole weight.",
-        choices=("difference", "weight"),
+        choices={
+            "difference": "a token is compared with directions of what an expert changed",
+            "weight": "a token is compared with directions of an expert's whole weight",
+        },
     )  # fmt: skip
 
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, BlendedMerged]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,15 +38,23 @@ class SubspaceBoosting(PostStep):
     idea: ClassVar[str] = (
         "Lift the weak directions of the merged task vector, which merging many experts lets collapse."
     )
-    formula: ClassVar[str] = "sᵢ ← sₖ for i > k,  k = min{j : Σ_{i≤j} sᵢ ≥ β Σᵢ sᵢ}"
+    formula: ClassVar[str] = "sᵢ ← sₖ for i > k\nk = min{j : Σ_{i≤j} sᵢ ≥ β Σᵢ sᵢ}"
     paper: ClassVar[str] = "Skorobogat et al., Subspace-Boosted Model Merging, arXiv:2506.16506"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"beta": 1.0}}
+    lesson: ClassVar[str] = (
+        "The weakest direction sets the level, so none is lifted: this is the merge before it, and all that boosting "
+        "gains is gone."
+    )
 
     beta: float = hp(0.01, "Share of the sum of singular values that sets the level.", low=0, high=1, soft=(0, 0.5),
                      step=0.01, symbol="β", sweep=(0.0, 0.01, 0.02, 0.05, 0.1, 0.2))  # fmt: skip
     embeddings: str = hp(
         "unchanged",
         "Matrices outside the blocks: unchanged, or boosted too.",
-        choices=("unchanged", "spectral"),
+        choices={
+            "unchanged": "matrices outside the blocks stay unchanged",
+            "spectral": "matrices outside the blocks are boosted too",
+        },
     )
 
     def prepare(self, groups: Groups, merged: StaticMerged, ctx: Context) -> StaticMerged:

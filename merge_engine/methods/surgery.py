@@ -49,7 +49,11 @@ class Surgery(MergeMethod):
     idea: ClassVar[str] = (
         "Behind a merged encoder, take each task's features back towards those of its expert."
     )
-    formula: ClassVar[str] = "z′ = z − Uₜ ReLU(Dₜ z),  U, D minimise |z′ − zₜ|"
+    formula: ClassVar[str] = "z′ = z − Uₜ ReLU(Dₜ z)"
+    where: ClassVar[str] = (
+        "Dₜ has r rows; U and D follow S updates of Adam at rate η, each on B of M inputs of every task, which "
+        "minimise |z′ − zₜ|, the distance to the expert's features"
+    )
     paper: ClassVar[str] = "Yang et al., Representation Surgery, ICML 2024, arXiv:2402.02705"
     needs: ClassVar[frozenset[str]] = frozenset({"stream", "task id"})
 
@@ -59,13 +63,16 @@ class Surgery(MergeMethod):
         "tasks fall below the merge that was to be corrected."
     )
 
-    base: str = hp("task_arithmetic", "The merge whose features are corrected.", choices=tuple(BASES))
+    base: str = hp(
+        "task_arithmetic", "The merge whose features are corrected.", always=True,
+        choices={key: f"z are the features of {cls.title} at its published default" for key, cls in BASES.items()},
+    )  # fmt: skip
     rank: int = hp(16, "Inner width of an adapter.", low=1, high=4096, soft=(1, 64), step=1, symbol="r")
     steps: int = adaptive.steps(1000)
     batch: int = adaptive.batch(16)
     learning_rate: float = adaptive.learning_rate(1e-3)
     examples: int = hp(
-        512, "Unlabelled inputs of every task to draw batches from.", low=1, high=100_000, soft=(16, 1024)
+        512, "Unlabelled inputs of every task to draw batches from.", low=1, high=100_000, soft=(16, 1024), symbol="M"
     )
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:

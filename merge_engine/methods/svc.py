@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -48,16 +48,24 @@ class Svc(PostStep):
     idea: ClassVar[str] = (
         "Turn down directions that several tasks share and that were therefore counted twice."
     )
-    formula: ClassVar[str] = "γᵣ = T / Σₜ max(floor, ⟨uᵣᵀD, uᵣᵀDₜ⟩ / ‖uᵣᵀDₜ‖²),  sᵣ ← γᵣ sᵣ"
+    formula: ClassVar[str] = "sᵣ ← γᵣ sᵣ\nγᵣ = T / Σₜ max(f, ⟨uᵣᵀ D, uᵣᵀ Dₜ⟩ / ‖uᵣᵀ Dₜ‖²)"
     paper: ClassVar[str] = "Li et al., When Shared Knowledge Hurts, ICML 2026, arXiv:2602.05536"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"floor": 10.0}}
+    lesson: ClassVar[str] = (
+        "Every task counts ten times in every direction, so all of them are turned down to a tenth and little more "
+        "than the pretrained model is left. Too low a floor fails the other way: behind TSV-M, 0.01 falls far below it."
+    )
 
     floor: float = hp(
         0.1, "Least count of a task in a direction. Published: 0.1; after Iso-CTS 0.2; after TSV-M and WUDI 1.",
-        low=0.01, high=10, soft=(0.05, 1), step=0.05, sweep=(0.1, 0.2, 0.5, 1.0),
+        low=0.01, high=10, soft=(0.05, 1), step=0.05, symbol="f", sweep=(0.1, 0.2, 0.5, 1.0),
     )  # fmt: skip
     embeddings: str = hp(
         "spectral", "Matrices outside the blocks: calibrated as published, or unchanged.",
-        choices=("spectral", "unchanged"),
+        choices={
+            "spectral": "matrices outside the blocks are calibrated, as published",
+            "unchanged": "matrices outside the blocks stay unchanged; published code calibrates them",
+        },
     )  # fmt: skip
 
     def prepare(self, groups: Groups, merged: StaticMerged, ctx: Context) -> Calibration:

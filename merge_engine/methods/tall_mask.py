@@ -12,7 +12,7 @@ from ..contract import Context, Step
 from ..hp import declared, hp
 from ..maths.ops import Numbers, per_expert, task_masks
 from ..maths.parts import MaskedPart
-from ..maths.selection import Trimmed, summed, trim_globally
+from ..maths.selection import Trimmed, merged_task_vector, summed, trim_globally
 from ..merged import PerTaskMerged
 from ..problem import Groups, Problem, TensorGroup
 from ..tensorwise import StoreMerge
@@ -46,7 +46,8 @@ class TallMask(StoreMerge):
     title: ClassVar[str] = "TALL-masks"
     family: ClassVar[str] = "Masks (task known)"
     idea: ClassVar[str] = "Store one sum, and per task one bit per weight that says whether to use it."
-    formula: ClassVar[str] = "θ⁽ᵗ⁾ = θ₀ + mₜ τ_M, mₜ = 1[|τₜ| > λₜ |τ_M − τₜ|]"
+    formula: ClassVar[str] = "θ⁽ᵗ⁾ = θ₀ + mₜ τ_M\nmₜ = 1[|τₜ| > λₜ |τ_M − τₜ|]"
+    where: ClassVar[str] = "λₜ is λ unless every expert has its own"
     paper: ClassVar[str] = "Wang et al., Localizing Task Information, ICML 2024, arXiv:2405.07813"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"threshold": 3.0}}
     lesson: ClassVar[str] = (
@@ -60,13 +61,17 @@ class TallMask(StoreMerge):
     )  # fmt: skip
     thresholds: tuple[float, ...] = hp(
         (), "Threshold of each expert; none given means the common one.", low=0, soft=(0, 1), step=0.05,
-        symbol="λₜ", per_expert=True,
+        symbol="λₜ", per_expert=True, when=("rule", ("given",)),
     )  # fmt: skip
     rule: str = hp(
         "given", "Thresholds as given, or the best of 0.2 to 0.6 for every task by its accuracy on validation inputs.",
-        choices=("given", "validation"),
+        choices={
+            "given": "thresholds are as given; the authors choose one per task on validation",
+            "validation": "every task takes the threshold that is best on validation, of 0.2 to 0.6 and the given one",
+        },
+        always=True,
     )  # fmt: skip
-    base: str = hp("sum", "The merged task vector that is masked.", choices=("sum", "ties"))
+    base: str = merged_task_vector("The merged task vector that is masked.")
     density: float = hp(
         0.2, "Share of entries that the Ties base keeps.", low=0.001, high=1, soft=(0.01, 1), step=0.01, symbol="d"
     )

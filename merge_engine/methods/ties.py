@@ -42,7 +42,8 @@ class Ties(TensorMerge):
     title: ClassVar[str] = "Ties"
     family: ClassVar[str] = "Sign and sparsity"
     idea: ClassVar[str] = "Keep the largest changes, let the experts vote on each sign, and drop who disagrees."
-    formula: ClassVar[str] = "θ = θ₀ + λ · mean{τ̂ₜ : sign τ̂ₜ = sign Σₜ τ̂ₜ}"
+    formula: ClassVar[str] = "θ = θ₀ + λ · merge{τ̂ₜ : sign τ̂ₜ = γ}\nγ = sign Σₜ τ̂ₜ"
+    where: ClassVar[str] = "τ̂ₜ is τₜ at its largest share d of entries, else zero; an expert counts wₜ times, or once"
     paper: ClassVar[str] = "Yadav et al., TIES-Merging, NeurIPS 2023, arXiv:2306.01708"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"scaling": 3.0}}
     lesson: ClassVar[str] = (
@@ -51,15 +52,35 @@ class Ties(TensorMerge):
     )
 
     density: float = hp(0.2, "Share of entries kept.", low=0.001, high=1, soft=(0.01, 1), step=0.01, symbol="d")
-    scope: str = hp("global", "Trim over the whole model, or within each tensor.", choices=("global", "tensor"))
-    merge_by: str = hp("mean", "How the agreeing values are merged.", choices=("mean", "sum", "max"))
+    scope: str = hp(
+        "global", "Trim over the whole model, or within each tensor.",
+        choices={
+            "global": "trims over the whole model, as the authors and FusionBench; mergekit trims every tensor",
+            "tensor": "trims every tensor, as mergekit; the authors and FusionBench trim over the whole model",
+        },
+        always=True,
+    )  # fmt: skip
+    merge_by: str = hp(
+        "mean", "How the agreeing values are merged.",
+        choices={
+            "mean": "averages the values that agree, as the paper; FusionBench adds them up at a scaling of 0.3",
+            "sum": "adds up the values that agree, as FusionBench at a scaling of 0.3; the paper averages them",
+            "max": "takes the largest of the values that agree; the paper averages them",
+        },
+        always=True,
+    )  # fmt: skip
     weights: tuple[float, ...] = hp(
         (), "Weight of each expert; none given means one.", low=0, high=10, soft=(0, 2), step=0.05,
         symbol="wₜ", per_expert=True,
     )  # fmt: skip
     weighting: str = hp(
-        "after", "Whether weights count before or after the election.", choices=("after", "before", "none")
-    )
+        "after", "Whether weights count before or after the election.",
+        choices={
+            "after": "weights count after the election, as in PEFT",
+            "before": "weights count in the election too, as in mergekit",
+            "none": "weights do not count, as in the paper",
+        },
+    )  # fmt: skip
     scaling: float = hp(
         1.0, "Scaling coefficient of the merged task vector.", low=-10, high=10, soft=(0, 3), step=0.05,
         symbol="λ", sweep=(0.3, 0.5, 0.7, 1.0, 1.3, 1.6),

@@ -42,7 +42,10 @@ class TsvM(TensorMerge):
     idea: ClassVar[str] = (
         "Give every task an equal share of the rank and make the tasks' directions orthogonal."
     )
-    formula: ClassVar[str] = "D = polar([U₁ₖ … U_Tₖ]) diag([s₁ₖ … s_Tₖ]) polar([V₁ₖ … V_Tₖ])ᵀ,  k = ⌊r/T⌋"
+    formula: ClassVar[str] = (
+        "W = W₀ + α polar([U₁ₖ … U_Tₖ]) diag([s₁ₖ … s_Tₖ]) polar([V₁ₖ … V_Tₖ])ᵀ\nk = ⌊r/T⌋"
+    )
+    where: ClassVar[str] = "the task vector of an expert counts αₜ times, or once"
     paper: ClassVar[str] = "Gargiulo et al., Task Singular Vectors, CVPR 2025, arXiv:2412.00081"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"scaling": 4.0}}
     lesson: ClassVar[str] = (

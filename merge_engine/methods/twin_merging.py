@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from ..adapting.adaptive import AS_PUBLISHED
 from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import declared, hp, read_settings, written
-from ..maths.compress import WAYS, compressed
+from ..maths.compress import compressed
 from ..maths.parts import Part
 from ..problem import Problem
-from ..routing.by_router import MIXES, Mix
+from ..routing.by_router import Mix
 from ..routing.per_input import Share, shares_of
 from ..routing.routed import BlendedMerged
 from ..routing.trained_router import Course, TrainedRouter, Training, pick_from_stream
@@ -28,6 +28,15 @@ CEILING = (
     "Protocol 'as published': the true task brings its head and biases, and the router's epoch is picked on test "
     "inputs; a ceiling, not a number to compare with merges that are not told the task."
 )
+
+
+def _shared() -> dict[str, str]:
+    """Return the static merges that can give θ_s, with their scaling where they have one."""
+    titles = {key: method_class(key) for key in static_keys()}
+    return {
+        key: f"θₛ is {cls.title}" + (" at the scaling λ" if "scaling" in declared(cls) else "")
+        for key, cls in titles.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,8 @@ class TwinMerging(MergeMethod):
     idea: ClassVar[str] = (
         "Add to one shared model, for every input, small parts of the experts that a trained router weighs."
     )
-    formula: ClassVar[str] = "θ(x) = θₛ + Σₜ wₜ(x) vₜ,  vₜ = SVDₖ(θₜ − θₛ),  w = softmax(R(f(x; θₛ)))"
+    formula: ClassVar[str] = "θ(x) = θₛ + Σₜ wₜ(x) vₜ\nvₜ = compressed(θₜ − θₛ)\nw(x) = softmax(R(f(x; θₛ)))"
+    where: ClassVar[str] = "R learns in E epochs over M train inputs of every task which task an input is from"
     paper: ClassVar[str] = "Lu et al., Twin-Merging, NeurIPS 2024, arXiv:2406.15479"
     needs: ClassVar[frozenset[str]] = frozenset({"train"})
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -69,7 +79,7 @@ class TwinMerging(MergeMethod):
         "what Twin-Merging gains is lost."
     )
 
-    shared: str = hp("task_arithmetic", "Static merge that gives the shared model.", choices=static_keys)
+    shared: str = hp("task_arithmetic", "Static merge that gives the shared model.", choices=_shared, always=True)
     shared_scaling: float | str = hp(
         AS_PUBLISHED, "Scaling coefficient of the shared merge; published: its own default, 0.3 of Task Arithmetic.",
         low=-10, high=10, soft=(0, 2), step=0.05, symbol="λ", word=AS_PUBLISHED,
@@ -81,22 +91,44 @@ class TwinMerging(MergeMethod):
     )  # fmt: skip
     compression: str = hp(
         "svd", "Exclusive parts: leading singular components, largest entries, or random entries divided by ρ.",
-        choices=WAYS,
+        choices={
+            "svd": "vₜ keeps its leading singular components, the share ρ of the rank",
+            "magnitude": "vₜ keeps the share ρ of its entries, the largest",
+            "bernoulli": "vₜ keeps the random share ρ of its entries, divided by it",
+        },
     )  # fmt: skip
     weights: str = hp(
-        "router", "Weights of the exclusive parts; whatever they are, the router picks the head.", choices=MIXES
-    )
+        "router", "Weights of the exclusive parts; whatever they are, the router picks the head.",
+        choices={
+            "router": "the router weighs the exclusive parts",
+            "uniform": "all exclusive parts weigh the same, whatever the input; the router picks the head",
+            "one-hot": "the router's first choice brings its exclusive part whole",
+            "shared-only": "exclusive parts are left out; the router picks the head",
+            "exclusive-only": "exclusive parts stand on the pretrained model; the shared one only routes",
+        },
+    )  # fmt: skip
     protocol: str = hp(
-        "routed", "Who picks head and biases, and what picks the router's epoch.", choices=("routed", "as published")
-    )
-    examples: int = hp(5500, "Train inputs of every task for the router.", low=2, high=100_000, soft=(100, 5500))
-    epochs: int = hp(50, "Epochs of the router.", low=1, high=1000, soft=(5, 50))
+        "routed", "Who picks head and biases, and what picks the router's epoch.", always=True,
+        choices={
+            "routed": "the router picks the head, biases are merged; the published code takes both from the true task",
+            "as published": "the true task brings head and biases, and test inputs pick the epoch: a ceiling",
+        },
+    )  # fmt: skip
+    examples: int = hp(5500, "Train inputs of every task for the router.", low=2, high=100_000, soft=(100, 5500),
+                       symbol="M")  # fmt: skip
+    epochs: int = hp(50, "Epochs of the router.", low=1, high=1000, soft=(5, 50), symbol="E")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "shared_settings", written(self._settings()))  # alike for equal settings
         told = {"task id", "stream"} if self.protocol == "as published" else set()
         object.__setattr__(self, "needs", type(self).needs | method_class(self.shared).needs | told)
+
+    def acting(self, experts: int) -> dict[str, Any]:
+        scaling = declared(method_class(self.shared)).get(SCALING)
+        if self.shared_scaling != AS_PUBLISHED or scaling is None:
+            return self.parameters()
+        return self.parameters() | {"shared_scaling": scaling.default}
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return [CEILING] if self.protocol == "as published" else []

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..adapting import adaptive
 from ..contract import Context
 from ..hp import hp
 from ..maths.parts import DensePart, Part
@@ -41,7 +42,11 @@ class WeMoe(MlpRoutedMerge):
         "Let a small router in every block decide for each input how much of each MLP to add."
     )
     formula: ClassVar[str] = (
-        "MLP(x) = θ₀ + Σₜ wₜ(x) τₜ,  w = mean over tokens of r(h),  all else θ₀ + λ Σₜ τₜ"
+        "MLP(x) = θ₀ + Σₜ wₜ(x) τₜ\nall else = θ₀ + λ Σₜ τₜ"
+    )
+    where: ClassVar[str] = (
+        "w(x) is the mean over tokens of r(h), r a router of L layers in every block; it starts at λ and follows "
+        f"{adaptive.COURSE}, which minimise the entropy of predictions; the MLPs' τₜ keep the share ρ of the rank"
     )
     paper: ClassVar[str] = "Tang et al., Weight-Ensembling Mixture of Experts, ICML 2024, arXiv:2402.00433"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -42,7 +42,7 @@ class Wudi(TensorMerge):
     title: ClassVar[str] = "WUDI"
     family: ClassVar[str] = "Spectral"
     idea: ClassVar[str] = "Change the summed task matrices until they disturb no task's own input directions."
-    formula: ClassVar[str] = "min_M Σₜ ‖(M − Dₜ) Dₜᵀ‖² / ‖Dₜ‖²,  M₀ = Σₜ Dₜ"
+    formula: ClassVar[str] = "W = W₀ + λ M\nM lowers Σₜ ‖(M − Dₜ) Dₜᵀ‖² / ‖Dₜ‖²"
     paper: ClassVar[str] = (
         "Cheng et al., Whoever Started the Interference Should End It, ICML 2025, arXiv:2503.08099"
     )
@@ -59,15 +59,26 @@ class Wudi(TensorMerge):
 
     scaling: float = hp(1.0, "Scaling coefficient of the merged task vector.", low=-10, high=10, soft=(0, 2),
                         step=0.05, symbol="λ", sweep=(0.6, 0.8, 1.0, 1.2))  # fmt: skip
-    solution: str = hp("path", "Follow Adam's path, or solve for its end.", choices=("path", "closed-form"))
-    steps: int = hp(300, "Steps of Adam.", low=0, high=10_000, soft=(0, 1000), step=10)
-    learning_rate: float = hp(1e-5, "Learning rate of Adam.", low=1e-8, high=1, soft=(1e-6, 1e-3))
+    solution: str = hp(
+        "path", "Follow Adam's path, or solve for its end.", always=True,
+        choices={
+            "path": "M goes from Σₜ Dₜ along S steps of Adam at rate η",
+            "closed-form": "M is where that path ends, solved with the ridge ε",
+        },
+    )  # fmt: skip
+    steps: int = hp(300, "Steps of Adam.", low=0, high=10_000, soft=(0, 1000), step=10, symbol="S")
+    learning_rate: float = hp(1e-5, "Learning rate of Adam.", low=1e-8, high=1, soft=(1e-6, 1e-3), symbol="η")
     ridge: float = hp(1e-6, "Ridge of the closed form, relative to tr A / n.", low=1e-10, high=1, symbol="ε")
     attention: str = spectral.attention()
     others: str = spectral.other_tensors("pretrained")
     embeddings: str = hp(
         "pretrained", "Matrices outside the blocks: left as pretrained, averaged, or optimised.",
-        choices=("pretrained", "mean", "optimised"),
+        choices={
+            "pretrained": "matrices outside the blocks stay pretrained, as in the official code",
+            "mean": "matrices outside the blocks are averaged; in the official code they stay pretrained",
+            "optimised": "matrices outside the blocks are optimised too, as in FusionBench",
+        },
+        always=True,
     )  # fmt: skip
 
     def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> dict[int, float]:

@@ -17,7 +17,11 @@ from ..methods import build
 from ..problem import Problem
 from ..weights import Weights, in_memory
 
-MODELS = ("pretrained", "average", "tsv_m")
+MODELS = {
+    "pretrained": "the pretrained model",
+    "average": "the weight average",
+    "tsv_m": "the TSV-M merge",
+}
 TOKENS = ("pooled", "mean")
 BATCH = 64
 
@@ -35,7 +39,7 @@ def model(default: str = "pretrained") -> Any:
         default,
         "Model whose features decide: pretrained, or the experts merged by the weight average or TSV-M, "
         "which is then one more model to store.",
-        choices=MODELS,
+        choices={key: f"the features that decide are those of {model}" for key, model in MODELS.items()},
     )
 
 

@@ -40,18 +40,24 @@ class SupportRouter(Router):
     examples: int = hp(32, "Unlabelled inputs of every task.", low=2, high=1024, soft=(4, 128), step=4, symbol="N")
     draw: int = hp(
         0, "Which support set: 0 is the suite's own, others are drawn at random, to see how much depends on it.",
-        low=0, high=10_000, soft=(0, 9), step=1,
+        low=0, high=10_000, soft=(0, 9), step=1, symbol="n",
     )  # fmt: skip
     backbone: str = model()
     layer: int = hp(
         0, "Features to look at: 0 is what the heads receive, j is one vector after the j-th block.",
-        low=0, high=200, soft=(0, 12), step=1,
+        low=0, high=200, soft=(0, 12), step=1, symbol="ℓ",
     )  # fmt: skip
     tokens: str = hp(
         TOKENS[0], "One vector of all tokens: as the backbone pools them, or their mean (layer 0: of the last block).",
-        choices=TOKENS,
+        choices={
+            TOKENS[0]: "a feature is the vector that the backbone pools",
+            TOKENS[1]: "a feature is the mean of all tokens",
+        },
     )  # fmt: skip
-    normalise: bool = hp(True, "Divide features by their length.")
+    normalise: bool = hp(
+        True, "Divide features by their length.",
+        says=("features keep their length", "features are divided by their length"),
+    )  # fmt: skip
 
     @abc.abstractmethod
     def scorer(self, support: Sequence[Tensor]) -> Scorer:

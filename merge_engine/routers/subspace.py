@@ -45,19 +45,29 @@ class Subspace(SupportRouter):
     )  # fmt: skip
     energy: float = hp(
         0.0, "Share of the squared singular values after which a task needs no more dimensions; 0 is no such rule.",
-        low=0, high=1, step=0.05,
+        low=0, high=1, step=0.05, symbol="e",
     )  # fmt: skip
     centring: str = hp(
         "task", "Where a manifold starts: at the task's mean, at the origin, or at the mean of all tasks.",
-        choices=("task", "none", "global"),
+        choices={
+            "task": "μₜ is the mean of the task's own support features",
+            "none": "μₜ is zero: nothing is centred",
+            "global": "μₜ is the mean of all tasks' support features",
+        },
     )  # fmt: skip
     residual: str = hp(
         "squared", "Squared distance to the manifold, or its share of the squared distance to the start.",
-        choices=("squared", "relative"),
+        choices={
+            "squared": "the squared distance to a manifold decides",
+            "relative": "the distance counts as a share of ‖c‖², so that the length of c is forgotten",
+        },
     )  # fmt: skip
     calibration: str = hp(
         "none", "Divide by the residual of the task's own support inputs, each left out of the fit in turn.",
-        choices=("none", "leave-one-out"),
+        choices={
+            "none": "residuals are compared as they are",
+            "leave-one-out": "residuals are divided by their mean over the task's own support inputs, each left out",
+        },
     )  # fmt: skip
 
     def scorer(self, support: Sequence[Tensor]) -> Manifolds:

@@ -45,11 +45,17 @@ class WeightProjection(Router):
     paper: ClassVar[str] = "Crisostomi et al., MASS, arXiv:2504.05342"
 
     depth: float = hp(
-        0.75, "Block to look at, as a share of all blocks.", low=0, high=1, step=0.05, sweep=(0.25, 0.5, 0.75, 1.0)
-    )
+        0.75, "Block to look at, as a share of all blocks.", low=0, high=1, step=0.05, symbol="d",
+        sweep=(0.25, 0.5, 0.75, 1.0),
+    )  # fmt: skip
     first: str = model("tsv_m")
-    norm: str = hp("l2", "How what is left of an input is measured: its length, or the sum of its sizes.",
-                   choices=("l2", "l1"))  # fmt: skip
+    norm: str = hp(
+        "l2", "How what is left of an input is measured: its length, or the sum of its sizes.",
+        choices={
+            "l2": "what is left of an input counts by its length",
+            "l1": "what is left of an input counts by the sum of its sizes, not by its length",
+        },
+    )  # fmt: skip
 
     def fit_steps(self, problem: Problem, ctx: Context) -> Generator[Step, None, Projection]:
         """Merge the model of the first pass and read the directions, yielding Steps."""

@@ -15,8 +15,6 @@ from .prediction import Network, one_hot
 from .routed import FittedRouter
 from .trained_router import TrainedRouter
 
-MIXES = ("router", "uniform", "one-hot", "shared-only", "exclusive-only")
-
 
 @dataclass(frozen=True)
 class ByRouter(abc.ABC):

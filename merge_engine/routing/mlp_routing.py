@@ -46,17 +46,21 @@ class MlpRoutedMerge(adaptive.AdaptiveMerge):
         soft=(0, 1), step=0.05, symbol="λ",
     )  # fmt: skip
     depth: int = hp(
-        2, "Layers of a router; 0 gives all inputs the same weights.", low=0, high=2, soft=(0, 2), step=1
+        2, "Layers of a router; 0 gives all inputs the same weights.", low=0, high=2, soft=(0, 2), step=1, symbol="L"
     )
     routing: str = hp(
         "input",
         "Weights of every input, or their mean over a batch (leaks the task).",
-        choices=("input", "batch"),
+        choices={
+            "input": "every input has weights of its own; FusionBench takes their mean over a batch",
+            "batch": "all inputs of a batch take its mean weights, as in FusionBench: it leaks the task",
+        },
+        always=True,
     )
     steps: int = adaptive.steps(1000)
     batch: int = adaptive.batch(16)
     learning_rate: float = adaptive.learning_rate(1e-4)
-    schedule: str = adaptive.schedule()
+    schedule: str = adaptive.schedule(disputed=", as in FusionBench; the authors' code lets it fall by a cosine")
     balanced: bool = adaptive.balanced()
 
     @abc.abstractmethod

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..suite import Suite
 from .grid import Values
-from .publish import stored_lines
+from .publish import chosen_row
 from .sweep import Sweep
-from .table import CHOSEN
 
 PUBLISHED, CURRENT, TABLE = "published", "current", "table"
 
@@ -25,16 +23,9 @@ def landmarks(suite: Suite, sweep: Sweep) -> dict[str, Values]:
         PUBLISHED: tuple(axis.hp.default for axis in axes),
         CURRENT: tuple(axis.value_in(sweep.recipe) for axis in axes),
     }
-    row = _chosen(suite, sweep)
+    recipe = sweep.recipe
+    row = chosen_row(suite, (recipe.method, *(key for key, _ in recipe.post)), recipe.experts)
     if row is not None:
         given = [row["parameters"], *(step["parameters"] for step in row["post"])]
         found[TABLE] = tuple(given[axis.position][axis.hp.name] for axis in axes)
     return {name: values for name, values in found.items() if not any(isinstance(value, str) for value in values)}
-
-
-def _chosen(suite: Suite, sweep: Sweep) -> Mapping[str, Any] | None:
-    """Return the row of the results table whose setting was chosen on validation for this method and these experts."""
-    recipe = sweep.recipe
-    name = "+".join((recipe.method, *(key for key, _ in recipe.post)))
-    row = stored_lines(suite).get(name, {}).get(CHOSEN)
-    return row if row is not None and tuple(row["experts"]) == recipe.experts else None

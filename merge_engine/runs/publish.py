@@ -65,6 +65,12 @@ def stored_lines(suite: Suite) -> dict[str, dict[str, Row]]:
         return {}
 
 
+def chosen_row(suite: Suite, steps: Sequence[str], experts: Sequence[str]) -> Row | None:
+    """Return the table's row at the setting that validation chose for a method, with its post-steps, and experts."""
+    row = stored_lines(suite).get("+".join(steps), {}).get(CHOSEN)
+    return row if row is not None and tuple(row["experts"]) == tuple(experts) else None
+
+
 @lru_cache(maxsize=4)
 def _rows(file: Path, written: int) -> tuple[Row, ...]:
     """Return the rows of a table as it was written at a time, in ns, read once."""

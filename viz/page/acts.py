@@ -26,7 +26,7 @@ from .weights.measure import offered
 
 Said = Mapping[str, Any]
 FORGOTTEN = "After a long pause the server had let go of this page. It is as its address says; do the last thing again."
-REDRAW = ("suite", "load", "open", "method", "post", "reset", "preset")  # acts after which every box is filled anew
+REDRAW = ("suite", "load", "open", "method", "post", "preset")  # acts after which every box is filled anew
 
 
 def perform(session: Session, said: Said) -> Session:
@@ -36,8 +36,8 @@ def perform(session: Session, said: Said) -> Session:
         raise RecipeError("The page sent something it cannot do; reload it.")
     standing = tuple(fault for fault in session.faults if fault[0])
     after = ACTS[act](dataclasses.replace(session, faults=standing), said)
-    rows = after.experts != session.experts and state.has_rows(after)
-    after = state.redrawn(after) if rows or act in REDRAW else after
+    others = after.experts != session.experts and (state.has_rows(after) or presets.differ(session, after))
+    after = state.redrawn(after) if others or act in REDRAW else after
     back = session.turn == state.LOST and after.turn != state.LOST
     return state.refused(after, FORGOTTEN) if back else after
 
@@ -113,13 +113,11 @@ def _set(session: Session, said: Said) -> Session:
     return state.set_parameter(session, said.get("owner"), said.get("name"), values if values else value)
 
 
-def _reset(session: Session, said: Said) -> Session:
-    return state.reset_parameters(session, said.get("owner"))
-
-
 def _preset(session: Session, said: Said) -> Session:
-    owner = str(said.get("owner"))
-    return state.take(session, owner, presets.preset(_suite(session), owner, str(said.get("name"))))
+    wanted = presets.setting(session, str(said.get("owner")), str(said.get("name")))
+    for owner, values in wanted.values.items():
+        session = state.take(session, owner, values)
+    return session
 
 
 def _look(session: Session, said: Said) -> Session:
@@ -230,7 +228,6 @@ ACTS: dict[str, Callable[[Session, Said], Session]] = {
     "method": _choose_method,
     "post": _choose_post,
     "set": _set,
-    "reset": _reset,
     "preset": _preset,
     "block": _look,
     "kind": _look,

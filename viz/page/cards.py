@@ -16,7 +16,8 @@ from merge_engine.hp import declared
 from merge_engine.methods import build, method_class, registry
 from merge_engine.tensorwise import PostStep
 
-from .controls import shown, words
+from .formula import formula, running
+from .typeset import typeset
 
 NEEDS = {
     "support": ("uses inputs", "It looks at a few unlabelled pictures of every task before it merges."),
@@ -65,27 +66,19 @@ def post_menu(chosen: str, drawn: int = 0) -> str:
     )
 
 
-def method_card(key: str, values: Mapping[str, Any], experts: int) -> str:
-    """Return the card of a method or post-step: idea, formula with numbers, needs, paper, and which variant runs."""
+def method_card(key: str, values: Mapping[str, Any], experts: int, learned: str = "") -> str:
+    """Return the card of a method or post-step: idea, formula with numbers, what runs, what was learned, and the rest.
+
+    `learned` says in a sentence what the run of these values learned.
+    """
     cls = method_class(key)
+    method = at(key, values)
+    gained = f'<p class="mp-gained"><b>Learned in this run</b>: {escape(learned)}</p>' if learned else ""
     return (
-        f'<div class="mp-card"><p class="mp-idea">{escape(cls.idea)}</p>'
-        f'<div class="mp-formula"><span>{escape(cls.formula)}</span>{filled(cls, values, experts)}</div>'
-        f"{_badges(cls, needs(key, values))}<p class=\"mp-paper\">{_paper(cls.paper)}</p>{_variant(cls)}</div>"
+        f'<div class="mp-card"><p class="mp-idea">{escape(cls.idea)}</p>{formula(method, experts)}'
+        f"{running(method, experts)}{gained}"
+        f"{_badges(cls, method.needs)}<p class=\"mp-paper\">{_paper(cls.paper)}</p>{_variant(cls)}</div>"
     )
-
-
-def filled(cls: type[MergeMethod], values: Mapping[str, Any], experts: int) -> str:
-    """Return the line that puts the current numbers beside the formula."""
-    pairs = [
-        (hp.symbol or words(name), shown(values[name]))
-        for name, hp in declared(cls).items()
-        if name in values and (hp.symbol or not (hp.choices or hp.pairs))
-    ]
-    pairs.append(("T", str(experts)))
-    return '<span class="mp-numbers">' + "".join(
-        f"<span><i>{escape(symbol)}</i> = <b>{escape(value)}</b></span>" for symbol, value in pairs
-    ) + "</span>"
 
 
 def notes(cls: type[MergeMethod]) -> str:
@@ -94,17 +87,17 @@ def notes(cls: type[MergeMethod]) -> str:
 
 
 def _variant(cls: type[MergeMethod]) -> str:
-    told = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(notes(cls)))
-    summary = "<summary>What runs here, and where papers and libraries differ</summary>"
+    told = re.sub(r"`([^`]+)`", r"<code>\1</code>", typeset(notes(cls)))
+    summary = "<summary>What it assumes, and where papers and libraries differ</summary>"
     return f'<details class="mp-variant">{summary}<p>{told}</p></details>' if told else ""
 
 
-def needs(key: str, values: Mapping[str, Any]) -> frozenset[str]:
-    """Return what a method is given at some parameters; where they do not fit together, at its defaults."""
+def at(key: str, values: Mapping[str, Any]) -> MergeMethod:
+    """Return a method at some parameters; settings of its parts that do not fit are left out."""
     try:
-        return build(key, **values).needs
+        return build(key, **values)
     except MergeError:
-        return method_class(key).needs
+        return build(key, **{name: values[name] for name, hp in declared(method_class(key)).items() if not hp.pairs})
 
 
 def badges(cls: type[MergeMethod], given: Iterable[str]) -> list[tuple[str, str]]:

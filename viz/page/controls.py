@@ -9,6 +9,8 @@ from typing import Any
 from merge_engine.hp import HP, Number, declared
 from merge_engine.methods import method_class
 
+from .typeset import typeset
+
 
 def form(owner: str, values: Mapping[str, Any], experts: Sequence[str]) -> str:
     """Return the controls of every hyper-parameter of a method or post-step, in order of declaration."""
@@ -31,7 +33,7 @@ def control(owner: str, hp: HP, value: Any, experts: Sequence[str]) -> str:
     else:
         body = _number(owner, hp, value)
     return (
-        f'<div class="mp-hp">{body}<p class="mp-help" id="{_id(owner, hp)}-help">{escape(hp.help)}</p></div>'
+        f'<div class="mp-hp">{body}<p class="mp-help" id="{id_of(owner, hp)}-help">{escape(hp.help)}</p></div>'
     )
 
 
@@ -51,7 +53,8 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _id(owner: str, hp: HP) -> str:
+def id_of(owner: str, hp: HP) -> str:
+    """Return the id of a control, ready for an attribute."""
     return escape(f"hp-{owner}-{hp.name}", quote=True)
 
 
@@ -62,8 +65,8 @@ def _tied(owner: str, hp: HP) -> str:
 
 
 def _label(owner: str, hp: HP) -> str:
-    symbol = f' <i class="mp-symbol">{escape(hp.symbol)}</i>' if hp.symbol not in ("", hp.name) else ""
-    return f'<label for="{_id(owner, hp)}">{escape(words(hp.name))}{symbol}</label>'
+    symbol = f' <i class="mp-symbol">{typeset(hp.symbol)}</i>' if hp.symbol not in ("", hp.name) else ""
+    return f'<label for="{id_of(owner, hp)}">{escape(words(hp.name))}{symbol}</label>'
 
 
 def _menu(owner: str, hp: HP, value: Any) -> str:
@@ -73,26 +76,26 @@ def _menu(owner: str, hp: HP, value: Any) -> str:
         for c in hp.choices
     )
     return (
-        f'<div class="mp-hp-head">{_label(owner, hp)}<select id="{_id(owner, hp)}" '
-        f'aria-describedby="{_id(owner, hp)}-help" {_tied(owner, hp)}>{options}</select></div>'
+        f'<div class="mp-hp-head">{_label(owner, hp)}<select id="{id_of(owner, hp)}" '
+        f'aria-describedby="{id_of(owner, hp)}-help" {_tied(owner, hp)}>{options}</select></div>'
     )
 
 
 def _line(owner: str, hp: HP, value: Any) -> str:
     """A line that takes NAME=VALUE, separated by commas."""
     return (
-        f'<div class="mp-hp-head">{_label(owner, hp)}<input type="text" id="{_id(owner, hp)}" class="mp-box mp-line" '
+        f'<div class="mp-hp-head">{_label(owner, hp)}<input type="text" id="{id_of(owner, hp)}" class="mp-box mp-line" '
         f'value="{escape(str(value), quote=True)}" placeholder="name=value" spellcheck="false" autocomplete="off" '
-        f'aria-describedby="{_id(owner, hp)}-help" {_tied(owner, hp)}></div>'
+        f'aria-describedby="{id_of(owner, hp)}-help" {_tied(owner, hp)}></div>'
     )
 
 
 def _check_box(owner: str, hp: HP, value: Any) -> str:
     checked = " checked" if value else ""
     return (
-        f'<div class="mp-hp"><div class="mp-hp-head mp-check"><input type="checkbox" id="{_id(owner, hp)}" '
-        f'aria-describedby="{_id(owner, hp)}-help" {_tied(owner, hp)}{checked}>{_label(owner, hp)}</div>'
-        f'<p class="mp-help" id="{_id(owner, hp)}-help">{escape(hp.help)}</p></div>'
+        f'<div class="mp-hp"><div class="mp-hp-head mp-check"><input type="checkbox" id="{id_of(owner, hp)}" '
+        f'aria-describedby="{id_of(owner, hp)}-help" {_tied(owner, hp)}{checked}>{_label(owner, hp)}</div>'
+        f'<p class="mp-help" id="{id_of(owner, hp)}-help">{escape(hp.help)}</p></div>'
     )
 
 
@@ -103,8 +106,8 @@ def _number(owner: str, hp: HP, value: Any) -> str:
     """
     bounds = "".join(f' {k}="{v:g}"' for k, v in (("min", hp.low), ("max", hp.high)) if v is not None)
     box = (
-        f'<input type="number" id="{_id(owner, hp)}" class="mp-box" value="{_number_of(value)}" step="any"{bounds} '
-        f'placeholder="{hp.word}" aria-describedby="{_id(owner, hp)}-help" {_tied(owner, hp)}>'
+        f'<input type="number" id="{id_of(owner, hp)}" class="mp-box" value="{_number_of(value)}" step="any"{bounds} '
+        f'placeholder="{hp.word}" aria-describedby="{id_of(owner, hp)}-help" {_tied(owner, hp)}>'
     )
     head = f'<div class="mp-hp-head">{_label(owner, hp)}{box}</div>'
     return head if hp.span is None else head + _slider(owner, hp, value, *hp.span)
@@ -119,7 +122,7 @@ def _slider(owner: str, hp: HP, value: Any, low: Number, high: Number) -> str:
     return (
         f'<input type="range" min="{low:g}" max="{high:g}" step="{step}" value="{_number_of(value)}" '
         f'style="--at:{100 * at:.2f}%;--published:{tick:.4f}" aria-label="{escape(words(hp.name))}" '
-        f'aria-describedby="{_id(owner, hp)}-help" title="{default}" {_tied(owner, hp)}>'
+        f'aria-describedby="{id_of(owner, hp)}-help" title="{default}" {_tied(owner, hp)}>'
     )
 
 
@@ -131,9 +134,9 @@ def _per_expert(owner: str, hp: HP, value: Any, experts: Sequence[str]) -> str:
         for name, v in zip(experts, values, strict=True)
     )
     opened = " open" if value else ""
+    summary = f"{escape(words(hp.name))}, one per expert: {'set' if value else 'equal'}"
     return (
-        f'<details class="mp-hp mp-rows" data-group{opened}><summary>{escape(words(hp.name))}, one per expert: '
-        f"{'set' if value else 'equal'}</summary>{rows}"
+        f'<details class="mp-hp mp-rows" data-group{opened}><summary id="{id_of(owner, hp)}">{summary}</summary>{rows}'
         f'<p class="mp-help">{escape(hp.help)} Leave all blank for equal.</p></details>'
     )
 

@@ -84,7 +84,7 @@ def _wire_places(page: Page, on: Listeners, told: list[Any]) -> None:
 def _wire_merging(page: Page, on: Listeners, told: list[Any], prepared: list[Any]) -> None:
     """Merge, cancel, and score again while the scaling slider moves."""
     streamed, session = page.some("shown", "status", "link", *RESULT, *BUTTONS), page.some("session")
-    settled, told = page.some("cost", "focus", "status", *MARKS), [*told, page.sight]
+    settled, told = page.some("cost", "card", "focus", "status", *MARKS), [*told, page.sight]
     started = page.merge.click(on.start, None, page.some("status", *BUTTONS), **LIGHT)
     merged = started.then(on.heard, None, None, **ACT).then(on.merge, session, streamed, **COMPUTE)
     merged.then(on.settle, told, settled, **ACT).then(on.prepare, told[:2], prepared, **COMPUTE)

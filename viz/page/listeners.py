@@ -160,13 +160,14 @@ class Listeners:
         yield from self._stream(session, request)
 
     def settle(self, session: Session, shown: str, seen: str, request: gr.Request) -> dict[Any, Any]:
-        """After a merge, for the session as it is now: look into it, tell the next one's cost and a changed recipe.
+        """After a merge, for the session as it is now: look into it, tell what it learned and the next one's cost.
 
         `seen` says that single inputs are being looked at.
         """
         if not session.suite:
             return gr.skip()
-        parts = {"cost": view.cost_line(self.bench, session), "focus": self.looks.key(session, shown)}
+        parts = {"cost": view.cost_line(self.bench, session), "card": view.card(self.bench, session)}
+        parts["focus"] = self.looks.key(session, shown)
         parts |= sight.marks(self.bench, session, shown) if seen else {}
         if state.digest(session) not in (shown, self.tickets.held(visitor(request)).what):
             parts["status"] = view.stale_status(self.bench, session)

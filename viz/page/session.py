@@ -191,11 +191,6 @@ def set_parameter(session: Session, owner: Any, name: Any, value: Any) -> Sessio
     return _with_edits(session, str(owner), changed)
 
 
-def reset_parameters(session: Session, owner: Any) -> Session:
-    """Go back to the published defaults of a method or post-step."""
-    return _with_edits(session, str(owner), {})
-
-
 def take(session: Session, owner: Any, values: Mapping[str, Any]) -> Session:
     """Take hyper-parameters of a method or post-step; those not named go back to the published defaults."""
     return _with_edits(session, str(owner), _changed(str(owner), method_class(str(owner))(**values).parameters()))

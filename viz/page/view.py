@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Generator, Iterable, Mapping
 from html import escape
@@ -16,6 +17,7 @@ from viz.panel import Drawing, draw
 from viz.panels import accuracy
 
 from . import cards, controls, presets, strip
+from .adapting.gained import gained
 from .adapting.learned import word_of
 from .adapting.moving import moving_parts
 from .colors import task_colors
@@ -62,35 +64,43 @@ def live_parts(bench: Workbench, session: Session) -> Parts:
     """Return what changes with every number: cards, cost and link."""
     after = session.post and cards.method_card(session.post, parameters(session, session.post), len(session.experts))
     return {
-        "card": cards.method_card(session.method, parameters(session, session.method), len(session.experts)),
+        "card": card(bench, session),
         "post_card": after,
         "cost": cost_line(bench, session),
         "link": link(session),
     }
 
 
+def card(bench: Workbench, session: Session) -> str:
+    """Return the card of the method, with what it learned where a run of this recipe is known."""
+    learned = ""
+    with contextlib.suppress(MergeError):
+        adapts = "stream" in method_class(session.method).needs
+        learned = gained(bench.history(recipe(session))) if adapts else ""
+    return cards.method_card(session.method, parameters(session, session.method), len(session.experts), learned)
+
+
 def method_form(session: Session, owner: str) -> str:
-    """Return the controls of a method or post-step, with buttons for its presets or back to the published defaults."""
-    edited = bool(dict(session.edits).get(owner))
+    """Return the controls of a method or post-step below the buttons of its settings."""
     body = controls.form(owner, parameters(session, owner), session.experts)
-    tied = f'data-edited="{str(edited).lower()}" data-drawn="{session.drawn}"'
-    return f'<div class="mp-form" {tied}>{body}<div class="mp-tools">{_presets(session, owner)}</div></div>'
+    return f'<div class="mp-form" data-drawn="{session.drawn}">{_roads(session, owner)}{body}</div>'
 
 
-def _presets(session: Session, owner: str) -> str:
-    """Return the buttons of the presets, the present one pressed, and what to notice at the failure."""
-    known = presets.presets(load_suite(session.suite), owner)
-    if len(known) == 1:
-        return f'<button type="button" data-emit="reset" data-owner="{escape(owner)}">published defaults</button>'
-    now = parameters(session, owner)
-    buttons = [
-        f'<button type="button" data-emit="preset" data-owner="{escape(owner)}" data-name="{escape(name)}" '
-        f'aria-pressed="{str(values == now).lower()}">{escape(presets.WORDS.get(name, name))}</button>'
-        for name, values in known.items()
-    ]
-    lesson = method_class(owner).lesson if now == known.get(presets.FAILURE) else ""
-    notice = f'<p class="mp-lesson" role="note">What to notice: {escape(lesson)}</p>' if lesson else ""
-    return f'<span class="mp-presets" role="group" aria-label="Presets">{"".join(buttons)}</span>{notice}'
+def _roads(session: Session, owner: str) -> str:
+    """Return the buttons of the settings, what is to be said of the present one, and why a road is missing."""
+    known = presets.roads(session, owner)
+    now = next((each for each in known.settings if presets.taken(session, each)), None)
+    buttons = "".join(
+        f'<button type="button" data-emit="preset" data-owner="{escape(owner)}" data-name="{escape(each.name)}" '
+        f'aria-pressed="{str(each is now).lower()}">{escape(each.words)}</button>'
+        for each in known.settings
+    )
+    group = f'<div class="mp-presets" role="group" aria-label="Settings">{buttons}</div>' if buttons else ""
+    remark = f'<p class="mp-remark" role="note">{escape(now.remark)}</p>' if now and now.remark else ""
+    reasons = "".join(f"<p>{escape(road.capitalize())}: {escape(why)}</p>" for road, why in known.missing.items())
+    why = f"<summary>Why there is no {escape(' and no '.join(known.missing))}</summary>{reasons}" if reasons else ""
+    folded = f"<details{'' if buttons else ' open'}>{why}</details>" if why else ""
+    return f'<div class="mp-roads">{group}{remark}{folded}</div>'
 
 
 def post_form(session: Session) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-SCRIPTS = ("queue", "views", "address", "page")
+SCRIPTS = ("queue", "views", "address", "page", "card")
 HEAD = "".join(f'<script src="gradio_api/file=assets/js/{name}.js"></script>' for name in SCRIPTS)
 STATUS = (
     '<div class="mp-status"><span class="mp-said"></span>'
