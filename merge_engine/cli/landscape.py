@@ -107,11 +107,7 @@ def _corner(suite: Suite, word: str, experts: tuple[str, ...]) -> Corner:
         return of_file(suite, word)
     else:
         given = load_recipe(word)
-<<<<<<< HEAD
         post = [(key, dict(values)) for key, values in given.post]
-=======
-        post = [(step, dict(values)) for step, values in given.post]
->>>>>>> 18b39caf373f85cfd23aa920ba383d15394d6cf8
         made = recipe_for(suite, given.method, dict(given.parameters), given.experts, post, given.seed)
     return of_recipe(suite, made, File(word).stem, lambda: _merged(suite, made))
 
