@@ -110,6 +110,10 @@ class MergeMethod(abc.ABC):
         """Return sentences worth showing before a run with these experts, such as a degenerate case."""
         return []
 
+    def decomposes(self) -> str:
+        """Return the word in `maths.decompositions` for the matrices whose SVD a merge asks for; empty for none."""
+        return ""
+
     def live(self, state: Any) -> Mapping[str, float]:
         """Return numbers to show beside the progress, such as a loss; read after every tensor group."""
         return {}

@@ -108,7 +108,7 @@ def visit(browser, url, bench) -> Iterator[Callable]:
         contexts.append(context)
         page = context.new_page()
         page.add_init_script(script) if script else None
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(900_000)
         page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
         page.on("request", lambda request: wrong.append(request.url) if _is_outside(request.url) else None)
         page.goto(url + query)

@@ -455,7 +455,7 @@ class TestListeners:
         assert parts["session"].comparison.a == link
         assert {"link", "accuracy", "focus", "runs", "costs", "verdict", "differences", "differing"} <= set(parts)
         parts = tab.act(session, "", event(act="sort", value="average"))
-        assert set(parts) == {"session", "runs", "link"}
+        assert set(parts) == {"session", "runs", "link", "comparing"}
         loaded = tab.act(session, "", event(act="load", recipe=link))
         assert loaded["session"].method == "sim"
 

@@ -84,21 +84,26 @@ def adapt_steps(
 ) -> Generator[Step, None, History]:
     """Adapt, yielding a Step with the mean entropy and a snapshot after every update; returns the history.
 
-    Between the tasks of an update come Steps without either, so that one who wants to stop need not wait for its end.
+    Before the first update, and between the tasks of each, come Steps without either, so that one who wants to stop
+    need not wait for its end.
     """
     history = History(tuple(tasks), tuple(getattr(what, "tensors", ())), dict(getattr(what, "ranks", {})))
     start = time.perf_counter()
     optimiser = torch.optim.Adam(list(what.parameters()), lr=settings.learning_rate)  # type: ignore[arg-type]
     rates = [group["lr"] for group in optimiser.param_groups]
-    streams = {task: _stream(inputs, task, settings) for task in tasks}
+    streams = {}
+    for task in tasks:
+        streams[task] = _stream(inputs, task, settings)
+        yield Step(0, settings.steps, f"inputs of {task}", history=history)
     history.keep(0, settings.steps, what.state)
     for step in range(settings.steps):
+        moment = Step(step, settings.steps, f"step {step}", history=history)
         what.begin()
         seen: list[float] = []
         for task in tasks:
-            if seen:
-                yield Step(step, settings.steps, f"step {step}", history=history)
+            yield moment
             seen.append(_descend(what, inputs, task, *next(streams[task]), settings))
+        yield moment
         what.finish()
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * settings.rate(step)

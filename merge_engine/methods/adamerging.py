@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +18,7 @@ from ..hp import hp
 from ..maths import spectral
 from ..maths.ops import agreeing
 from ..maths.selection import trim_globally
+from ..pausing import Pausing, decomposed, made_steps
 from ..problem import Groups, Problem, TensorGroup
 
 PUBLISHED = {"task_arithmetic": 0.3, "ties": 0.3, "cart": 2.0}
@@ -82,12 +84,15 @@ class AdaMerging(adaptive.AdaptiveMerge):
         rates = self.steps, self.batch, self.learning_rate, self.schedule
         return Settings(*rates, self.balanced, self.share, self.loss == adaptive.ORACLE)
 
+    def decomposes(self) -> str:
+        return "centred" if self.base == "cart" else ""
+
     def adaptable(self, problem: Problem, ctx: Context) -> Generator[Step, None, Coefficients]:
         groups, parts = problem.groups(device=ctx.device), []
         of = yield from self._source(groups, ctx)
         for done, group in enumerate(groups, 1):
             if bool(group.task_vectors.any()):
-                parts.append(of(group))
+                parts.append((yield from made_steps(partial(of, group), Step(done - 1, len(groups), group.name))))
             yield Step(done, len(groups), group.name)
         count = len(parts) if self.unit == "tensor" else 1
         prior = self.prior or PUBLISHED[self.base]
@@ -96,7 +101,7 @@ class AdaMerging(adaptive.AdaptiveMerge):
 
     def _source(
         self, groups: Groups, ctx: Context
-    ) -> Generator[Step, None, Callable[[TensorGroup], Components]]:
+    ) -> Generator[Step, None, Callable[[TensorGroup], Components | Pausing[Components]]]:
         """Return what makes the task vectors of a group."""
         if self.base == "ties":
             trimmed = yield from trim_globally(groups, self.density, lambda group: group.task_vectors)
@@ -107,8 +112,9 @@ class AdaMerging(adaptive.AdaptiveMerge):
             return lambda group: self._centred(group, ctx)
         return lambda group: Components.whole(group, group.task_vectors)
 
-    def _centred(self, group: TensorGroup, ctx: Context) -> Components:
+    def _centred(self, group: TensorGroup, ctx: Context) -> Pausing[Components]:
         vectors, mean = spectral.centred(group.task_vectors)
         if group.is_matrix:
-            vectors = torch.stack([spectral.leading(ctx.svd(v), self.rank).matrix() for v in vectors])
+            found = yield from decomposed(ctx.svd, vectors)
+            vectors = torch.stack([spectral.leading(factors, self.rank).matrix() for factors in found])
         return Components.whole(group, vectors, mean)

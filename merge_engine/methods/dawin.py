@@ -77,6 +77,10 @@ class DawinMerged(EveryExpert):
     def forwards(self) -> float:
         return len(self.tasks) + 1.0
 
+    @property
+    def work(self) -> float:
+        return self.forwards + len(self.tasks)
+
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor: one pass of every expert, and one of the blend."""
         serve = self.store.predictor(network, dtype)

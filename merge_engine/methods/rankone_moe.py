@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..contract import Context
 from ..hp import hp
 from ..maths.parts import Part
+from ..pausing import Pausing
 from ..problem import TensorGroup
 from ..routing.mlp_routers import MlpWeighting, Router
 from ..routing.mlp_routing import MlpRoutedMerge, leading
@@ -73,7 +74,10 @@ class RankOneMoe(MlpRoutedMerge):
         soft=(0, 256), step=8,
     )  # fmt: skip
 
-    def part(self, group: TensorGroup, ctx: Context) -> Part:
+    def decomposes(self) -> str:
+        return "mlps"
+
+    def part(self, group: TensorGroup, ctx: Context) -> Pausing[Part]:
         return leading(group, self.components, ctx)
 
     def shares(self, parts: Mapping[str, Part], layers: Mapping[str, nn.Module]) -> Mapping[str, Share]:

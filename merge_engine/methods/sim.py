@@ -15,6 +15,7 @@ from ..problem import Problem
 from ..routers.subspace import Subspace
 from ..routing import stores
 from ..routing.routed import BlendedMerged, RoutedMerged
+from . import build
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,9 @@ class SiM(MergeMethod):
         if "task id" in self.needs:
             found.append("The router is told the true task of every input: a ceiling.")
         return found
+
+    def decomposes(self) -> str:
+        return "" if self.store == stores.FULL else build(self.store).decomposes()
 
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
         """Fit the router, then build the store, yielding Steps."""

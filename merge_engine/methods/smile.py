@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import hp
 from ..maths.parts import LowRankPart
 from ..maths.svd import Factors
+from ..pausing import Pausing, decomposed, made_steps
 from ..problem import MATRIX_KINDS, Problem, TensorGroup
 from ..routing.per_input import LowRankLinear, Share
 from ..routing.prediction import Network
@@ -54,6 +56,9 @@ class Smile(MergeMethod):
     gate_rank: int = hp(1, "Directions of an expert that a token is compared with.", low=1, high=65_536, soft=(1, 64))
     top_k: int = hp(1, "Experts that a token takes.", low=1, high=1024, soft=(1, 8))
 
+    def decomposes(self) -> str:
+        return "experts"
+
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, BlendedMerged]:
         """Decompose the matrices and average the rest, yielding a Step after every tensor."""
         self.check(problem.tasks)
@@ -63,7 +68,8 @@ class Smile(MergeMethod):
         for done, group in enumerate(groups, 1):
             path, _, leaf = group.name.rpartition(".")
             if group.is_matrix:
-                low_rank[path], gates[path] = self._experts(group, ctx)
+                moment = Step(done - 1, len(groups), group.name)
+                low_rank[path], gates[path] = yield from made_steps(partial(self._experts, group, ctx), moment)
             elif leaf == "bias" and _is_linear(problem, f"{path}.weight"):
                 biases[path] = group.task_vectors
             else:
@@ -74,9 +80,9 @@ class Smile(MergeMethod):
         notes = (*self.remarks(problem.tasks), *ctx.notes)
         return BlendedMerged(shared, problem.tasks, shares, Gates(gates, self.top_k), picks_head=False, notes=notes)
 
-    def _experts(self, group: TensorGroup, ctx: Context) -> tuple[LowRankPart, Tensor]:
+    def _experts(self, group: TensorGroup, ctx: Context) -> Pausing[tuple[LowRankPart, Tensor]]:
         """Return the components of every expert, and the directions it is known by, (T, g, n)."""
-        found = [ctx.svd(vector) for vector in group.task_vectors]
+        found = yield from decomposed(ctx.svd, group.task_vectors)
         part = LowRankPart(tuple(Factors(*(p.clone() for p in factors.top(self.rank))) for factors in found))
         return part, torch.stack([factors.Vh[: self.gate_rank] for factors in found])
 

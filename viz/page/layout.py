@@ -114,6 +114,7 @@ class Page:
     compare: gr.Tab
     runs: Widget
     costs: PlotlyPanel
+    comparing: Status
     verdict: Widget
     apart: PlotlyPanel
     differences: PlotlyPanel
@@ -276,7 +277,8 @@ def _inputs() -> dict[str, Any]:
 
 
 def _compare() -> dict[str, Any]:
-    parts: dict[str, Any] = {name: Widget(elem_id=f"mp-{name}") for name in ("runs", "verdict")}
+    parts: dict[str, Any] = {"runs": Widget(elem_id="mp-runs"), "comparing": Status(elem_id="mp-comparing")}
+    parts["verdict"] = Widget(elem_id="mp-verdict")
     with gr.Row(elem_classes="mp-panels"):
         with gr.Column(elem_classes="mp-stack"):
             parts["differences"] = _panel(differences)

@@ -13,7 +13,7 @@ LOG = logging.getLogger("mergescope")
 
 
 def warm_up(bench: Workbench) -> None:
-    """Open the default suite: its hashes, its backbone, its pretrained weights and its pictures."""
+    """Open the default suite: its hashes, its backbone, its pretrained weights and its pictures; time this machine."""
     for name in sorted(suite_folders(), key=lambda n: n != "pictures")[:1]:
         try:
             suite = load_suite(name)
@@ -21,6 +21,6 @@ def warm_up(bench: Workbench) -> None:
             suite.problem(suite.experts[:1] or None)
             for task in suite.tasks:
                 suite.prepared(task, "score")
-            suite.features(suite.pretrained_in_memory, suite.prepared(next(iter(suite.tasks)), "score")[:1])
+            bench.costs.calibrate(suite)
         except MergeError as error:
             LOG.warning("%s", error)

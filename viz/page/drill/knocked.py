@@ -19,7 +19,9 @@ from merge_engine.suite import Suite, load_suite
 from viz.panels.flips import Flip, FlipView, TaskChange
 
 from ..record import Run
+from ..remaining import Countdown
 from ..workbench import FIRST, Going, Runs, Workbench
+from .asking import cost_of
 from .knock import parsed, said
 
 KEPT = 12  # runs whose single inputs are remembered
@@ -55,12 +57,13 @@ class Knocked:
         method, post = recipe.build()
         problem, ctx = problem_of(load_suite(recipe.suite), recipe), Context(seed=recipe.seed, svd=self.bench.svd)
         steps = without_steps(problem, parsed(words), method, post, ctx, self.bench.merged(recipe))
-        run = Run(recipe, "merging")
+        countdown, run = Countdown(cost_of(self.bench, base).merge), Run(recipe, "merging")
         yield run
         try:
             while going():
-                seconds = time.perf_counter() - started
-                run = Run(recipe, "merging", next(steps), merge_seconds=seconds)
+                step, seconds = next(steps), time.perf_counter() - started
+                left = countdown.left(step.done, step.total)
+                run = Run(recipe, "merging", step, merge_seconds=seconds, left=left)
                 yield run
         except StopIteration as end:
             return end.value, dataclasses.replace(run, merge_seconds=time.perf_counter() - started)

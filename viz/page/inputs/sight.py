@@ -18,6 +18,7 @@ from viz.panels import manifold, route_gallery, route_input
 
 from ..own.yours_pictures import SPLIT
 from ..record import Run
+from ..remaining import Countdown
 from ..session import Session
 from ..view import Parts, status
 from ..workbench import Workbench
@@ -85,13 +86,13 @@ def eye_steps(
     ringed = map_at_hand(bench, session, shown)
     if ringed is not None:
         yield {"map": ringed}
-    colors = theme.colors(suite.task_of)
+    colors, countdown = theme.colors(suite.task_of), Countdown()
     beside = _beside(run, session)
     for found in why_steps(bench.insight, case, bench.merged(run.recipe), beside, other_cases(bench.record, case)):
         if not going():
             return
         if isinstance(found, Step):
-            words = f"{found.label[:1].upper()}{found.label[1:]}"
+            words = f"{found.label[:1].upper()}{found.label[1:]}{countdown.words(found.done, found.total)}"
             yield {"asking": status(words, done=found.done, total=found.total, tone="busy")}
         else:
             yield {"why": write(route_input, found, colors=colors)}
@@ -140,7 +141,7 @@ def _read(
     bench: Workbench, session: Session, given: Points, going: Callable[[], bool]
 ) -> Generator[Parts, None, np.ndarray | None]:
     """Read the features (N, D) of the points, telling how far it is; None when nobody waits any more."""
-    steps = bench.insight.feature_steps(load_suite(session.suite), given.inputs)
+    steps, countdown = bench.insight.feature_steps(load_suite(session.suite), given.inputs), Countdown()
     while True:
         try:
             step = next(steps)
@@ -148,7 +149,8 @@ def _read(
             return end.value.numpy()
         if not going():
             return None
-        yield {"looking": status("Reading the inputs for the map", done=step.done, total=step.total, tone="busy")}
+        words = f"Reading the inputs for the map{countdown.words(step.done, step.total)}"
+        yield {"looking": status(words, done=step.done, total=step.total, tone="busy")}
 
 
 def _waited(bench: Workbench, key: str, going: Callable[[], bool]) -> bool:

@@ -29,6 +29,7 @@ from ..inputs.case import OWN, WORDS
 from ..inputs.sight import map_at_hand, run_of
 from ..inputs.why import why_steps
 from ..record import Run
+from ..remaining import Countdown
 from ..session import Session
 from ..view import Parts, status, task_colors
 from ..workbench import Workbench, direction_key
@@ -133,11 +134,13 @@ def _explained(
 ) -> Generator[Parts | InputView, None, None]:
     """Yield the routers' and experts' views, and the map as soon as the picture has a place on it."""
     known: dict[str, np.ndarray] = {}
+    countdown = Countdown()
     for found in why_steps(bench.insight, case, merged):
         if not going():
             return
         if isinstance(found, Step):
-            yield {"replying": status(found.label.capitalize(), done=found.done, total=found.total, tone="busy")}
+            words = f"{found.label.capitalize()}{countdown.words(found.done, found.total)}"
+            yield {"replying": status(words, done=found.done, total=found.total, tone="busy")}
             continue
         yield compared(found, known)
         if not known and any(card.near and not card.router.startswith(OWN) for card in found.routers):
