@@ -14,8 +14,10 @@ from threading import Thread
 from typing import Any
 
 import gradio as gr
-from gradio.themes.utils.fonts import LocalFont
+from gradio.themes.utils.fonts import Font
+from gradio.themes.utils.sizes import Size
 
+from viz import markup
 from viz.page.acts import lost_session
 from viz.page.api import Api
 from viz.page.events import wire
@@ -26,9 +28,11 @@ from viz.page.warm import warm_up
 from viz.page.workbench import Workbench
 
 HERE = Path(__file__).resolve().parent
-TEXT = [LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "-apple-system", "Segoe UI", "sans-serif"]
+TEXT = [Font(name) for name in ("IBM Plex Sans", "MergeScope Math", "system-ui", "sans-serif")]
 STYLES = ("tokens", "page", "collide", "compare", "sweep", "yours", "landscape")
-CODE = ["ui-monospace", "Menlo", "Consolas", "monospace"]
+CODE = [Font(name) for name in ("ui-monospace", "Menlo", "Consolas", "monospace")]
+# Gradio's own sizes of letters, from xxs to xxl, in steps of assets/css/tokens.css.
+STEPS = Size(*(f"var(--step-{step})" for step in (1, 2, 2, 3, 4, 5, 6)))
 
 
 def build_demo(bench: Workbench | None = None) -> gr.Blocks:
@@ -44,7 +48,8 @@ def build_demo(bench: Workbench | None = None) -> gr.Blocks:
 def launch_settings() -> dict[str, Any]:
     """Return how the page is served: nothing external, nothing recorded, little kept."""
     return {
-        "theme": gr.themes.Base(font=TEXT, font_mono=CODE),
+        "theme": gr.themes.Base(font=TEXT, font_mono=CODE, text_size=STEPS),
+        "head": markup.letters("gradio_api/file=") + markup.preload("gradio_api/file="),
         "css_paths": [HERE / f"assets/css/{name}.css" for name in STYLES],
         "favicon_path": HERE / "assets/icon.svg",
         "ssr_mode": False,

@@ -83,6 +83,17 @@ def test_a_merge_can_be_stopped_often(toy, key, one_pass, monkeypatch):
     assert max(counted.eigen) <= FEW.get(key, 2)
 
 
+@pytest.mark.parametrize(("key", "option"), [("smile", {"gate": "weight"}), ("tall_mask", {"rule": "validation"})])
+def test_options_that_compute_more_can_be_stopped_as_often(toy, key, option, one_pass, monkeypatch):
+    method = build(key, **option)
+    counted = Counted(merge_steps(toy.problem(toy.experts, needs=method.needs), method, (), fresh()), monkeypatch)
+    assert counted.most[0] <= SOON * one_pass, counted.most[1]
+    assert max(counted.eigen) <= 2
+    if key == "tall_mask":
+        moments = counted.labels.count("λ = 0.4 on validation")
+        assert moments == len(toy.problem(toy.experts).groups()), "one for every tensor"
+
+
 @pytest.mark.parametrize("key", POSTS)
 def test_a_post_step_can_be_stopped_often(toy, key, one_pass, monkeypatch):
     counted = Counted(run(toy, "average", (build(key),)), monkeypatch)
@@ -98,6 +109,12 @@ def test_scoring_can_be_stopped_often_however_many_passes_an_input_makes(toy, ke
     inputs = sum(score.total for score in counted.value.values())
     assert sum(counted.flops) <= NEARLY * merged.work * inputs * one_pass, "`work` is what an input costs"
     assert merged.work >= merged.forwards
+
+
+@pytest.mark.parametrize("key", ROUTED)
+def test_a_method_says_before_it_runs_whether_it_serves_tasks_without_an_expert(toy, key):
+    merged = drive(run(toy, key))
+    assert small(key).serves_unseen() == merged.serves("a task without an expert")
 
 
 def test_a_merge_made_with_pauses_is_the_one_made_at_once():

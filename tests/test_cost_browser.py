@@ -6,11 +6,12 @@ import re
 import time
 
 import pytest
-from test_app import _link, _merge, _said, bench, url, visit
+from test_app import _link
+from visits import merge, told
 
+from merge_engine.evaluate import score_steps
 from viz.page import acts
 
-__all__ = ["bench", "url", "visit"]
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.xdist_group("browser"),
@@ -44,14 +45,14 @@ def test_the_cost_is_told_before_the_click_and_measured_afterwards(visit):
     assert re.search(r"about [\d.]+ (s|min) to merge \+ [\d.]+ (s|min) to score", words)
     assert re.search(r"up to [\d.]+ [kMG]B of memory", words)
     assert re.search(r"stores [\d.]+ [kMG]B", words)
-    _merge(page)
+    merge(page)
     page.wait_for_function("document.querySelector('#mp-cost').textContent.includes('merged already')")
     assert re.search(r"merged already, about [\d.]+ s to score", page.inner_text("#mp-cost"))
 
 
 def test_a_link_with_knock_outs_starts_nothing_that_takes_long(visit, bench):
     page = visit("?suite=toy&recipe=" + _link("sim"))
-    _merge(page)
+    merge(page)
     page.context.close()
     page = visit("?suite=toy&without=blob&recipe=" + _link("sim"))
     page.wait_for_selector("#mp-flips [data-emit=score]")
@@ -67,15 +68,22 @@ def test_a_link_with_knock_outs_starts_nothing_that_takes_long(visit, bench):
 
 
 @pytest.mark.parametrize("phase", ["Merging", "Scoring"])
-def test_a_method_that_adapts_is_cancelled_while_it_does_and_while_it_is_scored(visit, bench, phase):
+def test_a_method_that_adapts_is_cancelled_while_it_does_and_while_it_is_scored(visit, bench, phase, monkeypatch):
     steps = 5000 if phase == "Merging" else 2
     page = visit("?suite=toy&recipe=" + _link("we_moe", steps=steps, batch=4))
-    bench.pause = 0.05 if phase == "Merging" else 0.6
+    bench.pause = 0.05 if phase == "Merging" else 0.0
+
+    def slow(*given, **more):
+        for scores in score_steps(*given, **more):
+            time.sleep(0.6)
+            yield scores
+
+    monkeypatch.setattr("viz.page.workbench.score_steps", slow)
     page.click("#mp-merge")
     page.wait_for_function(f"document.querySelector('#mp-words .mp-said').textContent.startsWith('{phase}')")
     page.wait_for_function("!document.querySelector('#mp-cancel').disabled")
     page.click("#mp-cancel")
-    _said(page, "Cancelled")
+    told(page, "Cancelled")
     page.wait_for_function("!document.querySelector('#mp-merge').disabled")
     assert page.locator("#mp-cancel").is_disabled()
     assert not bench.busy

@@ -139,6 +139,8 @@ class TestSeconds:
         assert cost.score == pytest.approx(scored(recipe) * MACHINE.live)
         assert found.seconds(recipe, kept=True).merge == 0
         assert found.seconds(recipe, pictures=10).score == pytest.approx(10 * MACHINE.live)
+        exact = found.seconds(recipe, pictures=10, dtype=torch.float32)
+        assert exact.score == pytest.approx(10 * MACHINE.plain), "as a stored run was scored elsewhere"
 
     def test_what_ran_here_counts_for_itself(self, toy):
         found, recipe = costs(toy), recipe_for(toy, "ties")

@@ -17,6 +17,7 @@ from merge_engine.metrics import WeightMetric, key_of
 from viz.page import acts
 from viz.page.compare.compares import Compares
 from viz.page.drill.drills import Drills
+from viz.page.drill.knocked import Knocked
 from viz.page.events import wire
 from viz.page.guarded import guarded, sentence
 from viz.page.layout import Page, build_page
@@ -73,6 +74,8 @@ def test_every_listener_that_fails_says_so_in_a_line_it_may_change(wired, caplog
     demo, names = wired
     monkeypatch.setattr("viz.page.shelf.Tickets.held", lambda *_: 1 / 0)
     monkeypatch.setattr("viz.page.shelf.Tickets.take", lambda *_: 1 / 0)
+    monkeypatch.setattr("viz.page.shelf.Tickets.cancel", lambda *_: 1 / 0)
+    monkeypatch.setattr("viz.page.compare.comparison.recipe_at", lambda *_: 1 / 0)
     checked = 0
     for block in demo.fns.values():
         if block.fn.__name__ == "heard":
@@ -124,7 +127,7 @@ def test_a_measurement_that_fails_leaves_a_sentence_in_its_panel_and_the_others_
 def test_the_map_of_collisions_says_why_there_is_none(page, bench, monkeypatch):
     session, _ = acts.first_session(("toy",), {})
     monkeypatch.setattr(WeightMetric, "steps", lambda *_, **__: 1 / 0)
-    desk = Drills(page, bench, Listeners(page, bench).tickets, visitor)
+    desk = Drills(page, bench, Listeners(page, bench).tickets, visitor, Knocked(bench))
     *_, last = (part for part in answers(desk.show, session, "", HERE) if "collisions" in part)
     assert "Measuring failed: ZeroDivisionError" in last["collisions"].to_json()
     assert "Measuring …" not in last["collisions"].to_json()
@@ -135,7 +138,7 @@ def test_what_was_to_be_scored_says_that_it_was_not(page, bench, monkeypatch):
     session = acts.perform(session, {"act": "method", "value": "task_arithmetic"})
     *_, run = bench.run(acts.state.recipe(session))
     gone = acts.perform(session, {"act": "knock", "value": "blob"})
-    desk = Drills(page, bench, Listeners(page, bench).tickets, visitor)
+    desk = Drills(page, bench, Listeners(page, bench).tickets, visitor, Knocked(bench))
     monkeypatch.setattr("viz.page.drill.knocked.score_steps", lambda *_, **__: 1 / 0)
     found: dict = {}
     for part in answers(desk.score, gone, f"{run.recipe.digest} blob", HERE):

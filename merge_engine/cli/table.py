@@ -49,7 +49,9 @@ def table(
     again: Annotated[
         bool, typer.Option("--again", help="Measure anew at the settings that the stored table chose on validation.")
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the rows of an interrupted run.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget the rows of an interrupted run, and those of stored variants.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder of table.json. [the suite's; none with --limit]")
     ] = None,
@@ -84,7 +86,8 @@ def table(
         note(f"landscape: {len(followed(survey_steps(chosen, target), 'landscape'))} views in {target}")
     known, named = (stored or {}).get("rows", rows), options.names(methods)
     for name in (part for part in wanted if part not in ("methods", "weights", "landscape")):
-        _study(chosen, name, _steps_of(name, chosen, known, spoiled, limit, named), target)
+        before = () if fresh or target is None else study_in(chosen, name, target)
+        _study(chosen, name, _steps_of(name, chosen, known, spoiled, limit, named, before), target)
 
 
 def _parts(given: str | None, methods: str | None) -> tuple[str, ...]:
@@ -117,8 +120,9 @@ def _steps_of(
     spoiled: Mapping[str, Sequence[Any]],
     limit: int | None,
     methods: Sequence[str] | None,
+    before: Sequence[Mapping[str, Any]],
 ) -> Generator[Step, None, Any]:
-    """Return the steps of a study, which may read what is known from the rows of a table."""
+    """Return the steps of a study, which may read what is known from the rows of a table, or of itself before."""
     if name == "draws":
         return draw_steps(suite, limit=limit)
     if name == "seeds":
@@ -127,7 +131,7 @@ def _steps_of(
         lines = cases(suite, known, adapted=spoiled["adapted"])
         return robustness_steps(suite, lines, spoiled["severities"], limit or PICTURES)
     if name == "variants":
-        return variant_steps(suite, known, methods, limit)
+        return variant_steps(suite, known, methods, limit, before)
     return entropy_steps(suite, limit)
 
 

@@ -14,8 +14,8 @@ from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import hp
 from ..merged import Merged
 from ..problem import Problem
-from ..routing.per_input import Decided, blended
-from ..routing.prediction import Network, Prediction, Predictor
+from ..routing.per_input import Decision, blended
+from ..routing.prediction import Network, Prediction, Predictor, cast
 from ..routing.stores import FULL, EveryExpert, blendable, store_steps
 from ..weights import in_memory
 
@@ -59,6 +59,9 @@ class Dawin(MergeMethod):
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return [f"DaWin is told the task of every input and makes {len(tasks) + 1} passes: a ceiling."]
 
+    def serves_unseen(self) -> bool:
+        return True
+
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
         """Read every expert, yielding a Step after each tensor."""
         self.check(problem.tasks)
@@ -91,8 +94,8 @@ class DawinMerged(EveryExpert):
             assert task is not None
             said = [network.logits(task, serve(inputs, expert).features) for expert in self.tasks]
             w = weights_of(torch.stack([entropy(logits) for logits in said], 1), self.offset)
-            inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
-            features, route = blended(network, base, shares, Decided(w), inputs)
+            inputs = cast(inputs, dtype)
+            features, route = blended(network, base, shares, Decision.same(w), inputs)
             return Prediction(features, route=route)
 
         return predict

@@ -13,8 +13,8 @@ from ..maths import spectral
 from ..maths.parts import LowRankPart, Part
 from ..maths.svd import Factors
 from ..merged import PerTaskMerged
-from .per_input import Decided, LowRankLinear, blended
-from .prediction import Network, Prediction, Predictor
+from .per_input import Decision, LowRankLinear, blended
+from .prediction import Network, Prediction, Predictor, cast
 from .routed import RoutedMerged
 
 SETS_IN_MEMORY = 32
@@ -66,7 +66,7 @@ class SubsetMerged(RoutedMerged):
 
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
             coefficients = self.select(route(inputs, task))
-            inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+            inputs = cast(inputs, dtype)
             found = [(rows, merged(chosen)(network, inputs[rows])) for chosen, rows in _sets(coefficients > 0)]
             order = torch.cat([rows for rows, _ in found]).argsort()
             features = torch.cat([part for _, part in found])[order]
@@ -105,7 +105,7 @@ class Subset:
 
     def __call__(self, network: Network, inputs: Tensor) -> Tensor:
         """Return features (B, D)."""
-        all_of_it = Decided(torch.ones(len(inputs), 1, device=inputs.device))
+        all_of_it = Decision.same(torch.ones(len(inputs), 1, device=inputs.device))
         return blended(network, self.shared, self.shares, all_of_it, inputs)[0]
 
 

@@ -30,6 +30,7 @@ NEED_WORDS = {
     "stream": "unlabelled pictures of {half}",
     "train": "train pictures, each known to be of its task but without its class",
     "labels": "the labels of the pictures it adapts to",
+    "validation labels": "labelled validation pictures",
     "task id": "the true task of every picture",
 }
 PURE = " It adapts to batches of one task each, under that task's own head."
@@ -93,7 +94,8 @@ class Protocol:
         needs = sorted({need for step in steps for need in step.needs})
         given = " and ".join(NEED_WORDS.get(need, need) for need in needs) or "the weights only"
         given = given.format(half=SPLIT_WORDS[self.half])
-        adapted = f" {PROTOCOLS[self.split, self.half]}.{PURE}" if "stream" in needs else ""
+        learns = any("stream" in type(step).needs for step in steps)  # others may look at the stream, and no more
+        adapted = f" {PROTOCOLS[self.split, self.half]}.{PURE if learns else ''}" if "stream" in needs else ""
         if self.corruption:
             kind, severity = self.spoiled()
             adapted += f" The scored pictures are corrupted by {kind.replace('_', ' ')} at severity {severity} of 5"

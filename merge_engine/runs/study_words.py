@@ -40,8 +40,8 @@ UNSURE_NOTE = (
 VARIANTS_NOTE = (
     "Declared options of methods, one change at a time from the setting in the table of all methods: accuracy in "
     "percent on {pictures} of the score half, averaged over the tasks of the experts, and the points apart from the "
-    "first row of the method; inductive, one seed each. Routed right: the share of pictures sent to their own task's "
-    "expert. Seconds on a machine that did other work too."
+    "first row of the method; inductive unless a row says otherwise, one seed each. Routed right: the share of "
+    "pictures sent to their own task's expert. Seconds on a machine that did other work too."
 )
 
 

@@ -1,8 +1,8 @@
 """The results table of a suite: every method at its published default and at the setting chosen on validation.
 
 A row is stored as soon as it is measured, so an interrupted run goes on where it stopped; a finished run starts
-anew the next time. Every row is measured on the score half: the tasks of the experts and, for merges that need not
-be told the task, the unseen tasks too. Methods that adapt are measured at their cpu preset, once adapted to the other
+anew the next time. Every row is measured on the score half: the tasks of the experts and, where the merge serves
+them, the unseen tasks too. Methods that adapt are measured at their cpu preset, once adapted to the other
 half (inductive) and once to the score half itself (transductive).
 """
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from merge_engine.methods.twin_merging import TwinMerging
 from merge_engine.problem import Changes, Inputs
-from merge_engine.routers._training import Course, Training
+from merge_engine.routing.trained_router import Course, Training
 from merge_engine.running import drive
 from merge_engine.weights import Weights
 
@@ -45,7 +45,7 @@ def against_products() -> list[dict[str, object]]:
     for preset, most in (("cpu", None), ("published", 2)):
         method = TwinMerging(**TwinMerging.preset(preset))
         course = Course(method.examples, HELD, most or method.epochs)
-        training = Training({}, tuple(map(str, range(TASKS))), course, torch.Generator().manual_seed(0))
+        training = Training({}, "", tuple(map(str, range(TASKS))), course, torch.Generator().manual_seed(0))
         inputs = Features()
         start = time.perf_counter()
         drive(training.steps(inputs, inputs.validation))

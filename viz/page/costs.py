@@ -9,9 +9,11 @@ import dataclasses
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+
+import torch
 
 from merge_engine.maths.decompositions import EACH, KINDS, UNTOLD
 from merge_engine.maths.svd import SvdStore
@@ -88,15 +90,21 @@ class Costs:
         while len(self._here) > KEPT:
             self._here.popitem(last=False)
 
-    def seconds(self, recipe: Recipe, kept: bool = False, pictures: int | None = None) -> Seconds:
-        """Return what a recipe takes; `kept` says that it is merged already, `pictures` how many are scored, or all."""
+    def seconds(
+        self, recipe: Recipe, kept: bool = False, pictures: int | None = None, dtype: torch.dtype | None = None
+    ) -> Seconds:
+        """Return what a recipe takes; `kept` says that it is merged already.
+
+        `pictures` are how many are scored, or all, and `dtype` is what in, the page's own precision where not given.
+        """
         machine, known = self._machine.get(recipe.suite), self._expected(recipe)
         if machine is None:
             return Seconds(0.0 if kept else None, None)
         merge = None if known is None else known.merge * machine.plain + self._decompositions(recipe, machine)
         count = scored(recipe) if pictures is None else pictures
         passes = 1.0 if known is None else known.score
-        return Seconds(0.0 if kept else merge, count * passes * machine.live)
+        pace = machine.plain if dtype == torch.float32 else machine.live
+        return Seconds(0.0 if kept else merge, count * passes * pace)
 
     def passes(self, suite: str, count: float) -> float | None:
         """Return the seconds of so many passes of one input through a suite's backbone; None before the calibration."""
@@ -128,7 +136,7 @@ class Costs:
         return self._missing[key]
 
 
-def missing_work(suite: Suite, experts: Sequence[str], word: str, holds: Callable[..., bool]) -> float:
+def missing_work(suite: Suite, experts: tuple[str, ...], word: str, holds: Callable[..., bool]) -> float:
     """Return the work of decomposing the matrices of a word in every block; 0 where the last ones are held."""
     place, problem = suite.backbone.place, suite.problem(experts)
     names = [n for n in problem.pretrained if place(n).kind in KINDS.get(word, MATRIX_KINDS)]
@@ -149,9 +157,9 @@ def memory_of(recipe: Recipe, stored: float) -> float:
 
 
 def scored(recipe: Recipe) -> int:
-    """Return the pictures that a merge is scored on: of the unseen tasks too, unless it is told the task."""
-    suite, told = load_suite(recipe.suite), "task id" in recipe.build()[0].needs
-    tasks = {*own_tasks(suite, recipe), *(() if told else suite.unseen)}
+    """Return the pictures that a merge is scored on: of the unseen tasks too, where it serves those."""
+    suite = load_suite(recipe.suite)
+    tasks = {*own_tasks(suite, recipe), *(suite.unseen if recipe.build()[0].serves_unseen() else ())}
     return sum(len(suite.indices(task, "score")) for task in tasks)
 
 

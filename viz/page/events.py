@@ -14,6 +14,7 @@ from .adapting import learned, moving
 from .background import Background
 from .compare.compares import Compares
 from .drill.drills import Drills
+from .drill.knocked import Knocked
 from .inputs.sights import Sights
 from .landscape.landscapes import Landscapes
 from .layout import Page
@@ -27,7 +28,8 @@ COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "p
 RESULT = ("headline", "measured", "accuracy", "learned", "seen", *moving.PANELS)
 ANSWER = ("shown", "focus", "fault", "status", *RESULT)
 PREPARED = ("preparing", "news")
-REST = ("where", "table", "scatter", "spoiled", "options", "luck", "surer", "about", "tabs")
+REST = ("where", "tabs")
+METHODS = ("table", "scatter", "spoiled", "options", "luck", "surer")
 BUTTONS = ("merge", "cancel")
 WIDGETS = ("experts", "method", "form", "post", "post_form", "metrics", "table")
 PANELS = ("accuracy", "apart", *lenses.LENSES, *learned.PANELS)
@@ -49,16 +51,19 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     behind = Background(page, bench, on.tickets, visitor)
     everything = page.some("session", *COLUMN, *ANSWER, *REST, *MARKS)
     prepare = {"fn": behind.prepare, "inputs": told, "outputs": page.some(*PREPARED), **UNASKED}
-    demo.load(on.open, None, everything, **LIGHT).then(**prepare)
-    page.link.act(on.act, told, [*everything, *page.some("drill", "compared")], **ACT)
+    demo.load(on.open, None, [*everything, *page.some(*lenses.NEAR)], **LIGHT).then(**prepare)
+    page.link.act(on.act, told, [*everything, *page.some("drill", "compared", *METHODS, "about")], **ACT)
     page.suites.act(on.act, told, everything, **ACT).then(**prepare)
     for widget in page.some(*WIDGETS):
         widget.act(on.act, told, everything, **ACT)
     page.news.turn(behind.refresh, told, page.some("experts", "cost", "fault", *RESULT), **ACT)
     page.scatter.select(on.choose, told, everything, **ACT)
+    page.methods.select(on.methods, told[:1], page.some("fault", *METHODS), **ACT)
+    page.about_tab.select(on.told, told[:1], page.some("fault", "about"), **ACT)
     _wire_places(page, on, told)
-    Sights(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
-    Drills(page, bench, on.tickets, visitor).wire(ACT, LOOK, COMPUTE)
+    runs = Knocked(bench)
+    Sights(page, bench, on.tickets, visitor, runs).wire(ACT, SIGHT)
+    Drills(page, bench, on.tickets, visitor, runs).wire(ACT, LOOK, COMPUTE)
     Compares(page, bench, on.compose, on.looks.key).wire(ACT, SIGHT, everything)
     Sweeps(page, on).wire(everything, ACT, COMPUTE, LIGHT)
     YoursDesk(page, bench, on.tickets, visitor).wire(ACT, SIGHT)

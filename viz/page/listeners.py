@@ -14,27 +14,20 @@ import gradio as gr
 from merge_engine.errors import MergeError
 from merge_engine.places import depth
 from merge_engine.suite import load_suite, suite_folders
-from viz.panel import draw
-from viz.panels import method_table
 
-from . import acts, view
+from . import acts, library, view
 from . import session as state
-from .about import about
 from .cost_line import cost_line
 from .guarded import guarded
 from .headline import answer
 from .inputs import sight
 from .layout import Page
-from .luck import luck
-from .options import options
 from .plotly_panel import Selection
 from .record import Run
 from .reopened import reopened
 from .session import Session
 from .shelf import Tickets
-from .spoiled import spoiled
-from .surer import surer
-from .table import lines, link_of, methods_table, points
+from .table import lines, link_of
 from .weights.looks import Looks
 from .widget import said
 from .workbench import Workbench, paced
@@ -56,7 +49,19 @@ class Listeners:
     def open(self, request: gr.Request) -> dict[Any, Any]:
         """Fill the page for the session that the address describes."""
         session, sorry = acts.first_session(tuple(suite_folders()), dict(request.query_params))
-        return self._answered(state.refused(session, sorry) if sorry else session, self._all(session))
+        parts = self._all(session)
+        parts |= self.looks.ready(session, str(parts.get("shown", "")), request)
+        return self._answered(state.refused(session, sorry) if sorry else session, parts)
+
+    @guarded("fault", "Listing the methods")
+    def methods(self, session: Session) -> dict[Any, Any]:
+        """Fill the tab of all methods."""
+        return self.page.fill(library.methods(session)) if session.suite else gr.skip()
+
+    @guarded("fault", "Telling about the suite")
+    def told(self, session: Session) -> dict[Any, Any]:
+        """Fill the tab about the suite."""
+        return self.page.fill(library.told(session)) if session.suite else gr.skip()
 
     @guarded("fault", "Doing that")
     def act(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
@@ -68,6 +73,8 @@ class Listeners:
             after = acts.perform(session, words)
         except MergeError as error:
             after, words = acts.refused(session, words, str(error)), {"act": "refused"}
+        if words["act"] == "view":
+            return self.page.fill({"session": after, "link": view.link(after)})
         if words["act"] in ("block", "kind"):
             return self.looks.moved(after, shown, request)
         if acts.everywhere(str(words["act"])):
@@ -75,6 +82,7 @@ class Listeners:
             parts = self._all(after)
             if words["act"] == "open":
                 parts |= {"tabs": gr.skip(), **reopened(self.bench, session, after, str(parts.get("shown", "")))}
+                parts |= {} if after.suite == session.suite else library.parts(after)
             return self._answered(after, parts)
         parts = view.live_parts(self.bench, after) | (view.form_parts(after) if after.drawn != session.drawn else {})
         return self._answered(after, parts | self._after(after, shown, words, request))
@@ -188,13 +196,6 @@ class Listeners:
             **known,
             **(sight.marks(self.bench, session, known.get("shown", "")) if chosen else {}),
             "where": view.where(session, depth(suite)),
-            "table": methods_table(suite, found := lines(suite)),
-            "scatter": draw(method_table, points(found, session.method)),
-            "spoiled": spoiled(suite),
-            "options": options(suite),
-            "surer": surer(suite),
-            "luck": luck(suite),
-            "about": about(suite),
             "tabs": gr.Tabs(selected="inputs" if chosen else "merge"),
         }
 

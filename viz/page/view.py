@@ -24,7 +24,8 @@ from .headline import answer, headline
 from .measured import measured
 from .record import Pairs, Run, model_size
 from .remaining import words_left
-from .session import Session, fault, parameters, query, recipe
+from .session import Session, fault, parameters, recipe
+from .share import link
 from .workbench import Workbench, can_rescale
 
 Parts = dict[str, Any]
@@ -109,21 +110,6 @@ def menu(act: str, label: str, words: Mapping[str, str], chosen: str, drawn: Any
     )
     words_of = f'data-drawn="{escape(str(drawn), quote=True)}" aria-label="{escape(label, quote=True)}"'
     return f'<select class="mp-select" data-emit="{act}" {words_of}>{options}</select>'
-
-
-def link(session: Session) -> str:
-    """Return the buttons that go back and on in what was done, and the one that copies the address of the page."""
-    steps = "".join(
-        f'<button type="button" class="mp-copy" data-{act} disabled aria-label="{label}" title="{label} ({keys})">'
-        f"{sign}</button>"
-        for act, label, keys, sign in (("undo", "Undo", "Ctrl+Z", "↶"), ("redo", "Redo", "Ctrl+Shift+Z", "↷"))
-    )
-    return (
-        f'<span class="mp-history">{steps}'
-        f'<button type="button" class="mp-copy" data-copy data-turn="{escape(session.turn, quote=True)}" '
-        f'data-query="{escape(query(session), quote=True)}">'
-        "<span aria-live=polite>Copy link</span></button></span>"
-    )
 
 
 def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:

@@ -6,6 +6,7 @@ from html import escape
 
 from merge_engine.knock_out import starts_over
 from merge_engine.methods import method_class
+from merge_engine.precision import KNOWN
 from merge_engine.runs.run import adapts
 from viz import markup
 from viz.panels import flips
@@ -30,7 +31,8 @@ def at_once(bench: Workbench, base: Run) -> bool:
 def cost_of(bench: Workbench, base: Run) -> Seconds:
     """Return what a merge without something takes: no merging where only the touched matrices are merged again."""
     kept = bench.merged(base.recipe) is not None and not starts_over(*base.recipe.build())
-    return bench.costs.seconds(base.recipe, kept, sum(score.total for score in base.scores.values()))
+    pictures = sum(score.total for score in base.scores.values())
+    return bench.costs.seconds(base.recipe, kept, pictures, KNOWN[base.precision])
 
 
 def cost_words(bench: Workbench, base: Run) -> str:

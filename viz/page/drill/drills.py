@@ -32,9 +32,11 @@ SCORING = "without "  # tickets of merges without something begin so
 class Drills:
     """What visitors do with collisions and knock-outs, on one workbench."""
 
-    def __init__(self, page: Page, bench: Workbench, tickets: Tickets, visitor: Callable[[Any], str]) -> None:
+    def __init__(
+        self, page: Page, bench: Workbench, tickets: Tickets, visitor: Callable[[Any], str], runs: Knocked
+    ) -> None:
         self.page, self.bench, self.tickets, self.visitor = page, bench, tickets, visitor
-        self.runs, self.count = Knocked(bench), itertools.count(1)
+        self.runs, self.count = runs, itertools.count(1)
 
     def wire(self, act: Kind, look: Kind, compute: Kind) -> None:
         """Attach the listeners on the queues of acts, looks and heavy work."""
@@ -42,6 +44,7 @@ class Drills:
         chosen = page.some("session", "fault", "link", "drill", "collisions", "knock")
         page.knock.act(self.act, told, chosen, **act)
         page.collisions.select(self.select, told, chosen, **act)
+        page.spectrum.select(self.component, told, chosen, **act)
         opened = page.some("session", "sight", "eye", "tabs", "fault", "without", "knocking", "flips")
         page.flips.act(self.open, told, opened, **act)
         shown = page.some("collisions", "knock", "vectors", "flips", "without", "knocking")
@@ -62,6 +65,15 @@ class Drills:
         found = [collisions.named(text) for text in (where.y, where.x)]
         value = "|".join(f"{each[0]}:{each[1]}" for each in found if each)
         return self._done(session, shown, {"act": "pick", "value": value}, request)
+
+    @guarded("fault", "Choosing a component")
+    def component(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
+        """Choose the component of a point on the spectrum of an expert."""
+        where = Selection.of(event)
+        if where.expert not in session.experts or not isinstance(where.x, int | float):
+            return gr.skip()
+        words = {"act": "component", "expert": where.expert, "value": round(where.x) - 1}
+        return self._done(session, shown, words, request)
 
     @guarded("fault", "Opening the input")
     def open(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
@@ -91,10 +103,11 @@ class Drills:
         """Merge without what is knocked out and score it, unless a merge is wanted first."""
         yield gr.skip()
         who, shown = self.visitor(request), word.partition(" ")[0]
+        merges = self.tickets.held(who).what == WAITING
         base = drill.base_of(self.bench, session, shown)
         if base is None or drill.wanted(self.bench, session, shown) != word:
             return
-        if self.tickets.held(who).what == WAITING:
+        if merges:
             yield self._again(session)
             return
         ticket = self.tickets.take(who, SCORING + word)
