@@ -113,6 +113,14 @@ class MergeMethod(abc.ABC):
         """Return sentences worth showing before a run with these experts, such as a degenerate case."""
         return []
 
+    def serves_unseen(self) -> bool:
+        """True when inputs of tasks without an expert can be scored; else the true task picks what serves them."""
+        return "task id" not in self.needs
+
+    def decomposes(self) -> str:
+        """Return the word in `maths.decompositions` for the matrices whose SVD a merge asks for; empty for none."""
+        return ""
+
     def live(self, state: Any) -> Mapping[str, float]:
         """Return numbers to show beside the progress, such as a loss; read after every tensor group."""
         return {}

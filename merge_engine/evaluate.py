@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,11 +16,14 @@ from .errors import RecipeError
 from .inputs import SuiteInputs
 from .merged import Merged
 from .metrics.accuracy import expected_calibration_error, wilson
+from .pausing import Pausing
 from .routing.prediction import Prediction
+from .running import drive
 from .suite import Suite
 from .weights import Weights
 
 BATCH = 64
+PASSES = 128  # of one model, in a round of scoring
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,12 +99,13 @@ def score_steps(
     """Score a model on a split, yielding the scores so far after every batch.
 
     The first round takes `first` inputs of every task, so that an estimate with its interval stands early; the
-    following rounds refine it. `limit` scores at most so many inputs of each task (a fixed, seeded choice).
+    following rounds refine it. A round is shorter the more `work` an input is, so that a scoring can be stopped soon.
+    `limit` scores at most so many inputs of each task (a fixed, seeded choice).
     """
     names = list(suite.tasks if tasks is None else tasks)
     tallies = {name: _Tally(suite, name, split, limit) for name in names if merged.serves(name)}
     model = Model(merged, suite, dtype)
-    for size in _rounds(first, max((t.total for t in tallies.values()), default=0)):
+    for size in _rounds(first, max((t.total for t in tallies.values()), default=0), merged.work):
         for tally in tallies.values():
             if tally.done >= tally.total:
                 continue
@@ -130,8 +135,17 @@ def logits(
     suite: Suite, weights: Mapping[str, Tensor], task: str, split: str, limit: int | None = None
 ) -> Tensor:
     """Return the logits (N, C) of a model on a split, in its seeded scoring order."""
-    tally = _Tally(suite, task, split, limit)
-    tally.add(Model(Fixed(weights), suite), tally.total)
+    return drive(logits_made(suite, weights, task, split, limit))
+
+
+def logits_made(
+    suite: Suite, weights: Mapping[str, Tensor], task: str, split: str, limit: int | None = None
+) -> Pausing[Tensor]:
+    """Return what `logits` does, with a pause after every so many passes."""
+    tally, model = _Tally(suite, task, split, limit), Model(Fixed(weights), suite)
+    while tally.done < tally.total:
+        tally.add(model, PASSES)
+        yield
     return torch.cat(tally.logits)
 
 
@@ -178,13 +192,11 @@ def _certainty(logits: Tensor) -> tuple[Tensor, Tensor]:
     return p.amax(-1), -(p * p.clamp_min(1e-12).log()).sum(-1)
 
 
-def _rounds(first: int, total: int) -> list[int]:
-    sizes, covered, size = [], 0, first
-    while covered < total:
-        sizes.append(size)
-        covered += size
-        size = max(size, 128)
-    return sizes
+def _rounds(first: int, total: int, work: float) -> list[int]:
+    """Return how many inputs of a task every round takes, each as much work as at most `PASSES` passes."""
+    most = max(1, int(PASSES / work))
+    sizes = [min(first, most)]
+    return sizes + [most] * max(0, math.ceil((total - sizes[0]) / most))
 
 
 @lru_cache(maxsize=64)

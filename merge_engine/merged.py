@@ -58,6 +58,11 @@ class Merged(abc.ABC):
         """Passes of one model that an input costs."""
         return 1.0
 
+    @property
+    def work(self) -> float:
+        """What an input costs in time, in passes of one model: `forwards`, and what is multiplied beside the models."""
+        return self.forwards
+
 
 @dataclass(frozen=True)
 class StaticMerged(Merged):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, TypeVar
 
 from .contract import Context, MergeMethod, Step
 from .errors import RecipeError
 from .merged import Merged
 from .problem import Problem
 from .tensorwise import PostStep
+
+Moment = TypeVar("Moment")
 
 
 def merge_steps(
@@ -25,8 +27,8 @@ def merge_steps(
     return merged
 
 
-def drive(steps: Generator[Step, None, Any], on_step: Callable[[Step], None] | None = None) -> Any:
-    """Run a generator to its end, calling `on_step` for each Step, and return its value."""
+def drive(steps: Generator[Moment, None, Any], on_step: Callable[[Moment], None] | None = None) -> Any:
+    """Run a generator to its end, calling `on_step` for each Step or pause, and return its value."""
     while True:
         try:
             step = next(steps)

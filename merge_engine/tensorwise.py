@@ -6,15 +6,16 @@ import abc
 import inspect
 from collections.abc import Collection, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, cast
 
-import torch
 from torch import Tensor
 
 from .contract import Context, Kind, MergeMethod, Step
 from .errors import RecipeError
 from .maths.parts import Part
 from .merged import Merged, PerTaskMerged, StaticMerged
+from .pausing import Pausing, made_steps
 from .problem import Groups, Problem, TensorGroup
 from .weights import Weights
 
@@ -25,6 +26,9 @@ class Slice:
 
     direction: Tensor
     offset: Tensor | None = None
+
+
+Made = Tensor | Slice | Pausing[Tensor | Slice]
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class TensorMerge(MergeMethod):
         return None
 
     @abc.abstractmethod
-    def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor | Slice:
-        """Return the direction of one group, shape S, or a `Slice`."""
+    def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Made:
+        """Return the direction of one group, shape S, or a `Slice`; what takes long may be made with pauses."""
 
     def run(
         self, problem: Problem, ctx: Context, names: Collection[str] | None = None
@@ -56,8 +60,8 @@ class TensorMerge(MergeMethod):
         direction: dict[str, Tensor] = {}
         offset: dict[str, Tensor] = {}
         for done, group in enumerate(groups, 1):
-            with torch.no_grad():
-                result = self.merge(group, ctx, state)
+            moment = Step(done - 1, len(groups), group.name)
+            result = yield from made_steps(partial(self.merge, group, ctx, state), moment)
             part = result if isinstance(result, Slice) else Slice(result)
             _place(direction, group, part.direction, problem.pretrained)
             if part.offset is not None:
@@ -88,8 +92,11 @@ class StoreMerge(MergeMethod):
         return None
 
     @abc.abstractmethod
-    def part(self, group: TensorGroup, ctx: Context, state: Any) -> Part:
-        """Return the stored task vectors of all experts for one group; a fused one has `rows`."""
+    def part(self, group: TensorGroup, ctx: Context, state: Any) -> Part | Pausing[Part]:
+        """Return the stored task vectors of all experts for one group; a fused one has `rows`.
+
+        What takes long may be made with pauses.
+        """
 
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
         """Build the part of every tensor group, yielding a Step after each."""
@@ -98,8 +105,9 @@ class StoreMerge(MergeMethod):
         state = yield from _prepared(self, groups, problem, ctx)
         parts: dict[str, Part] = {}
         for done, group in enumerate(groups, 1):
-            with torch.no_grad():
-                parts |= _apart(group, self.part(group, ctx, state))
+            moment = Step(done - 1, len(groups), group.name)
+            part = yield from made_steps(partial(self.part, group, ctx, state), moment)
+            parts |= _apart(group, part)
             yield Step(done, len(groups), group.name, self.live(state))
         return PerTaskMerged(problem.pretrained, problem.tasks, parts, _notes(self, problem, ctx), self.keeps)
 
@@ -115,8 +123,11 @@ class PostStep(MergeMethod):
         return None
 
     @abc.abstractmethod
-    def change(self, delta: Tensor, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
-        """Return the new merged task vector of one group, from the old one; both of shape S."""
+    def change(self, delta: Tensor, group: TensorGroup, ctx: Context, state: Any) -> Tensor | Pausing[Tensor]:
+        """Return the new merged task vector of one group, from the old one; both of shape S.
+
+        What takes long may be made with pauses.
+        """
 
     def run_on(self, merged: Merged, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
         """Apply the step to every group of a static merge; refuses any other."""
@@ -128,9 +139,8 @@ class PostStep(MergeMethod):
         state = self.prepare(groups, merged, ctx)
         direction: dict[str, Tensor] = {}
         for done, group in enumerate(groups, 1):
-            with torch.no_grad():
-                delta = merged.task_vector(group.name).to(ctx.device)
-                direction[group.name] = self.change(delta, group, ctx, state)
+            moment, delta = Step(done - 1, len(groups), group.name), merged.task_vector(group.name).to(ctx.device)
+            direction[group.name] = yield from made_steps(partial(self.change, delta, group, ctx, state), moment)
             yield Step(done, len(groups), group.name, self.live(state))
         notes = (*merged.notes, *(n for n in _notes(self, problem, ctx) if n not in merged.notes))
         return StaticMerged(problem.pretrained, direction, {}, 1.0, notes=notes)

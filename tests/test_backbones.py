@@ -16,6 +16,7 @@ from merge_engine.maths.compress import compressed
 from merge_engine.maths.parts import DensePart, LowRankPart
 from merge_engine.maths.svd import decompose
 from merge_engine.routing.per_input import Decision, blended, shares_of
+from merge_engine.running import drive
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 VISION = {**TINY, "image_size": 16, "patch_size": 8}
@@ -162,7 +163,7 @@ def test_parts_of_rank_zero_are_blended_like_the_others(name):
     backbone, module, weights, inputs = _case(name)
     draw, ctx = torch.Generator().manual_seed(1), fresh()
     vectors = {n: 0.1 * torch.randn(2, *w.shape, generator=draw) for n, w in weights.items()}
-    parts = {n: compressed(v, "svd", 0.1, ctx, (n, ("a", "b"))) for n, v in vectors.items()}
+    parts = {n: drive(compressed(v, "svd", 0.1, ctx, (n, ("a", "b")))) for n, v in vectors.items()}
     empty = [n for n, part in parts.items() if isinstance(part, LowRankPart) and not part.stored_parameters]
     assert ("embeddings.token_type_embeddings.weight" in empty) == (name in ("bert", "roberta"))
     shares, left = shares_of(parts, backbone.layers(module))

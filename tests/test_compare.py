@@ -487,7 +487,7 @@ class TestListeners:
         assert everywhere | {"runs", "costs", "verdict", "sides", "differences", "differing"} <= set(parts)
         assert parts["pinned"].startswith("A ")
         parts = tab.act(session, "", event(act="sort", value="average"))
-        assert set(parts) == {"session", "runs", "link"}
+        assert set(parts) == {"session", "runs", "link", "comparing"}
         loaded = tab.act(session, "", event(act="load", recipe=link))
         assert loaded["session"].method == "sim"
 

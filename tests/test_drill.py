@@ -16,6 +16,7 @@ from merge_engine.suite import load_suite
 from viz.drill_examples import joint_overlap
 from viz.page import acts
 from viz.page import session as state
+from viz.page.costs import Seconds
 from viz.page.drill import drill, knock
 from viz.page.drill.knocked import EXAMPLES, KEPT, Knocked, flip_view
 from viz.page.drill.vectors import vectors_of
@@ -23,6 +24,7 @@ from viz.page.headline import duration
 from viz.page.inputs import sight
 from viz.page.record import Run
 from viz.page.session import Session
+from viz.page.shelf import Shelf
 from viz.page.weights.measure import Ask
 from viz.page.workbench import Workbench, paced
 from viz.panel import draw
@@ -41,6 +43,7 @@ def bases(bench) -> dict[str, Run]:
     """A finished run of several kinds of merge."""
     for _ in bench.record.baseline_steps("toy", None, lambda: True):
         pass
+    bench.costs.calibrate(load_suite("toy"))
     experts = load_suite("toy").experts
     return {m: finished(bench.run(Recipe("toy", experts, m, given))) for m, given in METHODS.items()}
 
@@ -287,7 +290,7 @@ class TestScoring:
             classes = suite.task(one.task).classes
             assert classes[int(suite.labels(one.task, "score")[one.index])] == one.label
             assert one.before == one.label != one.after
-        assert "Without stripes:" in drill.result_html(base, run, ("stripes",))
+        assert "Without stripes:" in drill.result_html(bench, base, run, ("stripes",))
 
     def test_it_is_never_the_result_of_the_recipe(self, bench, bases):
         base = bases["task_arithmetic"]
@@ -323,9 +326,9 @@ class TestScoring:
         assert all(t.n <= 80 for t in view.tasks)
         compared = sum(t.n for t in view.tasks)
         assert 0 < compared < view.total == sum(score.total for score in base.scores.values())
-        words = drill.result_html(base, last, ("grain",))
+        words = drill.result_html(bench, base, last, ("grain",))
         assert f"From {compared:,} of {view.total:,} inputs only; the others were not scored." in words
-        whole = drill.result_html(base, finished(runs.run(base, ("grain",))), ("grain",))
+        whole = drill.result_html(bench, base, finished(runs.run(base, ("grain",))), ("grain",))
         assert "inputs only" not in whole
         assert "≈" not in whole
         assert "Stopped" in drill.run_status(last, ("grain",))
@@ -333,9 +336,9 @@ class TestScoring:
     def test_stopped_before_anything_was_scored_it_says_so_until_it_is_asked_for_again(self, bench, bases):
         runs, base = Knocked(bench), bases["sim"]
         assert finished(runs.run(base, ("grain",), lambda: False)).phase == "stopped"
-        words = drill.result_html(base, runs.get(base, ("grain",)), ("grain",))
+        words = drill.result_html(bench, base, runs.get(base, ("grain",)), ("grain",))
         assert "not scored" in words
-        assert "knock it out again" in words
+        assert 'data-emit="score"' in words
         assert finished(runs.run(base, ("grain",))).phase == "done"
 
     def test_a_merge_that_has_to_start_over_tells_its_cost_first(self, bench, bases, session):
@@ -344,14 +347,46 @@ class TestScoring:
             given = dict(base.recipe.parameters)
             own = dataclasses.replace(session, method=method, edits=((method, tuple(given.items())),))
             lines[method] = drill.cost_line(bench, own, base.recipe.digest)
-        assert not lines["task_arithmetic"]
-        seconds = duration(bench.fresh_seconds(bases["sim"].recipe))
-        assert f"SiM merges all over again without it: about {seconds} for every knock-out" in lines["sim"]
+        score = duration(bench.costs.seconds(bases["task_arithmetic"].recipe).score)
+        assert f"Every knock-out takes about {score} to score." in lines["task_arithmetic"], "nothing else is merged"
+        cost = bench.costs.seconds(bases["sim"].recipe)
+        assert cost.merge > 0
+        assert f"SiM merges all over again without it: every knock-out takes {cost.words}." in lines["sim"]
         assert drill.cost_line(bench, session, bases["sim"].recipe.digest) == "", "another merge is on the page"
+
+    def test_what_takes_long_waits_until_somebody_asks(self, bench, bases, session):
+        """As behind a link to a stored result: single inputs are known, the merge is not kept."""
+        base, runs = bases["task_arithmetic"], Knocked(bench)
+        gone, shown = act(session, "knock", "blob"), base.recipe.digest
+        word = drill.wanted(bench, gone, shown)
+        assert drill.unasked(bench, gone, shown) == word
+        assert "data-emit" not in drill.flips_html(bench, runs, gone, shown)
+        kept, soon, slow = bench.shelf, Seconds(1.5, 3.0), Seconds(2.5, 3.0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bench, "shelf", Shelf(1 << 30))
+            patch.setattr(bench.costs, "seconds", lambda *given, **more: soon)
+            assert drill.unasked(bench, gone, shown) == word, "it is soon merged again"
+            patch.setattr(bench.costs, "seconds", lambda *given, **more: slow)
+            assert drill.unasked(bench, gone, shown) == ""
+            assert drill.wanted(bench, gone, shown) == word, "a button may ask for it"
+            words = drill.flips_html(bench, runs, gone, shown)
+            assert 'data-emit="score"' in words
+            assert f"It takes {slow.words}." in words
+            assert 'data-emit="score"' not in drill.flips_html(bench, runs, gone, shown, running=word)
+        assert bench.shelf is kept
+
+    def test_what_starts_over_is_never_scored_unasked(self, bench, bases, session):
+        base = bases["sim"]
+        own = dataclasses.replace(session, method="sim", edits=(("sim", tuple(base.recipe.parameters)),))
+        gone = act(own, "knock", "blob")
+        assert bench.merged(base.recipe) is not None
+        assert drill.wanted(bench, gone, base.recipe.digest)
+        assert drill.unasked(bench, gone, base.recipe.digest) == ""
 
     def test_while_it_merges_and_scores_the_page_says_so(self, bench, bases):
         runs, base = Knocked(bench), bases["ties"]
-        said = [json.loads(p["knocking"])["text"] for p in drill.score_steps(runs, base, ("blob",), None, lambda: True)]
+        steps = drill.score_steps(bench, runs, base, ("blob",), None, lambda: True)
+        said = [json.loads(part["knocking"])["text"] for part in steps]
         assert said[0] == "Merging without blob"
         assert any(text.startswith("Scoring without blob: ") for text in said)
         assert said[-1] == ""
@@ -432,7 +467,7 @@ class TestSection:
         shown = bases["task_arithmetic"].recipe.digest
         assert drill.base_of(bench, gone, shown).recipe == bases["task_arithmetic"].recipe
         assert "merging" in parts(bench, runs, gone, shown)["flips"]
-        list(drill.score_steps(runs, bases["task_arithmetic"], gone.knocked, None, lambda: True))
+        list(drill.score_steps(bench, runs, bases["task_arithmetic"], gone.knocked, None, lambda: True))
         assert "points)" in parts(bench, runs, gone, shown)["flips"]
 
     def test_the_sentence_about_a_pair_adds_up(self, bench, session):

@@ -41,8 +41,7 @@ def parts(answers) -> Iterator[dict]:
 def test_a_merge_that_was_cancelled_while_it_waited_never_begins(on, session, monkeypatch):
     monkeypatch.setattr(on.bench, "run", lambda *_: pytest.fail("it began"))
     on.start(HERE)
-    status, *_ = on.cancel(HERE)
-    assert status == CANCELLED
+    assert on.cancel(HERE) == {"status": CANCELLED, **IDLE}
     assert list(parts(on.merge(session, HERE))) == [{"status": CANCELLED, **IDLE}]
 
 

@@ -318,7 +318,8 @@ def test_gradients_of_the_routers(toy, method):
     for what in (fast, slow):
         scatter(what, 0.3)
     batches = {task: next(problem.inputs.stream(task, 2)).double() for task in problem.tasks}
-    descend(fast, problem.inputs, {task: (inputs, None) for task, inputs in batches.items()}, method.settings())
+    given = {task: (inputs, None) for task, inputs in batches.items()}
+    drive(descend(fast, problem.inputs, given, method.settings()))
     learned = slow.weighting.parameters()
     wanted = torch.autograd.grad(naive_loss(method, slow, toy, batches), learned)
     for parameter, gradient in zip(fast.weighting.parameters(), wanted, strict=True):

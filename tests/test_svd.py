@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merge_engine.errors import MergeError, WeightsError
-from merge_engine.maths import svd as module
+from merge_engine.maths import factors as module
 from merge_engine.maths.svd import (
     GIB,
     Factors,

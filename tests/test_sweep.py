@@ -517,6 +517,10 @@ class TestTab:
         before = sweep_cost.cost_of(bench, suite, sweep, _store(sweep))
         assert (before.points, before.known, before.merges, before.seconds) == (3, 0, 1, None)
         assert before.words() == "1 merge and 3 scorings of 100 pictures: not timed yet."
+        bench.costs.calibrate(suite)
+        merge = bench.costs.seconds(sweep.at(sweep.visits()[0])).merge
+        timed, live = sweep_cost.cost_of(bench, suite, sweep, _store(sweep)), bench.costs.passes("toy", 1)
+        assert timed.seconds == pytest.approx(merge + 3 * 100 * live), "the three share one merge"
         told(sweeping.sweep_parts(bench, session, sweep, lambda: True))
         finer = sweep_of(acts.perform(session, {"act": "values", "name": "scaling", "value": "0:1:5"}))
         after = sweep_cost.cost_of(bench, suite, finer, _store(finer))

@@ -207,7 +207,7 @@ def test_how_many_components_are_kept_is_published():
 
 def test_a_matrix_of_one_row_keeps_no_component():
     """T5."""
-    part = compressed(torch.randn(3, 1, 8), "svd", 0.1, fresh(), ("x", ("a", "b", "c")))
+    part = drive(compressed(torch.randn(3, 1, 8), "svd", 0.1, fresh(), ("x", ("a", "b", "c"))))
     assert part.stored_parameters == 0
     assert torch.equal(part.task_vector(1), torch.zeros(1, 8))
 
@@ -215,7 +215,7 @@ def test_a_matrix_of_one_row_keeps_no_component():
 def test_the_error_of_compression_is_the_tail():
     """G4."""
     vectors = torch.randn(2, 10, 7, generator=torch.Generator().manual_seed(0))
-    part = compressed(vectors, "svd", 0.5, fresh(), ("x", ("a", "b")))
+    part = drive(compressed(vectors, "svd", 0.5, fresh(), ("x", ("a", "b"))))
     for t, vector in enumerate(vectors):
         tail = np.linalg.svd(vector.double().numpy(), compute_uv=False)[kept(0.5, 7) :]
         np.testing.assert_allclose((vector - part.task_vector(t)).square().sum(), (tail**2).sum(), rtol=1e-4)
@@ -224,19 +224,19 @@ def test_the_error_of_compression_is_the_tail():
 def test_sparse_parts_count_their_values_and_bits():
     vectors = torch.randn(2, 20, 10, generator=torch.Generator().manual_seed(0))
     key = ("x", ("a", "b"))
-    largest = compressed(vectors, "magnitude", 0.1, fresh(), key)
+    largest = drive(compressed(vectors, "magnitude", 0.1, fresh(), key))
     assert largest.stored_parameters == 2 * kept(0.1, 200) + 2 * 200 / 32
     for t, vector in enumerate(vectors):
         dense = largest.task_vector(t)
         assert torch.equal(dense[dense != 0], vector[dense != 0])
         assert dense[dense != 0].abs().min() >= vector[dense == 0].abs().max()
-    drawn = compressed(vectors, "bernoulli", 0.5, fresh(), key)
+    drawn = drive(compressed(vectors, "bernoulli", 0.5, fresh(), key))
     for t, vector in enumerate(vectors):
         dense = drawn.task_vector(t)
         torch.testing.assert_close(dense[dense != 0], 2 * vector[dense != 0])
         assert 60 < int((dense != 0).sum()) < 140
-    assert isinstance(compressed(vectors[:, 0], "magnitude", 0.1, fresh(), key), DensePart)
-    again = compressed(vectors.flip(0), "bernoulli", 0.5, fresh(), ("x", ("b", "a")))
+    assert isinstance(drive(compressed(vectors[:, 0], "magnitude", 0.1, fresh(), key)), DensePart)
+    again = drive(compressed(vectors.flip(0), "bernoulli", 0.5, fresh(), ("x", ("b", "a"))))
     assert torch.equal(again.task_vector(0), drawn.task_vector(1))
 
 
@@ -247,7 +247,7 @@ def test_sparse_parts_blend_like_one_dense_model_per_input(toy, problem, network
     parts = [{} for _ in problem.tasks]
     for name in names_inside(network):
         experts = torch.stack([problem.experts[t][name] for t in problem.tasks])
-        part = compressed(experts - merged.shared[name], compression, 0.3, fresh(), (name, problem.tasks))
+        part = drive(compressed(experts - merged.shared[name], compression, 0.3, fresh(), (name, problem.tasks)))
         for t, own in enumerate(parts):
             own[name] = part.task_vector(t).double()
     for i, x in enumerate(inputs):

@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 import torch
 
-from merge_engine.adapting.live import Point
 from merge_engine.contract import Step
 from merge_engine.errors import MergeError
 from merge_engine.evaluate import Score
@@ -26,7 +25,7 @@ from viz.page import session as state
 from viz.page.measured import measured
 from viz.page.plotly_panel import Selection
 from viz.page.record import Run, average_of
-from viz.page.remaining import seconds_left, words_left
+from viz.page.remaining import Countdown, words_left
 from viz.page.session import Session
 from viz.page.shelf import Shelf, Tickets
 from viz.page.weights import drawn, lenses
@@ -435,18 +434,47 @@ def test_a_finished_adaptation_remembers_its_curve(bench):
 
 def test_what_is_left_follows_the_pace_so_far():
     recipe = Recipe("toy", ("blob", "grain"), "ties")
-    slow = Run(recipe, "merging", Step(2, 8), merge_seconds=4.0)
-    assert seconds_left(slow) == pytest.approx(12.0)
+    slow = Run(recipe, "merging", Step(2, 8), left=12.0)
     assert words_left(slow) == ", about 12 s left"
-    assert words_left(dataclasses.replace(slow, merge_seconds=1.0)) == "", "too early to tell"
-    assert words_left(dataclasses.replace(slow, step=Step(0, 8))) == ""
-    assert words_left(dataclasses.replace(slow, phase="done")) == ""
+    assert words_left(dataclasses.replace(slow, left=0.2)) == "", "not worth telling"
+    assert words_left(dataclasses.replace(slow, left=None)) == ""
     scores = {"blob": Score("blob", 5, 10, 40, 0.0, 0.0), "grain": Score("grain", 5, 10, 40, 0.0, 0.0)}
-    assert seconds_left(Run(recipe, "scoring", scores=scores, score_seconds=3.0)) == pytest.approx(9.0)
-    adapting = Recipe("toy", ("blob", "grain"), "adamerging", {"steps": 21})
-    points = (Point(1, 10.0, 0.5, {}), Point(11, 30.0, 0.4, {}))
-    assert seconds_left(Run(adapting, "merging", Step(11, 21), curve=points[:1])) is None
-    assert seconds_left(Run(adapting, "merging", Step(11, 21), curve=points)) == pytest.approx(20.0)
+    assert words_left(Run(recipe, "scoring", scores=scores, score_seconds=3.0)) == ", about 9.0 s left"
+    assert words_left(Run(recipe, "scoring", scores=scores, score_seconds=1.0)) == "", "too early to tell"
+
+
+def test_every_phase_has_a_pace_of_its_own():
+    now = [0.0]
+    countdown = Countdown(clock=lambda: now[0])
+    moments = [(0, 0, 1), (1, 1, 4), (4, 2, 4), (8, 4, 4), (9, 1, 10), (13, 5, 10)]
+    left = []
+    for now[0], done, total in moments:
+        left.append(countdown.left(done, total))
+    assert left == [None, None, pytest.approx(3.0), 0.0, None, pytest.approx(4.0)]
+
+
+def test_before_a_later_phase_begins_its_cost_is_counted():
+    """Reading inputs is nearly done at its pace; the solving that follows was expected to take most of the time."""
+    now = [0.0]
+    countdown = Countdown(60.0, clock=lambda: now[0])
+    assert countdown.left(0, 8) == 60.0
+    now[0] = 10.0
+    assert countdown.left(7, 8) == 50.0
+    now[0] = 70.0
+    assert countdown.left(8, 8) == 0.0
+    now[0] = 75.0
+    assert countdown.left(1, 4) is None, "longer than expected, and too early to tell from the pace"
+    now[0] = 80.0
+    assert countdown.left(2, 4) == pytest.approx(5.0)
+
+
+def test_a_merge_tells_what_is_left_of_it(bench):
+    suite = load_suite("toy")
+    bench.costs.calibrate(suite)
+    recipe = Recipe("toy", suite.experts, "regmean", {"examples": 32})
+    told = [run.left for run in bench.run(recipe) if run.phase == "merging" and run.step.total]
+    assert told[0] == pytest.approx(bench.costs.seconds(recipe).merge, rel=10), "a guess before anything ran here"
+    assert all(left is None or left >= 0 for left in told)
 
 
 def test_a_number_says_how_it_was_measured(bench, recipe):

@@ -43,9 +43,26 @@
     for (const option of element.querySelectorAll("option")) if (option.defaultSelected) option.selected = true;
   };
 
+  // While the server has not answered what a box or slider said, only the last of what it says meanwhile is kept, and
+  // leaves with the answer, or before anything else that the visitor does.
+  const LATE = 15000; // milliseconds after which no answer is waited for
+  const holding = new Set();
+  let number = 0;
+  const release = () => [...holding].forEach((letGo) => letGo());
+  document.addEventListener("click", release, true);
+
   const mount = (element, trigger, watch) => {
     let timer = 0;
     let last = null;
+    let awaited = 0; // the number of what this widget said and is not answered
+    let held = null;
+    const letGo = () => {
+      const target = held;
+      holding.delete(letGo);
+      [awaited, held] = [0, null];
+      if (target?.isConnected) report(target);
+    };
+    addEventListener("mp-answered", (event) => event.detail === awaited && letGo());
     const written = () => element.querySelector("[data-drawn]")?.dataset.drawn;
     let drawn = written();
     let unfolded = false; // new HTML folds what the visitor had unfolded
@@ -73,10 +90,22 @@
     const report = (target) => {
       clearTimeout(timer);
       timer = 0;
+      const sets = target.dataset.emit === "set";
+      if (sets && awaited) {
+        if (held && held.dataset.name !== target.dataset.name) letGo();
+        held = target;
+        holding.add(letGo);
+        return;
+      }
+      if (!sets) release();
       const now = said(target);
       const words = JSON.stringify(now);
       if (target.type !== "checkbox" && target.tagName !== "BUTTON" && words === last) return;
       last = words;
+      if (sets) {
+        const mine = (awaited = now.number = number += 1);
+        setTimeout(() => mine === awaited && letGo(), LATE);
+      }
       trigger("act", now);
       if ("live" in now) setTimeout(() => trigger("live", now)); // the act leaves first
     };

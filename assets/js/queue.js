@@ -5,7 +5,8 @@
 // the server is still ending it, which drops whatever is queued for the visitor. Here Gradio reads one stream that does
 // not end; the server's streams are read into it one after another, each to its end, and the next one begins when a
 // request waits for an answer. What the visitor does leaves one act after another, and whatever follows from an act
-// leaves after it; an answer is handed on after the receipt of its request.
+// leaves after it; an answer is handed on after the receipt of its request. A full queue is asked again. Where words of
+// a visitor bear a number, `mp-answered` tells the page when they are answered.
 (() => {
   "use strict";
   if (window.MergeQueue) return;
@@ -13,7 +14,9 @@
   const HEAD = /^data: \{"msg":"(\w+)"(?:,"event_id":"(\w+)")?/;
   const bytes = new TextEncoder();
   const send = window.fetch;
-  const unanswered = new Set(); // requests whose receipt Gradio has, and whose answer it has not
+  const FULL = 503;
+  const AGAIN = 400; // milliseconds before a full queue is asked again
+  const unanswered = new Map(); // requests whose receipt Gradio has and whose answer it has not, with their numbers
   let leaving = 0;
   let turn = Promise.resolve();
   let look = () => {};
@@ -59,7 +62,7 @@
       if (kind === "close_stream") return true;
       while (id && leaving && !unanswered.has(id)) await new Promise((done) => (look = done));
       this.out.enqueue(bytes.encode(`${message}\n\n`));
-      if (kind === "process_completed") unanswered.delete(id);
+      if (kind === "process_completed") tell(id);
       return false;
     }
 
@@ -88,18 +91,30 @@
     }
   };
 
-  // What follows from an answer brings no words of the visitor.
-  const acts = (request) => Object.keys(JSON.parse(request[1].body).event_data ?? {}).length > 0;
+  const tell = (id) => {
+    const number = unanswered.get(id);
+    unanswered.delete(id);
+    if (number) dispatchEvent(new CustomEvent("mp-answered", { detail: number }));
+  };
+
+  const asked = async (request) => {
+    for (;;) {
+      const answer = await send(...request);
+      if (answer.status !== FULL) return answer;
+      await new Promise((later) => setTimeout(later, AGAIN));
+    }
+  };
 
   const join = async (...request) => {
     const before = turn;
+    const said = JSON.parse(request[1].body).event_data ?? {}; // what follows from an answer brings no words
     let id;
     let done = () => {};
-    if (acts(request)) turn = new Promise((resolve) => (done = resolve));
+    if (Object.keys(said).length) turn = new Promise((resolve) => (done = resolve));
     leaving += 1;
     await before;
     try {
-      const answer = await send(...request);
+      const answer = await asked(request);
       const text = await answer.text();
       if (answer.ok) id = JSON.parse(text).event_id;
       // Reading a body takes tasks of its own, and a later receipt could be read sooner.
@@ -107,7 +122,7 @@
     } finally {
       setTimeout(() => {
         leaving -= 1;
-        if (id) unanswered.add(id);
+        if (id) unanswered.set(id, said.number);
         look();
         done();
         answers?.resume();

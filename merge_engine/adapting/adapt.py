@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch.nn.functional import cross_entropy
 
 from ..contract import Step
 from ..merged import Merged
+from ..pausing import Pausing, made_steps
 from ..problem import Inputs
 from .history import History
 
@@ -106,25 +108,30 @@ def adapt_steps(
 ) -> Generator[Step, None, History]:
     """Adapt, yielding a Step with a snapshot at the start, and with the mean entropy too after every update.
 
-    Returns the history. Between the passes of an update come Steps without either, so that one who wants to stop need
-    not wait for its end.
+    Returns the history. Before the first update, and around the passes of each, come Steps without either, so that one
+    who wants to stop need not wait for its end.
     """
     history = History(tuple(tasks), tuple(getattr(what, "tensors", ())), dict(getattr(what, "ranks", {})))
     start = time.perf_counter()
     optimiser = torch.optim.Adam(list(what.parameters()), lr=settings.learning_rate, betas=BETAS)  # type: ignore[arg-type]
     rates = [group["lr"] for group in optimiser.param_groups]
-    streams = {task: _stream(inputs, task, settings) for task in tasks}
+    streams = {}
+    for task in tasks:
+        streams[task] = _stream(inputs, task, settings)
+        yield Step(0, settings.steps, f"inputs of {task}", history=history)
     size = max(1, JOINT // settings.batch)
     passes = [tasks[i : i + size] for i in range(0, len(tasks), size)]
     history.keep(0, settings.steps, what.state)
     yield Step(0, settings.steps, "start", snapshot=what.merged, history=history)
     for step in range(settings.steps):
+        moment = Step(step, settings.steps, f"step {step}", history=history)
         what.begin()
         seen: list[float] = []
         for together in passes:
-            if seen:
-                yield Step(step, settings.steps, f"step {step}", history=history)
-            seen += descend(what, inputs, {task: next(streams[task]) for task in together}, settings)
+            yield moment
+            given = {task: next(streams[task]) for task in together}
+            seen += yield from made_steps(partial(descend, what, inputs, given, settings), moment)
+        yield moment
         what.finish()
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * settings.rate(step)
@@ -160,8 +167,11 @@ def _stream(inputs: Inputs, task: str, settings: Settings) -> Iterator[tuple[Ten
 
 def descend(
     what: Adaptable, inputs: Inputs, given: Mapping[str, tuple[Tensor, Tensor | None]], settings: Settings
-) -> list[float]:
-    """Add the gradient of some tasks' batches, with labels for the oracle; returns the mean entropy of each."""
+) -> Pausing[list[float]]:
+    """Add the gradient of some tasks' batches, with labels for the oracle, pausing before the way back.
+
+    Returns the mean entropy of each.
+    """
     seen, losses = [], []
     with torch.enable_grad():
         found = what.features({task: batch for task, (batch, _) in given.items()})
@@ -172,6 +182,7 @@ def descend(
             losses.append(loss / math.log(logits.shape[-1]) if settings.balanced else loss)
             seen.append(mean.item())
         total = torch.stack(losses).sum()
-        if total.requires_grad:  # not where no expert differs from the pretrained model
-            total.backward()
+    yield
+    if total.requires_grad:  # not where no expert differs from the pretrained model
+        total.backward()
     return seen

@@ -6,12 +6,15 @@ import torch
 from torch import Tensor
 
 from ..contract import Context
+from ..pausing import Pausing, decomposed
 from .ops import drop_and_rescale, flat
 from .parts import DensePart, LowRankPart, Part, SparsePart
 from .svd import Factors
 
 
-def compressed(vectors: Tensor, way: str, share: float, ctx: Context, key: tuple[str, tuple[str, ...]]) -> Part:
+def compressed(
+    vectors: Tensor, way: str, share: float, ctx: Context, key: tuple[str, tuple[str, ...]]
+) -> Pausing[Part]:
     """Return a part that keeps a share of what the experts have in one tensor, (T, *S); vectors stay whole.
 
     Axes of size 1 count for nothing where S has more than two, so that a class token is a vector and a position
@@ -28,7 +31,8 @@ def compressed(vectors: Tensor, way: str, share: float, ctx: Context, key: tuple
     if way == "svd":
         matrices = vectors.flatten(2)
         k = kept(share, min(matrices.shape[1:]))
-        return LowRankPart(tuple(_copied(ctx.svd(matrix).top(k)) for matrix in matrices))
+        found = yield from decomposed(ctx.svd, matrices)
+        return LowRankPart(tuple(_copied(factors.top(k)) for factors in found))
     if way == "magnitude":
         return SparsePart.of(vectors, _largest(vectors, kept(share, vectors[0].numel())))
     name, tasks = key

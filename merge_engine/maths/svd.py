@@ -10,49 +10,20 @@ largest entry of every left singular vector is positive.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import tempfile
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import MergeError, WeightsError
 from ..weights import fingerprint
+from .factors import Disk, Factors, Memory
 
-POLICY = "gram64-v2"
 FLOOR, NEAR = 1e-7, 1e-5
 GIB = 1 << 30
-
-
-class Factors(NamedTuple):
-    """Singular components: U (m, r), s (r,) descending, Vh (r, n), all float32."""
-
-    U: Tensor
-    s: Tensor
-    Vh: Tensor
-
-    def top(self, k: int) -> Factors:
-        """Return the k leading components."""
-        return Factors(self.U[:, :k], self.s[:k], self.Vh[:k])
-
-    def matrix(self) -> Tensor:
-        """Return U diag(s) Vh, (m, n)."""
-        return (self.U * self.s) @ self.Vh
-
-    @property
-    def bytes(self) -> int:
-        """Size in memory, and nearly that on disk."""
-        return sum(part.numel() * part.element_size() for part in self)
 
 
 def decompose(matrix: Tensor) -> Factors:
@@ -172,8 +143,8 @@ class SvdStore:
     computed: int = 0
 
     def __post_init__(self) -> None:
-        self._memory = _Memory(self.memory_limit)
-        self._disk = None if self.folder is None else _Disk(self.folder / "svd", self.disk_limit)
+        self._memory = Memory(self.memory_limit)
+        self._disk = None if self.folder is None else Disk(self.folder / "svd", self.disk_limit)
 
     def __call__(self, matrix: Tensor) -> Factors:
         """Return the thin SVD of a matrix (m, n)."""
@@ -184,115 +155,14 @@ class SvdStore:
             self._memory.put(key, found)
         return Factors(*(part.to(matrix.device) for part in found))
 
+    def holds(self, matrix: Tensor) -> bool:
+        """Return whether a matrix was decomposed before and its factors are kept."""
+        key = fingerprint(matrix.float())
+        return key in self._memory or (self._disk is not None and key in self._disk)
+
     def _compute(self, matrix: Tensor, key: str) -> Factors:
         self.computed += 1
         factors = Factors(*(part.cpu() for part in decompose(matrix)))
         if self._disk is not None:
             self._disk.write(key, factors)
         return factors
-
-
-class _Memory:
-    """Factors by key within a number of bytes, the least recently used leaving first."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit, self.bytes = limit, 0
-        self._kept: OrderedDict[str, Factors] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: str) -> Factors | None:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
-
-    def put(self, key: str, factors: Factors) -> None:
-        with self._lock:
-            if key in self._kept or factors.bytes > self.limit:
-                return
-            self._kept[key] = factors
-            self.bytes += factors.bytes
-            while self.bytes > self.limit:
-                self.bytes -= self._kept.popitem(last=False)[1].bytes
-
-
-class _Disk:
-    """Files of factors by key in a folder within a number of bytes, the least recently used leaving first.
-
-    A read marks its file with the time. The folder is walked at the first write and then once for every sixteenth
-    of the limit written, which is by how much another process can pass it; past the limit, files leave down to
-    nine tenths of it.
-    """
-
-    def __init__(self, folder: Path, limit: float) -> None:
-        self.folder, self.limit = folder, limit
-        self._unchecked = 0.0  # bytes that may be written before the next walk
-        self._lock = threading.Lock()
-
-    def read(self, key: str) -> Factors | None:
-        file = self._file(key)
-        try:
-            stored = load_file(file)
-            found = Factors(stored["U"], stored["s"], stored["Vh"])
-        except Exception:  # a missing or damaged file is only a miss: it is computed and written again
-            return None
-        with contextlib.suppress(OSError):
-            os.utime(file)
-        return found
-
-    def write(self, key: str, factors: Factors) -> None:
-        """Write unless the disk is full or read-only, which costs speed, not the merge."""
-        if factors.bytes > self.limit:
-            return
-        target, aside = self._file(key), None
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, aside = tempfile.mkstemp(dir=target.parent, suffix=".part")
-            os.close(handle)
-            save_file(factors._asdict(), aside)
-            os.replace(aside, target)
-        except (OSError, SafetensorError):
-            if aside is not None:
-                _remove(Path(aside))
-            return
-        self._account(factors.bytes)
-
-    def _file(self, key: str) -> Path:
-        return self.folder / POLICY / key[:2] / f"{key}.safetensors"
-
-    def _account(self, written: int) -> None:
-        with self._lock:
-            self._unchecked -= written
-            if self._unchecked < 0:
-                left = self.limit - self._shrink()
-                self._unchecked = min(left, self.limit / 16)
-
-    def _shrink(self) -> float:
-        """Return the bytes in the folder, after removing files where they pass the limit."""
-        files = sorted(_files(self.folder))
-        total = sum(size for _, size, _ in files)
-        wanted = total if total <= self.limit else 0.9 * self.limit
-        for _, size, file in files:
-            if total <= wanted:
-                break
-            total -= size if _remove(file) else 0
-        return total
-
-
-def _files(folder: Path) -> Iterator[tuple[int, int, Path]]:
-    """Yield when every file below a folder was last used, in ns, its size and its path."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):  # another process may have removed it
-                file = Path(parent, name)
-                found = file.stat()
-                yield found.st_mtime_ns, found.st_size, file
-
-
-def _remove(file: Path) -> bool:
-    """Remove a file; False where the system keeps it, such as one that is open under Windows."""
-    try:
-        file.unlink(missing_ok=True)
-    except OSError:
-        return False
-    return True

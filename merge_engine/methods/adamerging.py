@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +18,7 @@ from ..hp import hp
 from ..maths import spectral
 from ..maths.ops import agreeing
 from ..maths.selection import trim_globally
+from ..pausing import Pausing, decomposed, made_steps
 from ..problem import Groups, Problem, TensorGroup
 
 PUBLISHED = {"task_arithmetic": {8: 0.3}, "ties": {8: 0.3}, "cart": {8: 2.0, 14: 1.5, 20: 1.9}}
@@ -118,12 +120,15 @@ class AdaMerging(adaptive.AdaptiveMerge):
         rates = self.steps, self.batch, self.learning_rate, self.schedule
         return Settings(*rates, self.balanced, self.share, self.loss == adaptive.ORACLE)
 
+    def decomposes(self) -> str:
+        return "centred" if self.base == "cart" else ""
+
     def adaptable(self, problem: Problem, ctx: Context) -> Generator[Step, None, Coefficients]:
         groups, parts = problem.groups(fuse=self.attention == "fused", device=ctx.device), []
         of = yield from self._source(groups, ctx)
         for done, group in enumerate(groups, 1):
             if bool(group.task_vectors.any()):
-                parts.append(of(group))
+                parts.append((yield from made_steps(partial(of, group), Step(done - 1, len(groups), group.name))))
             yield Step(done, len(groups), group.name)
         count = len(parts) if self.unit == "tensor" else 1
         start = torch.full((len(problem.tasks), count), self.acting(len(problem.tasks))["prior"], device=ctx.device)
@@ -132,7 +137,7 @@ class AdaMerging(adaptive.AdaptiveMerge):
 
     def _source(
         self, groups: Groups, ctx: Context
-    ) -> Generator[Step, None, Callable[[TensorGroup], Components]]:
+    ) -> Generator[Step, None, Callable[[TensorGroup], Components | Pausing[Components]]]:
         """Return what makes the task vectors of a group."""
         if self.base == "ties":
             trimmed = yield from trim_globally(groups, self.density, lambda group: group.task_vectors)
@@ -143,10 +148,11 @@ class AdaMerging(adaptive.AdaptiveMerge):
             return lambda group: self._centred(group, ctx)
         return lambda group: Components.whole(group, group.task_vectors)
 
-    def _centred(self, group: TensorGroup, ctx: Context) -> Components:
+    def _centred(self, group: TensorGroup, ctx: Context) -> Pausing[Components]:
         vectors, mean = spectral.centred(group.task_vectors)
         if group.is_matrix:
             rank = self.acting(len(vectors))["rank"]
-            kept = [spectral.leading(ctx.svd(v), rank, self.rank_rule) for v in vectors]
+            found = yield from decomposed(ctx.svd, vectors)
+            kept = [spectral.leading(factors, rank, self.rank_rule) for factors in found]
             vectors = torch.stack([factors.matrix() for factors in kept])
         return Components.whole(group, vectors, mean)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..adapting import adaptive
 from ..adapting.adapt import Settings
@@ -20,6 +20,7 @@ from ..hp import hp
 from ..maths import spectral
 from ..maths.svd import Factors
 from ..merged import StaticMerged
+from ..pausing import Pausing, decomposed, made_steps
 from ..problem import Problem, TensorGroup
 from ..running import drive
 
@@ -157,12 +158,15 @@ class AdaRank(adaptive.AdaptiveMerge):
         rates = self.steps, self.batch, self.learning_rate, self.schedule
         return Settings(*rates, self.balanced, self.share, self.loss == adaptive.ORACLE)
 
+    def decomposes(self) -> str:
+        return "centred" if self.base == "cart" else "experts"
+
     def adaptable(self, problem: Problem, ctx: Context) -> Generator[Step, None, Coefficients]:
         groups, parts = problem.groups(fuse=self.attention == "fused", device=ctx.device), []
         for done, group in enumerate(groups, 1):
             if bool(group.task_vectors.any()):
-                with torch.no_grad():
-                    parts.append(self.parts(group, ctx))
+                moment = Step(done - 1, len(groups), group.name)
+                parts.append((yield from made_steps(partial(self.parts, group, ctx), moment)))
             yield Step(done, len(groups), group.name)
         prior, _ = self.starts(len(problem.tasks))
         start = torch.full((len(problem.tasks), len(parts)), prior, device=ctx.device)
@@ -177,7 +181,7 @@ class AdaRank(adaptive.AdaptiveMerge):
         prior, rank = adaptive.published(PUBLISHED[self.base], experts)
         return adaptive.chosen(self.prior, prior), adaptive.chosen(self.rank, rank) or 1 / experts
 
-    def parts(self, group: TensorGroup, ctx: Context) -> Components:
+    def parts(self, group: TensorGroup, ctx: Context) -> Pausing[Components]:
         """Return what a tensor may take from every expert."""
         vectors, offset = group.task_vectors, None
         if self.base == "cart":
@@ -190,12 +194,14 @@ class AdaRank(adaptive.AdaptiveMerge):
                 group, vectors / len(vectors) if self.base == "tsv_m" else vectors, offset
             )
         if self.base == "tsv_m":
+            factors = yield from decomposed(ctx.svd, vectors)
             return Components.of(
-                group, _orthogonal(vectors, count, ctx), count, on=on, learned=learned, soft=self.soft
+                group, _orthogonal(factors, count), count, on=on, learned=learned, soft=self.soft
             )
         if on == count and not learned:
             return Components.whole(group, vectors, offset)
-        parts = [spectral.definite(ctx.svd(vector)) for vector in vectors]
+        factors = yield from decomposed(ctx.svd, vectors)
+        parts = [spectral.definite(own) for own in factors]
         return Components.of(
             group, parts, count, on=on, learned=learned, soft=self.soft, offset=offset, total=vectors
         )
@@ -209,9 +215,9 @@ class AdaRank(adaptive.AdaptiveMerge):
         return what.merged()
 
 
-def _orthogonal(vectors: Tensor, count: int, ctx: Context) -> list[Factors]:
+def _orthogonal(factors: list[Factors], count: int) -> list[Factors]:
     """Return every expert's leading components, made orthogonal across experts as in TSV-M."""
-    leading = [spectral.definite(ctx.svd(vector).top(count)) for vector in vectors]
+    leading = [spectral.definite(own.top(count)) for own in factors]
     joint, _ = spectral.orthogonalised(leading)
     sizes = [len(part.s) for part in leading]
     pieces = zip(joint.U.split(sizes, 1), joint.s.split(sizes), joint.Vh.split(sizes), strict=True)

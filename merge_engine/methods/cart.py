@@ -11,6 +11,7 @@ import torch
 from ..contract import Context
 from ..hp import hp
 from ..maths import spectral
+from ..pausing import Pausing, decomposed
 from ..problem import TensorGroup
 from ..tensorwise import Slice, TensorMerge
 
@@ -68,13 +69,15 @@ class Cart(TensorMerge):
         words = {1: "one expert", 2: "two experts"}[len(tasks)]
         return [f"CART of {words} equals {what} at every rank and scaling; choose at least three."]
 
-    def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Slice:
+    def decomposes(self) -> str:
+        return "centred" if self.centre == "average" else "experts"
+
+    def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Pausing[Slice]:
         vectors, mean = group.task_vectors, None
         if self.centre == "average":
             vectors, mean = spectral.centred(vectors)
         if group.is_matrix:
-            kept = spectral.joined(
-                [spectral.leading(ctx.svd(vector), self.rank, self.rank_rule) for vector in vectors]
-            )
+            found = yield from decomposed(ctx.svd, vectors)
+            kept = spectral.joined([spectral.leading(factors, self.rank, self.rank_rule) for factors in found])
             return Slice(kept.matrix(), mean)
         return Slice(vectors.sum(0) if mean is None else torch.zeros_like(mean), mean)

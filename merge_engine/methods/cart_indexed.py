@@ -13,6 +13,7 @@ from ..hp import hp
 from ..maths import spectral
 from ..maths.parts import DensePart, Part
 from ..maths.svd import Factors
+from ..pausing import Pausing, decomposed
 from ..problem import TensorGroup
 from ..tensorwise import StoreMerge
 
@@ -97,11 +98,15 @@ class CartIndexed(StoreMerge):
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return ["CART-Indexing needs the task of every input, or a router: a ceiling, not one merged model."]
 
-    def part(self, group: TensorGroup, ctx: Context, state: Any) -> Part:
+    def decomposes(self) -> str:
+        return "centred"
+
+    def part(self, group: TensorGroup, ctx: Context, state: Any) -> Pausing[Part]:
         vectors, mean = spectral.centred(group.task_vectors)
         if not group.is_matrix:
             return DensePart(mean + self.coefficient * vectors)
-        kept = [spectral.leading(ctx.svd(vector), self.rank, self.rank_rule) for vector in vectors]
+        found = yield from decomposed(ctx.svd, vectors)
+        kept = [spectral.leading(factors, self.rank, self.rank_rule) for factors in found]
         return CentredPart(mean, tuple(self._scaled(factors) for factors in kept))
 
     def _scaled(self, factors: Factors) -> Factors:

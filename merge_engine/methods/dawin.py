@@ -60,6 +60,9 @@ class Dawin(MergeMethod):
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return [f"DaWin is told the task of every input and makes {len(tasks) + 1} passes: a ceiling."]
 
+    def serves_unseen(self) -> bool:
+        return True
+
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
         """Read every expert, yielding a Step after each tensor."""
         self.check(problem.tasks)
@@ -77,6 +80,10 @@ class DawinMerged(EveryExpert):
     @property
     def forwards(self) -> float:
         return len(self.tasks) + 1.0
+
+    @property
+    def work(self) -> float:
+        return self.forwards + len(self.tasks)
 
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor: one pass of every expert, and one of the blend."""

@@ -62,6 +62,9 @@ class Ensemble(MergeMethod):
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return [f"{len(tasks)} passes for every input, and the task is known: a reference, not a merge."]
 
+    def serves_unseen(self) -> bool:
+        return True
+
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
         """Read every expert, yielding a Step after each tensor."""
         self.check(problem.tasks)

@@ -95,18 +95,20 @@ class Fisher(TensorMerge):
             fisher = {n: torch.zeros_like(w) for n, w in weights.items() if w.is_floating_point()}
             chosen = inputs.support(task, self.examples).to(ctx.device)
             batches = chosen.split(1 if self.estimator == "per-example" else BATCH)
-            for done, batch in enumerate(batches, 1):
+            total, label = len(batches) * len(problem.tasks), f"gradients of {task}"
+            for done, batch in enumerate(batches, index * len(batches)):
+                free = {n: weights[n].detach().requires_grad_() for n in fisher}
                 with torch.enable_grad():
-                    free = {n: weights[n].detach().requires_grad_() for n in fisher}
                     logits = inputs.logits(task, inputs.features({**weights, **free}, batch))
                     if not torch.isfinite(logits).all():
                         raise WeightsError(
                             f"Expert '{task}' predicts NaN or infinite values; use another checkpoint."
                         )
-                    for output in self._outputs(logits.double()):
-                        _add_squares(fisher, output, free, 1 / len(chosen))
-                total = len(batches) * len(problem.tasks)
-                yield Step(index * len(batches) + done, total, f"gradients of {task}")
+                    outputs = self._outputs(logits.double()).unbind()
+                for output in outputs:
+                    yield Step(done, total, label)
+                    _add_squares(fisher, output, free, 1 / len(chosen))
+                yield Step(done + 1, total, label)
             if self.estimator == "batch-summed":
                 fisher = _normalised(fisher)
             sums.add(fisher, weights, problem.pretrained)

@@ -56,6 +56,9 @@ class IsoC(TensorMerge):
         alone = "Iso-C flattens the spectrum of a single expert too, so it does not return that expert."
         return [alone] if len(tasks) == 1 else []
 
+    def decomposes(self) -> str:
+        return "sum"
+
     def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
         vectors = group.task_vectors
         done = spectral.untreated(group, vectors, self.others, self.embeddings)

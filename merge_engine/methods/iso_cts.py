@@ -13,6 +13,7 @@ from ..contract import Context
 from ..hp import hp
 from ..maths import spectral
 from ..maths.svd import Factors, decompose
+from ..pausing import Pausing, decomposed
 from ..problem import TensorGroup
 from ..tensorwise import TensorMerge
 
@@ -65,17 +66,21 @@ class IsoCts(TensorMerge):
         alone = "Iso-CTS flattens the spectrum of a single expert too, so it does not return that expert."
         return [alone] if len(tasks) == 1 else []
 
-    def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
+    def decomposes(self) -> str:
+        return "sum"
+
+    def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Pausing[Tensor]:
         vectors = group.task_vectors
         done = spectral.untreated(group, vectors, self.others, self.embeddings)
         if done is not None:
             return done
-        total = ctx.svd(vectors.sum(0))
+        (total,) = yield from decomposed(ctx.svd, [vectors.sum(0)])
         rank, count = len(total.s), len(vectors)
         own = min(round((rank - int(self.fraction * rank)) / count), rank // count)
         chosen = total.top(rank - count * own)
         common = spectral.definite(chosen, float(total.s[0]))
-        parts = [residual(vector, total, len(common.s)).top(own) for vector in vectors] if own else []
+        left = yield from decomposed(lambda vector: residual(vector, total, len(common.s)), vectors if own else [])
+        parts = [factors.top(own) for factors in left]
         level = torch.cat([part.s for part in (*parts, chosen)]).mean()
         sizes = [float(vector.norm()) for vector in vectors]
         kept = [spectral.definite(part, size) for part, size in zip(parts, sizes, strict=False)]

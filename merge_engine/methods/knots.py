@@ -14,6 +14,7 @@ from ..hp import hp
 from ..maths import spectral
 from ..maths.ops import disjoint_merge, drop_and_rescale, elect_sign, kth_largest_magnitude, trim
 from ..maths.selection import Trimmed, trim_globally
+from ..pausing import Pausing
 from ..problem import MATRIX_KINDS, Groups, Problem, TensorGroup
 from ..tensorwise import TensorMerge
 
@@ -79,6 +80,9 @@ class Knots(TensorMerge):
     )
     others: str = spectral.other_tensors()
 
+    def decomposes(self) -> str:
+        return "joint"
+
     def prepare(
         self, groups: Groups, problem: Problem, ctx: Context
     ) -> Generator[Step, None, Trimmed] | None:
@@ -91,11 +95,12 @@ class Knots(TensorMerge):
         matrices = problem.groups(device=ctx.device, names=set(names))
         return trim_globally(matrices, self.density, lambda group: self._aligned(group, ctx)[1])
 
-    def merge(self, group: TensorGroup, ctx: Context, state: Trimmed | None) -> Tensor:
+    def merge(self, group: TensorGroup, ctx: Context, state: Trimmed | None) -> Pausing[Tensor]:
         done = spectral.untreated(group, group.task_vectors, self.others)
         if done is not None:
             return done
         basis, coordinates = self._aligned(group, ctx)
+        yield
         return basis @ self._merged(coordinates, group, ctx, state)
 
     def _aligned(self, group: TensorGroup, ctx: Context) -> tuple[Tensor, Tensor]:

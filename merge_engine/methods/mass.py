@@ -70,6 +70,9 @@ class Mass(MergeMethod):
         },
     )  # fmt: skip
 
+    def decomposes(self) -> str:
+        return "experts"
+
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
         """Merge the model of the first pass, then keep every expert's components, yielding Steps."""
         self.check(problem.tasks)

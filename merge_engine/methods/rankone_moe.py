@@ -14,6 +14,7 @@ from ..adapting import adaptive
 from ..contract import Context
 from ..hp import hp
 from ..maths.parts import Part
+from ..pausing import Pausing
 from ..problem import TensorGroup
 from ..routing.mlp_routers import MlpWeighting, Router
 from ..routing.mlp_routing import MlpRoutedMerge, leading
@@ -81,7 +82,10 @@ class RankOneMoe(MlpRoutedMerge):
     )  # fmt: skip
     schedule: str = adaptive.schedule()
 
-    def part(self, group: TensorGroup, ctx: Context) -> Part:
+    def decomposes(self) -> str:
+        return "mlps"
+
+    def part(self, group: TensorGroup, ctx: Context) -> Pausing[Part]:
         return leading(group, self.components, ctx)
 
     def shares(self, parts: Mapping[str, Part], layers: Mapping[str, nn.Module]) -> Mapping[str, Share]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from ..contract import Context, Step
 from ..errors import DataError
 from ..hp import hp
+from ..pausing import Pausing, made_steps
 from ..problem import Groups, Problem, TensorGroup
 from ..tensorwise import TensorMerge
 from ..weights import Weights, in_memory
@@ -51,13 +53,15 @@ class Sums:
     grams: dict[str, Tensor] = field(default_factory=dict)
     weighted: dict[str, Tensor] = field(default_factory=dict)
 
-    def add(self, grams: Grams, off_diagonal: float, expert: Weights, pretrained: Weights) -> None:
-        """Add one expert."""
+    def add(self, grams: Grams, off_diagonal: float, expert: Weights, pretrained: Weights) -> Pausing[None]:
+        """Add one expert, pausing after every layer."""
         means = grams.means(off_diagonal)
         self.source.update(grams.source)
         _add(self.grams, means)
-        change = {n: expert[n] - pretrained[n].to(expert[n]) for n in grams.source}
-        _add(self.weighted, {n: change[n] @ means[owner] for n, owner in grams.source.items()})
+        for name, owner in grams.source.items():
+            change = expert[name] - pretrained[name].to(expert[name])
+            _add(self.weighted, {name: change @ means[owner]})
+            yield
 
     def solved(self, name: str, ridge: float) -> Tensor:
         """Return the merged task vector of a linear layer."""
@@ -110,12 +114,16 @@ class RegMean(TensorMerge):
         for index, (task, expert) in enumerate(problem.experts.items()):
             weights = in_memory(expert, ctx.device)
             batches = inputs.support(task, self.examples).to(ctx.device).split(BATCH)
-            grams = Grams()
-            for done, batch in enumerate(batches, 1):
+            grams, total = Grams(), len(batches) * len(problem.tasks)
+            add = partial(sums.add, grams, self.off_diagonal, weights, problem.pretrained)
+            for done, batch in enumerate(batches, index * len(batches)):
+                moment = Step(done, total, f"inputs of {task}")
+                yield moment
                 grams.see(inputs.linear_inputs(weights, batch))
-                total = len(batches) * len(problem.tasks)
-                yield Step(index * len(batches) + done, total, f"inputs of {task}")
-            sums.add(grams, self.off_diagonal, weights, problem.pretrained)
+                if batch is batches[-1]:
+                    yield moment
+                    yield from made_steps(add, moment)
+            yield Step((index + 1) * len(batches), total, f"inputs of {task}")
         return sums
 
     def merge(self, group: TensorGroup, ctx: Context, state: Sums) -> Tensor:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ..contract import Context, Step
 from ..hp import hp
+from ..pausing import Pausing, made_steps
 from ..problem import Groups, Problem, TensorGroup
-from ..weights import AddedWeights, in_memory
+from ..weights import AddedWeights, Weights, in_memory
 from .regmean import BATCH, Grams, RegMean, Sums
 
 Directions = dict[str, Tensor]
@@ -58,31 +60,50 @@ class RegMeanPlusPlus(RegMean):
 
     def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, Any]:
         """Merge block after block; memory holds the hidden states of all inputs and one block's Gram matrices."""
-        inputs = problem.need_inputs(self.title)
-        found = {group.name: group.task_vectors.mean(0) for group in groups}
-        merged = in_memory(AddedWeights(problem.pretrained, found), ctx.device)
-        hidden = {
-            task: [
-                inputs.enter(merged, b)
-                for b in inputs.support(task, self.examples).to(ctx.device).split(BATCH)
-            ]
-            for task in problem.tasks
-        }
-        place, done = problem.architecture.place, 0
+        inputs, found = problem.need_inputs(self.title), {}
+        for done, group in enumerate(groups, 1):
+            found[group.name] = group.task_vectors.mean(0)
+            yield Step(done, len(groups), f"average of {group.name}")
+        merged, hidden = in_memory(AddedWeights(problem.pretrained, found), ctx.device), {}
+        for done, task in enumerate(problem.tasks, 1):
+            batches = inputs.support(task, self.examples).to(ctx.device).split(BATCH)
+            hidden[task] = [inputs.enter(merged, batch) for batch in batches]
+            yield Step(done, len(problem.tasks), f"inputs of {task}")
+        place, done, total = problem.architecture.place, 0, groups.depth * (len(problem.tasks) + 1)
         for block in range(groups.depth):
             names, sums = [n for n in found if place(n).block == block], Sums()
             for task, expert in problem.experts.items():
-                own, grams = in_memory({n: expert[n] for n in names}, ctx.device), Grams()
-                for given in hidden[task]:
-                    grams.see(inputs.through(own, block, given)[1])
-                sums.add(grams, self.off_diagonal, own, problem.pretrained)
+                own, label = in_memory({n: expert[n] for n in names}, ctx.device), f"inputs of block {block} for {task}"
+                reads = (inputs.through(own, block, given)[1] for given in hidden[task])
+                yield from made_steps(partial(self._added, sums, reads, own, problem), Step(done, total, label))
                 done += 1
-                yield Step(done, groups.depth * len(problem.tasks), f"inputs of block {block} for {task}")
-            found |= {n: sums.solved(n, self.ridge) for n in sums.weighted}
+                yield Step(done, total, label)
+            moment = Step(done, total, f"block {block}")
+            found |= yield from made_steps(partial(self._solved, sums), moment)
             merged |= {n: problem.pretrained[n].to(found[n]) + found[n] for n in sums.weighted}
-            hidden = {
-                t: [inputs.through(merged, block, given)[0] for given in seen] for t, seen in hidden.items()
-            }
+            for task, seen in hidden.items():
+                yield moment
+                hidden[task] = [inputs.through(merged, block, given)[0] for given in seen]
+            done += 1
+            yield Step(done, total, f"block {block}")
+        return found
+
+    def _added(
+        self, sums: Sums, reads: Iterable[Mapping[str, Tensor]], expert: Weights, problem: Problem
+    ) -> Pausing[None]:
+        """Add what one expert's block reads in every batch."""
+        grams = Grams()
+        for read in reads:
+            grams.see(read)
+            yield
+        yield from sums.add(grams, self.off_diagonal, expert, problem.pretrained)
+
+    def _solved(self, sums: Sums) -> Pausing[Directions]:
+        """Return the merged task vectors of a block's layers."""
+        found = {}
+        for name in sums.weighted:
+            found[name] = sums.solved(name, self.ridge)
+            yield
         return found
 
     def merge(self, group: TensorGroup, ctx: Context, state: Directions) -> Tensor:

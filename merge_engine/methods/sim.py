@@ -16,7 +16,7 @@ from ..routers.subspace import Subspace
 from ..routing import stores
 from ..routing.by_router import Blend
 from ..routing.routed import BlendedMerged, RoutedMerged, leaks
-from . import method_class
+from . import build, method_class
 
 
 def _routers() -> dict[str, str]:
@@ -141,6 +141,9 @@ class SiM(MergeMethod):
         if self.head == "given":
             found.append("The head is given, not chosen: an upper bound, in which a wrong expert can still be right.")
         return found
+
+    def decomposes(self) -> str:
+        return "" if self.store == stores.FULL else build(self.store, **self._settings()[1]).decomposes()
 
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
         """Fit the router, then build the store, yielding Steps."""

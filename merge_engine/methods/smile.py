@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import hp
 from ..maths.parts import LowRankPart
 from ..maths.svd import Factors
+from ..pausing import Pausing, decomposed, made_steps
 from ..problem import MATRIX_KINDS, Problem, TensorGroup
 from ..routing.per_input import Decision, LowRankLinear, Share
 from ..routing.prediction import Network
@@ -65,6 +67,9 @@ class Smile(MergeMethod):
         },
     )  # fmt: skip
 
+    def decomposes(self) -> str:
+        return "experts"
+
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, BlendedMerged]:
         """Decompose the matrices and average the rest, yielding a Step after every tensor."""
         self.check(problem.tasks)
@@ -74,7 +79,8 @@ class Smile(MergeMethod):
         for done, group in enumerate(groups, 1):
             path, _, leaf = group.name.rpartition(".")
             if group.is_matrix:
-                low_rank[path], gates[path] = self._experts(group, ctx)
+                moment = Step(done - 1, len(groups), group.name)
+                low_rank[path], gates[path] = yield from made_steps(partial(self._experts, group, ctx), moment)
             elif leaf == "bias" and _is_linear(problem, f"{path}.weight"):
                 biases[path] = group.task_vectors
             else:
@@ -85,11 +91,11 @@ class Smile(MergeMethod):
         notes = (*self.remarks(problem.tasks), *ctx.notes)
         return BlendedMerged(shared, problem.tasks, shares, Gates(gates, self.top_k), notes=notes)
 
-    def _experts(self, group: TensorGroup, ctx: Context) -> tuple[LowRankPart, Tensor]:
+    def _experts(self, group: TensorGroup, ctx: Context) -> Pausing[tuple[LowRankPart, Tensor]]:
         """Return the components of every expert, and the directions it is known by, (T, g, n)."""
-        found = [ctx.svd(vector) for vector in group.task_vectors]
+        found = yield from decomposed(ctx.svd, group.task_vectors)
         part = LowRankPart(tuple(Factors(*(p.clone() for p in factors.top(self.rank))) for factors in found))
-        gating = found if self.gate == "difference" else [ctx.svd(weight) for weight in group.experts]
+        gating = found if self.gate == "difference" else (yield from decomposed(ctx.svd, group.experts))
         return part, torch.stack([factors.Vh[: self.gate_rank] for factors in gating])
 
 

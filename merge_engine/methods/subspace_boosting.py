@@ -60,6 +60,9 @@ class SubspaceBoosting(PostStep):
     def prepare(self, groups: Groups, merged: StaticMerged, ctx: Context) -> StaticMerged:
         return merged
 
+    def decomposes(self) -> str:
+        return "merged"
+
     def change(self, delta: Tensor, group: TensorGroup, ctx: Context, state: StaticMerged) -> Tensor:
         outside = delta.ndim == 2 and self.embeddings == "spectral"
         if not (group.is_matrix or outside):

@@ -13,6 +13,7 @@ from ..contract import Context
 from ..hp import hp
 from ..maths.spectral import FLOOR
 from ..merged import StaticMerged
+from ..pausing import Pausing
 from ..problem import Groups, TensorGroup
 from ..tensorwise import PostStep
 
@@ -71,14 +72,18 @@ class Svc(PostStep):
     def prepare(self, groups: Groups, merged: StaticMerged, ctx: Context) -> Calibration:
         return Calibration(merged)
 
+    def decomposes(self) -> str:
+        return "merged"
+
     def live(self, state: Calibration) -> Mapping[str, float]:
         """Return the mean γ: above 1 the step is also a larger scaling coefficient."""
         return {"mean γ": sum(state.factors) / len(state.factors)} if state.factors else {}
 
-    def change(self, delta: Tensor, group: TensorGroup, ctx: Context, state: Calibration) -> Tensor:
+    def change(self, delta: Tensor, group: TensorGroup, ctx: Context, state: Calibration) -> Pausing[Tensor]:
         if delta.ndim != 2 or not (group.is_matrix or self.embeddings == "spectral"):
             return delta
         U, s, Vh = (part.double() for part in state.merged.factors(group.name, ctx.svd))
+        yield
         counts = projections(U, s, Vh, group.task_vectors).nan_to_num(self.floor).clamp_min(self.floor)
         gamma = len(counts) / counts.sum(0)
         state.factors += gamma.tolist()

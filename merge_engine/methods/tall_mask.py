@@ -112,8 +112,10 @@ class TallMask(StoreMerge):
         self, groups: Groups, problem: Problem, ctx: Context, state: State
     ) -> Generator[Step, None, list[float]]:
         """Return the accuracy of every task's own masks on its validation inputs."""
-        inputs, found = problem.need_inputs(self.title), []
-        parts = {group.name: self.part(group, ctx, state) for group in groups}
+        inputs, label, parts, found = problem.need_inputs(self.title), f"λ = {state[1][0]:g} on validation", {}, []
+        for group in groups:
+            parts[group.name] = self.part(group, ctx, state)
+            yield Step(0, len(problem.tasks), label)
         served = PerTaskMerged(problem.pretrained, problem.tasks, parts)
         for done, task in enumerate(problem.tasks, 1):
             pictures, labels = inputs.labelled_validation(task, VALIDATION)
@@ -121,5 +123,5 @@ class TallMask(StoreMerge):
             with torch.no_grad():
                 guesses = [inputs.logits(task, inputs.features(weights, x)).argmax(1) for x in pictures.split(BATCH)]
             found.append(float((torch.cat(guesses) == labels).double().mean()))
-            yield Step(done, len(problem.tasks), f"λ = {state[1][0]:g} on validation: {task}")
+            yield Step(done, len(problem.tasks), f"{label}: {task}")
         return found

@@ -9,6 +9,7 @@ from ..contract import Context
 from ..hp import hp
 from ..maths.parts import DensePart, LowRankPart, Part
 from ..maths.svd import Factors
+from ..pausing import Pausing, decomposed
 from ..problem import TensorGroup
 from ..tensorwise import StoreMerge
 
@@ -54,13 +55,17 @@ class TsvC(StoreMerge):
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return ["TSV-C needs the task of every input, or a router: a ceiling, not one merged model."]
 
-    def part(self, group: TensorGroup, ctx: Context, state: Any) -> Part:
+    def decomposes(self) -> str:
+        return "experts"
+
+    def part(self, group: TensorGroup, ctx: Context, state: Any) -> Pausing[Part]:
         vectors = group.task_vectors
         k = min(group.pretrained.shape, default=0) // len(vectors)
         outside = self.embeddings == "spectral" and group.pretrained.ndim == 2
         if k == 0 or not (group.is_matrix or outside):
             return DensePart(vectors)
-        return LowRankPart(tuple(_copied(ctx.svd(vector).top(k)) for vector in vectors))
+        found = yield from decomposed(ctx.svd, vectors)
+        return LowRankPart(tuple(_copied(factors.top(k)) for factors in found))
 
 
 def _copied(factors: Factors) -> Factors:

@@ -13,6 +13,7 @@ from ..hp import hp
 from ..maths import spectral
 from ..maths.ops import per_expert
 from ..maths.svd import Factors
+from ..pausing import Pausing, decomposed
 from ..problem import TensorGroup
 from ..tensorwise import TensorMerge
 
@@ -66,7 +67,10 @@ class TsvM(TensorMerge):
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return ["With two experts TSV-M keeps half of the rank of each."] if len(tasks) == 2 else []
 
-    def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Tensor:
+    def decomposes(self) -> str:
+        return "experts"
+
+    def merge(self, group: TensorGroup, ctx: Context, state: Any) -> Pausing[Tensor]:
         vectors = group.task_vectors
         weights = per_expert(self.weights, vectors)
         done = spectral.untreated(group, weights * vectors, self.others, self.embeddings)
@@ -75,7 +79,8 @@ class TsvM(TensorMerge):
         k = min(group.pretrained.shape) // len(vectors)
         if k == 0:
             return (weights * vectors).mean(0)
-        leading = [ctx.svd(vector).top(k) for vector in vectors]
+        found = yield from decomposed(ctx.svd, vectors)
+        leading = [factors.top(k) for factors in found]
         scaled = [Factors(f.U, w * f.s, f.Vh) for f, w in zip(leading, weights.flatten(), strict=True)]
         factors, deficient = spectral.orthogonalised([spectral.definite(f) for f in scaled])
         if deficient:

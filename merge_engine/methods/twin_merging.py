@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import declared, hp, read_settings, written
 from ..maths.compress import compressed
 from ..maths.parts import Part
+from ..pausing import made_steps
 from ..problem import Problem
 from ..routing.by_router import Mix
 from ..routing.per_input import Share, shares_of
@@ -133,6 +135,9 @@ class TwinMerging(MergeMethod):
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return [CEILING] if self.protocol == "as published" else []
 
+    def decomposes(self) -> str:
+        return "apart" if self.compression == "svd" else build(self.shared, **self._settings()).decomposes()
+
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, BlendedMerged]:
         """Merge, compress, then train the router, yielding a Step after every tensor, batch of features and epoch."""
         self.check(problem.tasks)
@@ -178,11 +183,11 @@ class TwinMerging(MergeMethod):
         groups = problem.groups(device=ctx.device, names=names)
         parts: dict[str, Part] = {}
         for done, group in enumerate(groups, 1):
-            vectors = group.experts - shared[group.name].to(group.experts)
+            vectors, label = group.experts - shared[group.name].to(group.experts), f"Exclusive parts of {group.name}"
             if vectors.any():
-                key = (group.name, group.tasks)
-                parts[group.name] = compressed(vectors, self.compression, self.rank_share, ctx, key)
-            yield Step(done, len(groups), f"Exclusive parts of {group.name}")
+                make = partial(compressed, vectors, self.compression, self.rank_share, ctx, (group.name, group.tasks))
+                parts[group.name] = yield from made_steps(make, Step(done - 1, len(groups), label))
+            yield Step(done, len(groups), label)
         return shares_of(parts, layers)[0]
 
     def _borrowed(self, name: str) -> bool:

@@ -10,6 +10,7 @@ from ..adapting import adaptive
 from ..contract import Context
 from ..hp import hp
 from ..maths.parts import DensePart, Part
+from ..pausing import Pausing
 from ..problem import TensorGroup
 from ..routing.mlp_routing import MlpRoutedMerge, leading
 
@@ -63,7 +64,10 @@ class WeMoe(MlpRoutedMerge):
         soft=(0.02, 1), step=0.02, symbol="ρ",
     )  # fmt: skip
 
-    def part(self, group: TensorGroup, ctx: Context) -> Part:
+    def decomposes(self) -> str:
+        return "mlps" if self.rank < 1 else ""
+
+    def part(self, group: TensorGroup, ctx: Context) -> Part | Pausing[Part]:
         """Return the task vectors of one MLP tensor, factored where that is asked for."""
         if self.rank == 1 or not group.is_matrix:
             return DensePart(group.task_vectors)

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..contract import Context
 from ..hp import hp
 from ..maths import spectral
+from ..pausing import Pausing
 from ..problem import Groups, Problem, TensorGroup
 from ..tensorwise import TensorMerge
 
@@ -88,15 +89,15 @@ class Wudi(TensorMerge):
     def live(self, state: dict[int, float]) -> Mapping[str, float]:
         return {f"loss at step {step}": loss for step, loss in state.items()}
 
-    def merge(self, group: TensorGroup, ctx: Context, state: dict[int, float]) -> Tensor:
+    def merge(self, group: TensorGroup, ctx: Context, state: dict[int, float]) -> Pausing[Tensor]:
         vectors = group.task_vectors
         done = spectral.untreated(group, vectors, self.others, self.embeddings)
         if done is not None:
             return done
-        return self._end(vectors) if self.solution == "closed-form" else self._path(vectors, state)
+        return (yield from self._end(vectors) if self.solution == "closed-form" else self._path(vectors, state))
 
-    def _path(self, vectors: Tensor, losses: dict[int, float]) -> Tensor:
-        A, B, constant = quadratic(vectors)
+    def _path(self, vectors: Tensor, losses: dict[int, float]) -> Pausing[Tensor]:
+        A, B, constant = yield from quadratic(vectors)
         merged = vectors.sum(0)
         first, second = torch.zeros_like(merged), torch.zeros_like(merged)
         for step in range(self.steps + 1):
@@ -110,10 +111,11 @@ class Wudi(TensorMerge):
                 second.lerp_(gradient.square(), 1 - BETAS[1])
                 size = (second / (1 - BETAS[1] ** (step + 1))).sqrt_().add_(1e-8)
                 merged.addcdiv_(first, size, value=-self.learning_rate / (1 - BETAS[0] ** (step + 1)))
+            yield
         return merged
 
-    def _end(self, vectors: Tensor) -> Tensor:
-        A, B, _ = quadratic(vectors.double())
+    def _end(self, vectors: Tensor) -> Pausing[Tensor]:
+        A, B, _ = yield from quadratic(vectors.double())
         ridge = self.ridge * A.trace() / len(A)
         if ridge == 0:
             return vectors.sum(0)
@@ -121,7 +123,7 @@ class Wudi(TensorMerge):
         return torch.cholesky_solve((B + ridge * vectors.sum(0)).T, factor).T.float()
 
 
-def quadratic(vectors: Tensor) -> tuple[Tensor, Tensor, float]:
+def quadratic(vectors: Tensor) -> Pausing[tuple[Tensor, Tensor, float]]:
     """Return A, B and c of L(M) = <M A − 2 B, M> + c; a zero task vector adds nothing."""
     A = vectors.new_zeros(vectors.shape[2], vectors.shape[2])
     B = torch.zeros_like(vectors[0])
@@ -133,4 +135,5 @@ def quadratic(vectors: Tensor) -> tuple[Tensor, Tensor, float]:
             A += own
             B += vector @ own  # not (D Dᵀ) D: one expert alone then has a gradient of exactly zero
             constant += float(size * own.square().sum())
+        yield
     return A, B, constant

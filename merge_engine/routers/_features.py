@@ -14,6 +14,7 @@ from ..errors import RecipeError
 from ..hp import hp
 from ..maths.ops import widest
 from ..methods import build
+from ..pausing import Pausing
 from ..problem import Problem
 from ..weights import Weights, in_memory
 
@@ -66,10 +67,13 @@ class Features:
         found = found.to(widest(found))
         return torch.nn.functional.normalize(found, dim=-1) if self.normalise else found
 
-    def of_many(self, network: Reads, inputs: Tensor) -> Tensor:
-        """Return features of any number of inputs, without gradients."""
-        with torch.no_grad():
-            return torch.cat([self(network, part) for part in inputs.split(BATCH)])
+    def of_many(self, network: Reads, inputs: Tensor) -> Pausing[Tensor]:
+        """Return features of any number of inputs."""
+        found = []
+        for part in inputs.split(BATCH):
+            found.append(self(network, part))
+            yield
+        return torch.cat(found)
 
 
 def model_steps(key: str, problem: Problem, ctx: Context) -> Generator[Step, None, dict[str, Tensor]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from ..contract import Context, Step
 from ..errors import DataError
 from ..hp import hp
+from ..pausing import made_steps
 from ..problem import Problem
 from ..routing.prediction import Network
 from ..routing.routed import ReadyRouter
@@ -73,8 +75,10 @@ class SupportRouter(Router):
             chosen = inputs.support(task, self.examples, self.draw)
             if len(chosen) < 2:
                 raise DataError(f"{self.title} needs at least 2 inputs of '{task}'; got {len(chosen)}, add some.")
-            support.append(look.of_many(inputs, chosen))
-            yield Step(done, len(problem.tasks), f"support of {task}")
+            label = f"support of {task}"
+            moment = Step(done - 1, len(problem.tasks), label)
+            support.append((yield from made_steps(partial(look.of_many, inputs, chosen), moment)))
+            yield Step(done, len(problem.tasks), label)
         return Fitted(look, tuple(support), self.scorer)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from ..errors import RecipeError
 from ..hp import hp
 from ..maths.ops import widest
 from ..maths.spectral import definite
+from ..pausing import decomposed, made_steps
 from ..problem import Place, Problem
 from ..routing.prediction import Network
 from ..routing.routed import ReadyRouter
@@ -62,7 +64,9 @@ class WeightProjection(Router):
         weights = yield from model_steps(self.first, problem, ctx)
         group = next(iter(problem.groups(device=ctx.device, names=[self.tensor(problem)])))
         k = max(1, min(group.pretrained.shape) // len(problem.tasks))
-        bases = [definite(ctx.svd(vector).top(k)).Vh.cpu() for vector in group.task_vectors]
+        make = partial(decomposed, ctx.svd, group.task_vectors)
+        factors = yield from made_steps(make, Step(0, 1, group.name))
+        bases = [definite(own.top(k)).Vh.cpu() for own in factors]
         yield Step(1, 1, group.name)
         return Projection(weights, self.first, group.name.removesuffix(".weight"), tuple(bases), self.norm)
 

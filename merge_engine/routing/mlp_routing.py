@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..contract import Context, Kind, Step
 from ..hp import hp
 from ..maths.parts import LowRankPart, Part
 from ..maths.svd import Factors
+from ..pausing import Pausing, decomposed, made_steps
 from ..problem import Inputs, Problem, TensorGroup
 from ..weights import Weights
 from .mlp_routers import MlpWeighting, Router
@@ -64,8 +66,8 @@ class MlpRoutedMerge(adaptive.AdaptiveMerge):
     balanced: bool = adaptive.balanced()
 
     @abc.abstractmethod
-    def part(self, group: TensorGroup, ctx: Context) -> Part:
-        """Return what is kept of all experts' task vectors of one MLP tensor."""
+    def part(self, group: TensorGroup, ctx: Context) -> Part | Pausing[Part]:
+        """Return what is kept of all experts' task vectors of one MLP tensor; may pause where that takes long."""
 
     def shares(self, parts: Mapping[str, Part], layers: Mapping[str, nn.Module]) -> Mapping[str, Share]:
         """Return the experts' shares of the MLP layers, by path."""
@@ -91,7 +93,11 @@ class MlpRoutedMerge(adaptive.AdaptiveMerge):
         routed = {f"{path}.{leaf}" for path in blocks for leaf in self.leaves}
         shared, parts = yield from split_steps(problem, ctx, routed, self.prior, self.part)
         weighting = self.weighting(blocks, self._routers(problem, layers, blocks, ctx))
-        return RoutedMlps(inputs, problem.tasks, shared, self.shares(parts, layers), weighting, self.batch)
+        made = RoutedMlps(inputs, problem.tasks, shared, self.shares(parts, layers), weighting)
+        for done, task in enumerate(problem.tasks, 1):
+            made.route(task, next(inputs.stream(task, self.batch)))
+            yield Step(done, len(problem.tasks), f"first routes of {task}")
+        return made
 
     def _routers(
         self, problem: Problem, layers: Mapping[str, nn.Module], blocks: Mapping[str, int], ctx: Context
@@ -132,7 +138,7 @@ def split_steps(
     ctx: Context,
     routed: Iterable[str],
     prior: float,
-    part: Callable[[TensorGroup, Context], Part],
+    part: Callable[[TensorGroup, Context], Part | Pausing[Part]],
 ) -> Generator[Step, None, tuple[dict[str, Tensor], dict[str, Part]]]:
     """Return every tensor as all inputs share it, and the parts of the tensors named `routed`.
 
@@ -143,17 +149,19 @@ def split_steps(
     parts: dict[str, Part] = {}
     for done, group in enumerate(groups, 1):
         if group.name in names:
-            shared[group.name], parts[group.name] = group.pretrained, part(group, ctx)
+            moment = Step(done - 1, len(groups), group.name)
+            shared[group.name] = group.pretrained
+            parts[group.name] = yield from made_steps(partial(part, group, ctx), moment)
         else:
             shared[group.name] = group.pretrained + prior * group.task_vectors.sum(0)
         yield Step(done, len(groups), group.name)
     return shared, parts
 
 
-def leading(group: TensorGroup, k: int, ctx: Context) -> LowRankPart:
+def leading(group: TensorGroup, k: int, ctx: Context) -> Pausing[LowRankPart]:
     """Return the k leading singular components of every expert's task matrix, without holding on to the others."""
-    found = (ctx.svd(vector).top(k) for vector in group.task_vectors)
-    return LowRankPart(tuple(Factors(*(f.clone() for f in factors)) for factors in found))
+    found = yield from decomposed(ctx.svd, group.task_vectors)
+    return LowRankPart(tuple(Factors(*(f.clone() for f in factors.top(k))) for factors in found))
 
 
 class RoutedMlps:
@@ -169,10 +177,9 @@ class RoutedMlps:
         shared: Weights,
         shares: Mapping[str, Share],
         weighting: MlpWeighting,
-        batch: int,
     ) -> None:
         self.inputs, self.tasks, self.shared, self.shares = inputs, tasks, shared, shares
-        self.weighting, self.batch = weighting, batch
+        self.weighting = weighting
         self.ready = {path: share.to(torch.float32) for path, share in shares.items()}
         firsts = first_layers(weighting.blocks).values()
         self.firsts = [place for place, path in enumerate(shares) if path in firsts]
@@ -202,10 +209,12 @@ class RoutedMlps:
     def finish(self) -> None:
         """Do nothing: gradients reach the routers by themselves."""
 
+    @torch.no_grad()
+    def route(self, task: str, inputs: Tensor) -> None:
+        """Note how a batch is routed."""
+        self.features({task: inputs})
+
     def state(self) -> Mapping[str, np.ndarray]:
-        if not self.routes:
-            with torch.no_grad():
-                self.features({task: next(self.inputs.stream(task, self.batch)) for task in self.tasks})
         return {"routes": np.stack([self.routes[task] for task in self.tasks])}
 
     def merged(self) -> BlendedMerged:

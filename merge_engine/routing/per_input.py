@@ -35,6 +35,10 @@ class Share(Protocol):
     def to(self, dtype: torch.dtype) -> Share: ...
     @property
     def stored_parameters(self) -> float: ...
+    @property
+    def multiplied(self) -> float:
+        """Numbers that a token is multiplied with."""
+        ...
 
 
 class _Tensors:
@@ -50,6 +54,10 @@ class _Tensors:
     def stored_parameters(self) -> float:
         tensors = [getattr(self, f.name) for f in dataclasses.fields(self)]  # type: ignore[arg-type]
         return float(sum(v.numel() for v in tensors if isinstance(v, Tensor) and v.is_floating_point()))
+
+    @property
+    def multiplied(self) -> float:
+        return self.stored_parameters
 
 
 @dataclass(frozen=True)
@@ -139,6 +147,10 @@ class SparseLinear:
     @property
     def stored_parameters(self) -> float:
         return self.weight.stored_parameters + (0.0 if self.bias is None else self.bias.stored_parameters)
+
+    @property
+    def multiplied(self) -> float:
+        return float(len(self.weight) * self.weight.shape.numel())
 
 
 @dataclass(frozen=True)

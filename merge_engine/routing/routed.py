@@ -141,6 +141,12 @@ class BlendedMerged(Merged):
     def forwards(self) -> float:
         return 1.0 + self.weighting.forwards
 
+    @property
+    def work(self) -> float:
+        """Passes of one model, and the experts' shares as far as an input is multiplied with them."""
+        model = sum(self.shared[n].numel() for n in self.shared)
+        return self.forwards + sum(share.multiplied for share in self.shares.values()) / model
+
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor that adds every layer's blended share to its output."""
         decide, blend = self.weighting.ready(network), self.blend(network, dtype)

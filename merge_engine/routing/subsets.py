@@ -52,6 +52,13 @@ class SubsetMerged(RoutedMerged):
     select: Selection = field(default_factory=Selection)
     head: str = "logit"
 
+    @property
+    def work(self) -> float:
+        """Passes of one model, and the factors of as many experts as an input may select."""
+        sizes = [p.stored_parameters for p in self.store.parts.values() if isinstance(p, LowRankPart)]
+        model = sum(self.store.pretrained[n].numel() for n in self.store.pretrained)
+        return self.forwards + min(1.0, self.select.most / len(self.tasks)) * sum(sizes) / model
+
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor that groups a batch by the set of selected experts."""
         route = self.router.ready(network)

@@ -38,6 +38,10 @@ class WholeModule:
     def stored_parameters(self) -> float:
         return sum(part.stored_parameters for part in self.parts.values())
 
+    @property
+    def multiplied(self) -> float:
+        return self.stored_parameters
+
 
 class _Bare(nn.Module):
     """A module without its hooks, which would ask for the parts again."""

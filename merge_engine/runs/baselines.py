@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..contract import Step
-from ..evaluate import logits, scoring_order
+from ..evaluate import logits_made, scoring_order
+from ..pausing import Pausing, made_steps
 from ..suite import Suite
 from ..weights import in_memory
 from .content import model_digest, task_digest
@@ -55,7 +57,7 @@ class Baselines:
         self._kept: dict[Pair, Baseline] = {}
 
     def steps(self, pairs: Iterable[Pair], limit: int | None = None) -> Generator[Step, None, dict[Pair, Baseline]]:
-        """Return the baselines of some pairs, computing what is missing; yields a Step per computed one."""
+        """Return the baselines of some pairs, computing what is missing; yields Steps."""
         pairs = list(dict.fromkeys(pairs))
         missing = [pair for pair in pairs if (found := self.find(pair)) is None or not found.covers(limit)]
         missing.sort(key=lambda pair: pair[0] or "")
@@ -64,8 +66,10 @@ class Baselines:
             if weights is None or weights[0] != model:
                 source = self.suite.pretrained_in_memory if model is None else self.suite.expert(model)
                 weights = (model, in_memory(source))
-            self._compute((model, task), weights[1], limit)
-            yield Step(done, len(missing), f"{model or 'pretrained model'} on {task}")
+            label = f"{model or 'pretrained model'} on {task}"
+            make = partial(self._compute, (model, task), weights[1], limit)
+            yield from made_steps(make, Step(done - 1, len(missing), label))
+            yield Step(done, len(missing), label)
         return {pair: self._kept[pair] for pair in pairs}
 
     def find(self, pair: Pair) -> Baseline | None:
@@ -88,9 +92,10 @@ class Baselines:
         """Return the baselines known so far by key, as they are stored and shipped."""
         return {self.key(pair): self._entry(pair) for pair in sorted(self._kept, key=str)}
 
-    def _compute(self, pair: Pair, weights: Mapping[str, Any], limit: int | None) -> None:
+    def _compute(self, pair: Pair, weights: Mapping[str, Any], limit: int | None) -> Pausing[None]:
         labels = self.suite.labels(pair[1], self.split)
-        guesses = logits(self.suite, weights, pair[1], self.split, limit).argmax(-1)
+        said = yield from logits_made(self.suite, weights, pair[1], self.split, limit)
+        guesses = said.argmax(-1)
         right = (guesses == labels[scoring_order(len(labels), limit)]).numpy()
         self._kept[pair] = Baseline(np.packbits(right).tobytes().hex(), len(right), len(labels))
         write_json(self.folder / f"{self.key(pair)}.json", self._entry(pair), quiet=True)

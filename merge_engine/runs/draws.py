@@ -7,6 +7,7 @@ class is right, so one pass of the pretrained model and one of every store give 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from .. import routers
 from ..contract import Context, Step
 from ..evaluate import predictions, scoring_order
 from ..inputs import SuiteInputs
+from ..pausing import made_steps
 from ..routing.stores import store_steps
 from ..suite import Suite
 
@@ -75,8 +77,9 @@ def _features(
     network, found = SuiteInputs(suite), []
     for done, task in enumerate(tasks, 1):
         order = scoring_order(len(suite.labels(task, "score")), limit)
-        found.append(fitted.look.of_many(network, suite.prepared(task, "score")[order]))
-        yield Step(done, len(tasks), f"features of {task}")
+        moment, inputs = Step(done - 1, len(tasks), f"features of {task}"), suite.prepared(task, "score")[order]
+        found.append((yield from made_steps(partial(fitted.look.of_many, network, inputs), moment)))
+        yield Step(done, len(tasks), moment.label)
     return found
 
 

@@ -6,6 +6,7 @@ import sys
 
 from tests.benchmarks import (
     adarank_step,
+    cancelling,
     merging,
     painting,
     routing,
@@ -20,6 +21,7 @@ BENCHMARKS = {
     "score": scoring.against_the_floor,
     "slider": scoring.slider,
     "merge": merging.every_method,
+    "cancel": cancelling.every_method,
     "adarank": adarank_step.against_naive,
     "route": routing.against_naive,
     "router": twin_router.against_products,

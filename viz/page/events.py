@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from .adapting import learned, moving
+from .background import Background
 from .compare.compares import Compares
 from .drill.drills import Drills
 from .drill.knocked import Knocked
@@ -26,7 +27,7 @@ from .workbench import Workbench
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
 RESULT = ("headline", "measured", "accuracy", "learned", "seen", "pins", "pinned", *moving.PANELS)
 ANSWER = ("shown", "focus", "fault", "status", *RESULT)
-BACKGROUND = ("preparing", "news")
+PREPARED = ("preparing", "news")
 REST = ("where", "tabs")
 METHODS = ("table", "scatter", "studied", "spoiled", "options", "luck", "surer")
 BUTTONS = ("merge", "cancel")
@@ -37,6 +38,7 @@ MARKS = ("sight", "eye")
 # that it contains, each time the state of any event changes.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
 COMPUTE: dict[str, Any] = {"concurrency_id": "compute", "concurrency_limit": 1, **QUIET}
+UNASKED: dict[str, Any] = {"concurrency_id": "background", "concurrency_limit": 1, **QUIET}
 LOOK: dict[str, Any] = {"concurrency_id": "look", "concurrency_limit": 4, "trigger_mode": "multiple", **QUIET}
 SIGHT: dict[str, Any] = {"concurrency_id": "sight", "concurrency_limit": 6, "trigger_mode": "multiple", **QUIET}
 ACT: dict[str, Any] = {"concurrency_id": "act", "concurrency_limit": 1, "trigger_mode": "multiple", **QUIET}
@@ -46,28 +48,27 @@ LIGHT: dict[str, Any] = {"queue": False, **QUIET}
 def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     """Attach every listener of a page."""
     on, told = Listeners(page, bench), page.some("session", "shown")
+    behind = Background(page, bench, on.tickets, visitor)
     everything = page.some("session", *COLUMN, *ANSWER, *REST, *MARKS)
-    prepared = page.some(*BACKGROUND)
-    opened = demo.load(on.open, None, [*everything, *page.some(*lenses.NEAR)], **LIGHT)
-    opened.then(on.prepare, told, prepared, **COMPUTE)
+    prepare = {"fn": behind.prepare, "inputs": told, "outputs": page.some(*PREPARED), **UNASKED}
+    demo.load(on.open, None, [*everything, *page.some(*lenses.NEAR)], **LIGHT).then(**prepare)
     page.link.act(on.act, told, [*everything, *page.some("drill", "compared", *METHODS, "about")], **ACT)
-    page.suites.act(on.act, told, everything, **ACT).then(on.prepare, told, prepared, **COMPUTE)
+    page.suites.act(on.act, told, everything, **ACT).then(**prepare)
     for widget in page.some(*WIDGETS):
         widget.act(on.act, told, everything, **ACT)
-    page.news.turn(on.refresh, told, page.some("experts", *RESULT), **ACT)
+    page.news.turn(behind.refresh, told, page.some("experts", "cost", "fault", *RESULT), **ACT)
     page.scatter.select(on.choose, told, everything, **ACT)
-    page.methods.select(on.methods, told, page.some(*METHODS), **ACT)
-    page.about_tab.select(on.told, told[:1], page.some("about"), **ACT)
+    page.methods.select(on.methods, told, page.some("fault", *METHODS), **ACT)
+    page.about_tab.select(on.told, told[:1], page.some("fault", "about"), **ACT)
     _wire_places(page, on, told)
     runs = Knocked(bench)
     Sights(page, bench, on.tickets, visitor, runs).wire(ACT, SIGHT)
-    scored = Drills(page, bench, on.tickets, visitor, runs).wire(ACT, LOOK, COMPUTE)
-    scored.then(on.prepare, told, prepared, **COMPUTE)
+    Drills(page, bench, on.tickets, visitor, runs).wire(ACT, LOOK, COMPUTE)
     Compares(page, on).wire(ACT, SIGHT, everything)
     Sweeps(page, on).wire(everything, ACT, COMPUTE, LIGHT)
     YoursDesk(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
     Landscapes(page, on, WAITING, visitor).wire(ACT, COMPUTE, LIGHT)
-    _wire_merging(page, on, told, prepared)
+    _wire_merging(page, on, told, prepare)
 
 
 def _wire_places(page: Page, on: Listeners, told: list[Any]) -> None:
@@ -78,18 +79,18 @@ def _wire_places(page: Page, on: Listeners, told: list[Any]) -> None:
         panel.select(on.looks.select, told, moved, **ACT)
     page.focus.turn(on.looks.look, told, page.some(*lenses.LENSES, "metrics", "measuring"), **LOOK)
     for turned in page.some("learned", "focus"):
-        turned.turn(on.looks.learn, page.some("session", "learned"), page.some(*learned.PANELS), **LOOK)
+        turned.turn(on.looks.learn, page.some("session", "learned"), page.some("fault", *learned.PANELS), **LOOK)
 
 
-def _wire_merging(page: Page, on: Listeners, told: list[Any], prepared: list[Any]) -> None:
+def _wire_merging(page: Page, on: Listeners, told: list[Any], prepare: dict[str, Any]) -> None:
     """Merge, cancel, and score again while the scaling slider moves."""
     streamed, session = page.some("shown", "status", "link", *RESULT, *BUTTONS), page.some("session")
     settled, told = page.some("cost", "card", "focus", "status", *MARKS), [*told, page.sight]
     started = page.merge.click(on.start, None, page.some("status", *BUTTONS), **LIGHT)
     merged = started.then(on.heard, None, None, **ACT).then(on.merge, session, streamed, **COMPUTE)
-    merged.then(on.settle, told, settled, **ACT).then(on.prepare, told[:2], prepared, **COMPUTE)
+    merged.then(on.settle, told, settled, **ACT).then(**prepare)
     page.cancel.click(on.cancel, None, page.some("status", *BUTTONS), **LIGHT)
     for form in page.some("form", "post_form"):
         moved = form.live(on.heard, None, None, **ACT)  # a deferred event would come back with the words of an old one
         scored = moved.then(on.rescale, session, streamed, trigger_mode="always_last", **COMPUTE)
-        scored.then(on.settle, told, settled, **ACT).then(on.prepare, told[:2], prepared, **COMPUTE)
+        scored.then(on.settle, told, settled, **ACT).then(**prepare)

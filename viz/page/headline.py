@@ -91,10 +91,12 @@ def in_bytes(parameters: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them: 0.4 s, 12 s, 3 min."""
+    """Return seconds as people say them: 0.4 s, 12 s, 3 min, 2.5 h."""
     if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < 99.5 else f"{seconds / 60:.0f} min"
+        return f"{max(seconds, 0.1):.1f} s" if seconds else "0 s"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.2g} h"
 
 
 def _merged_tile(run: Run | None, found: Answer) -> str:

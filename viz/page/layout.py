@@ -117,6 +117,7 @@ class Page:
     compare: gr.Tab
     runs: Widget
     costs: PlotlyPanel
+    comparing: Status
     verdict: Widget
     sides: PlotlyPanel
     apart: PlotlyPanel
@@ -285,7 +286,8 @@ def _inputs() -> dict[str, Any]:
 
 
 def _compare() -> dict[str, Any]:
-    parts: dict[str, Any] = {name: Widget(elem_id=f"mp-{name}") for name in ("runs", "verdict")}
+    parts: dict[str, Any] = {"runs": Widget(elem_id="mp-runs"), "comparing": Status(elem_id="mp-comparing")}
+    parts["verdict"] = Widget(elem_id="mp-verdict")
     with gr.Row(elem_classes="mp-panels"):
         with gr.Column(elem_classes="mp-stack"):
             parts["sides"] = _panel(sides)

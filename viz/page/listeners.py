@@ -6,8 +6,6 @@ generator that ends without having yielded.
 
 from __future__ import annotations
 
-import itertools
-import logging
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -20,21 +18,21 @@ from merge_engine.suite import load_suite, suite_folders
 from . import acts, library, view
 from . import session as state
 from .compare.beside import beside
+from .cost_line import cost_line
+from .guarded import guarded
 from .headline import answer
 from .inputs import sight
 from .layout import Page
 from .plotly_panel import Selection
-from .record import Run, average_of
+from .record import Run
 from .reopened import reopened
 from .session import Session
-from .shelf import Ticket, Tickets
+from .shelf import Tickets
 from .table import lines, link_of
 from .weights.looks import Looks
 from .widget import said
 from .workbench import Workbench, paced
 
-LOG = logging.getLogger("mergescope")
-FIRST_LOOK = 32  # pictures of every task in the first estimate of the models alone
 ON, OFF = gr.update(interactive=True), gr.update(interactive=False)
 IDLE = {"merge": ON, "cancel": OFF}
 WAITING = "a merge that waits in the queue"
@@ -45,65 +43,30 @@ class Listeners:
     """The listeners of one page on one workbench."""
 
     def __init__(self, page: Page, bench: Workbench) -> None:
-        self.page, self.bench, self.tickets, self.count = page, bench, Tickets(), itertools.count(1)
+        self.page, self.bench, self.tickets = page, bench, Tickets()
         self.looks = Looks(page, bench, self.tickets, visitor)
 
+    @guarded("fault", "Opening the page")
     def open(self, request: gr.Request) -> dict[Any, Any]:
         """Fill the page for the session that the address describes."""
-        try:
-            session, sorry = acts.first_session(tuple(suite_folders()), dict(request.query_params))
-            parts = self._all(session)
-            parts |= self.looks.ready(session, str(parts.get("shown", "")), request)
-        except MergeError as error:
-            return self.page.fill({"fault": view.complaint(str(error))})
+        session, sorry = acts.first_session(tuple(suite_folders()), dict(request.query_params))
+        parts = self._all(session)
+        parts |= self.looks.ready(session, str(parts.get("shown", "")), request)
         return self._answered(state.refused(session, sorry) if sorry else session, parts)
 
+    @guarded("fault", "Listing the methods")
     def methods(self, session: Session, shown: str) -> dict[Any, Any]:
         """Fill the tab of all methods."""
         if not session.suite:
             return gr.skip()
         return self.page.fill(library.methods(session, beside(self.bench.record, session, shown)))
 
+    @guarded("fault", "Telling about the suite")
     def told(self, session: Session) -> dict[Any, Any]:
         """Fill the tab about the suite."""
         return self.page.fill(library.told(session)) if session.suite else gr.skip()
 
-    def prepare(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
-        """Compute the baselines that are not stored yet, on a few pictures first, then on all.
-
-        The visitor goes on meanwhile, so nothing is drawn here from the session as it was: `news` calls `refresh`.
-        """
-        yield gr.skip()
-        if not session.suite or not load_suite(session.suite).experts:
-            return
-        ticket, changed = self.tickets.take("prepare", session.suite), False
-        for limit in (FIRST_LOOK, None):
-            for step in self.bench.record.baseline_steps(session.suite, limit, ticket.going):
-                words = "Scoring the models before merging"
-                parts = {"preparing": view.status(words, done=step.done, total=step.total, tone="busy")}
-                changed = True
-                if step.done % 6 == 0 or step.done == step.total:
-                    parts["news"] = str(next(self.count))
-                yield self.page.fill(parts)
-        for run in self._compared(session, ticket):
-            changed = True
-            yield self.page.fill({"preparing": view.comparing(run)})
-        yield self.page.fill({"preparing": view.status("")} | ({"news": str(next(self.count))} if changed else {}))
-
-    def _compared(self, session: Session, ticket: Ticket) -> Iterator[Run]:
-        """Measure the plain average of the chosen experts when everything before it is done."""
-        known = self.bench.record.average(session.suite, session.experts) if session.experts else None
-        if session.experts and known is None and ticket.going():
-            yield from paced(self.bench.compare(average_of(session.suite, session.experts), ticket.going))
-
-    def refresh(self, session: Session, shown: str) -> dict[Any, Any]:
-        """Draw again what stands beside the answer, now that more is known."""
-        if not session.suite:
-            return gr.skip()
-        run = self.bench.record.shown(shown) if shown else None
-        parts = view.answer_parts(self.bench, session, run) if run or not shown else {}
-        return self.page.fill(parts | {"experts": view.expert_strip(self.bench, session)})
-
+    @guarded("fault", "Doing that")
     def act(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Do what the visitor did, and redraw only what it changes."""
         words = said(event)
@@ -118,6 +81,7 @@ class Listeners:
         if words["act"] in ("block", "kind"):
             return self.looks.moved(after, shown, request)
         if acts.everywhere(str(words["act"])):
+            self.tickets.want(f"prepare {visitor(request)}", after.suite)
             parts = self._all(after)
             if words["act"] == "open":
                 parts |= {"tabs": gr.skip(), **reopened(self.bench, session, after, str(parts.get("shown", "")))}
@@ -127,15 +91,17 @@ class Listeners:
         parts = view.live_parts(self.bench, after) | (view.form_parts(after) if after.drawn != session.drawn else {})
         return self._answered(after, parts | self._after(after, shown, words, request))
 
-    def start(self, request: gr.Request) -> tuple[str, Any, Any]:
-        """Answer the button at once; the merge follows in the queue, ahead of what was only being prepared."""
-        self.tickets.want("prepare", "")
+    @guarded("status", "Starting")
+    def start(self, request: gr.Request) -> dict[Any, Any]:
+        """Answer the button at once; the merge follows in the queue."""
+        ahead = self.tickets.ahead(visitor(request))
         self.tickets.take(visitor(request), WAITING)
-        return view.status("Waiting for a free place …", tone="busy"), OFF, ON
+        return self.page.fill({"status": view.waiting(ahead), "merge": OFF, "cancel": ON})
 
     def heard(self) -> None:
         """Wait in the queue of acts, so that what the visitor did before is done before what follows."""
 
+    @guarded("status", "The merge", IDLE)
     def merge(self, session: Session, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Merge and score the session's recipe, streaming, unless it was cancelled while it waited."""
         yield gr.skip()
@@ -147,6 +113,7 @@ class Listeners:
             return
         yield from self._stream(session, request)
 
+    @guarded("status", "Scoring at another scaling", IDLE)
     def rescale(self, session: Session, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Score the kept merge at another scaling while the slider moves; nothing is merged."""
         yield gr.skip()
@@ -159,6 +126,7 @@ class Listeners:
             return
         yield from self._stream(session, request)
 
+    @guarded("status", "What follows a merge")
     def settle(self, session: Session, shown: str, seen: str, request: gr.Request) -> dict[Any, Any]:
         """After a merge, for the session as it is now: look into it, tell what it learned and the next one's cost.
 
@@ -166,19 +134,21 @@ class Listeners:
         """
         if not session.suite:
             return gr.skip()
-        parts = {"cost": view.cost_line(self.bench, session), "card": view.card(self.bench, session)}
+        parts = {"cost": cost_line(self.bench, session), "card": view.card(self.bench, session)}
         parts["focus"] = self.looks.key(session, shown)
         parts |= sight.marks(self.bench, session, shown) if seen else {}
         if state.digest(session) not in (shown, self.tickets.held(visitor(request)).what):
             parts["status"] = view.stale_status(self.bench, session)
         return self.page.fill(parts)
 
-    def cancel(self, request: gr.Request) -> tuple[Any, Any, Any]:
+    @guarded("status", "Cancelling")
+    def cancel(self, request: gr.Request) -> dict[Any, Any]:
         """Stop what this visitor is computing at its next step, or at once what waits for its turn."""
         waits = self.tickets.held(visitor(request)).what == WAITING
         self.tickets.cancel(visitor(request))
-        return (CANCELLED, ON, OFF) if waits else (gr.skip(), gr.skip(), OFF)
+        return self.page.fill({"status": CANCELLED, **IDLE} if waits else {"cancel": OFF})
 
+    @guarded("fault", "Composing the recipe")
     def choose(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Compose the recipe behind a dot of the scatter."""
         wanted = Selection.of(event).method
@@ -203,10 +173,9 @@ class Listeners:
         except MergeError as error:
             words = "" if str(error) == state.fault(session) else str(error)
             yield self.page.fill({"status": view.complaint(words), **IDLE})
-        except Exception as error:
-            LOG.exception("a merge failed")
-            words = f"The merge failed: {type(error).__name__}: {error}. The log has the details."
-            yield self.page.fill({"status": view.complaint(words), **IDLE})
+        finally:
+            if ticket is not None:
+                ticket.ended = True
 
     def _answered(self, session: Session, parts: dict[str, Any]) -> dict[Any, Any]:
         """Return what an act changed. Only acts say what is wrong with the input: what streams cannot cover it."""
@@ -257,8 +226,6 @@ class Listeners:
         run = self.bench.record.known(recipe)
         if run is not None and not run.partial:
             return self._shown(session, run) | {"focus": self.looks.key(session, recipe.digest)}
-        if "live" in words and self.bench.merged(recipe) is not None:
-            self.tickets.want("prepare", "")
         parts = {"focus": self.looks.key(session, shown)}
         if recipe.digest == shown:
             return parts

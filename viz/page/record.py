@@ -34,8 +34,9 @@ INPUTS = 24  # runs whose single inputs are remembered; of a routed merge of the
 class Run:
     """One moment of a merge on the page: how far it is and what it scored so far.
 
-    While a method adapts, `curve` grows and `scores` are those of its latest watched snapshot. `precision` is what
-    single inputs were scored in, empty where nothing is known about them.
+    While a method adapts, `curve` grows and `scores` are those of its latest watched snapshot. While it merges, `left`
+    are the seconds that it still takes, where that is known. `precision` is what single inputs were scored in, empty
+    where nothing is known about them.
     """
 
     recipe: Recipe
@@ -47,6 +48,7 @@ class Run:
     stored_parameters: float = float("nan")
     notes: tuple[str, ...] = ()
     forwards: float = 1.0
+    left: float | None = None
     curve: tuple[Point, ...] = ()
     merged_now: bool = True
     stored: bool = False

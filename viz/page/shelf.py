@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from merge_engine.merged import Merged, PerTaskMerged, StaticMerged
 
 SESSIONS = 1000
+HEAVY = ("sweep ", "landscape ")  # purposes that share the queue of merges; a visitor's own name is that of a merge
+LATE = 600.0  # seconds after which a visitor who still waits has probably left
 
 
 def kept_bytes(merged: Merged) -> int:
@@ -77,6 +80,7 @@ class Ticket:
     done: set[str] = field(default_factory=set)
     ended: bool = False
     cancelled: bool = False
+    since: float = field(default_factory=time.monotonic)
 
     def going(self) -> bool:
         """Return whether the work should go on."""
@@ -103,6 +107,15 @@ class Tickets:
     def held(self, visitor: str) -> Ticket:
         """Return the visitor's last ticket, or one for nothing."""
         return self._held.get(visitor) or Ticket("")
+
+    def ahead(self, visitor: str) -> int:
+        """Return how many computations of other visitors wait or run in the queue of merges."""
+        with self._lock:
+            held = [*self._held.items()]
+        heavy = [ticket for name, ticket in held if " " not in name or name.startswith(HEAVY)]
+        own = self.held(visitor)
+        late = time.monotonic() - LATE
+        return sum(t is not own and bool(t.what) and t.going() and t.since > late for t in heavy)
 
     def want(self, visitor: str, what: str) -> None:
         """End the visitor's computation unless it is this one."""

@@ -24,7 +24,8 @@ from .colors import task_colors
 from .compare.beside import UNMEASURED, Beside, beside
 from .compare.tray import tray_parts
 from .compare.visit import seen_part
-from .headline import answer, duration, headline, in_bytes, size
+from .cost_line import cost_line
+from .headline import answer, headline
 from .measured import measured
 from .record import Pairs, Run, model_size
 from .remaining import words_left
@@ -124,37 +125,6 @@ def menu(act: str, label: str, words: Mapping[str, str], chosen: str, drawn: Any
     return f'<select class="mp-select" data-emit="{act}" {words_of}>{options}</select>'
 
 
-def cost_line(bench: Workbench, session: Session) -> str:
-    """Return what a merge will read, take and leave, or why it cannot start."""
-    try:
-        wanted = recipe(session)
-    except MergeError as error:
-        return f'<p class="mp-cost mp-bad">{escape(str(error))}</p>'
-    one = model_size(load_suite(session.suite))
-    seconds = bench.estimate(wanted)
-    takes = "merged already" if seconds == 0 else f"about {duration(seconds)}" if seconds else "not timed yet"
-    read, (about, left) = one * (1 + len(session.experts)), stored_before(bench, wanted, one)
-    return (
-        f'<p class="mp-cost"><span title="Parameters of the pretrained model and of every expert, and their bytes in '
-        f'float32; one matrix of all of them is in memory at a time">reads {size(read)}, {in_bytes(read)}</span>'
-        f'<span title="Time to merge, without scoring">{takes}</span>'
-        f'<span title="Parameters to keep afterwards, and their bytes in float32, on disk or in memory">'
-        f"stores {about}{size(left)}, {in_bytes(left)}</span></p>"
-    )
-
-
-def stored_before(bench: Workbench, wanted: Any, one: float) -> tuple[str, float]:
-    """Return the parameters that a merge will leave, before it runs: measured where it ran once, else by its kind.
-
-    A word comes first: `up to ` where its kind gives a bound only.
-    """
-    known = bench.record.known(wanted)
-    if known is not None:
-        return "", known.stored_parameters
-    several = wanted.build()[0].kind == "routed"
-    return ("up to ", one * (1 + len(wanted.experts))) if several else ("", one)
-
-
 def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
     """Return the headline and the panels of a run's accuracy, or of the baselines alone."""
     suite = load_suite(session.suite)
@@ -237,6 +207,12 @@ def spoken(steps: Iterable[Parts], name: str) -> Generator[Parts, None, None]:
         yield parts
     if words != status(""):
         yield {name: status("")}
+
+
+def waiting(ahead: int) -> str:
+    """Return the value of a status line while something waits its turn behind what so many others compute."""
+    behind = f" behind {ahead} other{'s' if ahead > 1 else ''}" if ahead else ""
+    return status(f"Waiting for a free place{behind} …", tone="busy")
 
 
 def complaint(sentence: str) -> str:

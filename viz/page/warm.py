@@ -21,7 +21,7 @@ LOG = logging.getLogger("mergescope")
 def warm_up(bench: Workbench) -> None:
     """Draw the first page, then open its suite: its backbone, its pretrained weights and its pictures.
 
-    At last the process that makes maps compiles what it needs, at low priority.
+    Then time this machine. At last the process that makes maps compiles what it needs, at low priority.
     """
     try:
         session = acts.first_session(tuple(suite_folders()), {})[0]
@@ -31,7 +31,7 @@ def warm_up(bench: Workbench) -> None:
         suite.problem(suite.experts[:1] or None)
         for task in suite.tasks:
             suite.prepared(task, "score")
-        suite.features(suite.pretrained_in_memory, suite.prepared(next(iter(suite.tasks)), "score")[:1])
+        bench.costs.calibrate(suite)
         library.parts(session, None)
         bench.near.warm()
     except MergeError as error:

@@ -27,12 +27,14 @@ from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.run import history_of, own_tasks, problem_of
 from merge_engine.suite import load_suite
 
+from .costs import Costs, Seconds
 from .inputs.insight import Insight
 from .inputs.neighbourhoods import Neighbourhoods
 from .memory import give_back
 from .own.replies import Replies
 from .own.usual import Usual
 from .record import Record, Run
+from .remaining import Countdown
 from .shelf import Shelf
 from .weights.drawn import Drawn
 from .weights.measure import Measures
@@ -52,9 +54,9 @@ class Workbench:
     def __init__(self, memory: int = MEMORY, svd: SvdStore | None = None) -> None:
         self.shelf, self.svd, self.record = Shelf(memory), svd or SvdStore(), Record()
         self.measures, self.drawn, self.insight = Measures(self.svd), Drawn(), Insight(self.svd)
+        self.costs = Costs(self.svd)
         self.replies, self.usual = Replies(), Usual()
         self.near = Neighbourhoods(lambda: self.busy)
-        self._rates: dict[tuple[str, str], float] = {}
         self._energies: OrderedDict[str, Energies] = OrderedDict()
         self._active = 0
 
@@ -90,7 +92,6 @@ class Workbench:
         key = direction_key(recipe)
         if kept is None:
             self.shelf.put(key, merged, seconds)
-            self._rates[recipe.suite, recipe.method] = seconds / len(recipe.experts)
         self.record.follow(recipe, history_of(merged))
         size, notes = merged.stored_parameters, getattr(merged, "notes", ())
         begun = Run(
@@ -113,10 +114,11 @@ class Workbench:
     def make(self, recipe: Recipe, going: Going = lambda: True) -> Runs:
         """Merge unless the same merge is kept, and keep it without scoring it; one that is stopped is not kept."""
         last, started = Run(recipe, "merging"), time.perf_counter()
-        if self.merged(recipe) is None:
-            merged, last = yield from self._merge(recipe, going)
-            if merged is not None:
-                self.shelf.put(direction_key(recipe), merged, time.perf_counter() - started)
+        with self.working():
+            if self.merged(recipe) is None:
+                merged, last = yield from self._merge(recipe, going)
+                if merged is not None:
+                    self.shelf.put(direction_key(recipe), merged, time.perf_counter() - started)
         return last
 
     def merged(self, recipe: Recipe) -> Merged | None:
@@ -149,17 +151,9 @@ class Workbench:
                 self._energies.popitem(last=False)
         return self._energies.get(key)
 
-    def estimate(self, recipe: Recipe) -> float | None:
-        """Return the seconds a merge should take: 0 when it is kept, None before anything was measured."""
-        return 0.0 if self.merged(recipe) is not None else self.fresh_seconds(recipe)
-
-    def fresh_seconds(self, recipe: Recipe) -> float | None:
-        """Return the seconds that merging takes even where a merge is kept; None before anything was measured."""
-        rate = self._rates.get((recipe.suite, recipe.method))
-        if rate is not None:
-            return rate * len(recipe.experts)
-        known = self.record.known(recipe)
-        return known.merge_seconds if known else None
+    def cost(self, recipe: Recipe) -> Seconds:
+        """Return what pressing Merge takes."""
+        return self.costs.seconds(recipe, kept=self.merged(recipe) is not None)
 
     def _merge(self, recipe: Recipe, going: Going) -> Generator[Run, None, tuple[Merged | None, Run]]:
         """Merge; returns the merge, None when stopped, and the last moment shown.
@@ -172,7 +166,7 @@ class Workbench:
         steps = merge_steps(problem, method, post, Context(seed=recipe.seed, svd=self.svd))
         watch = Watch(suite, own_tasks(suite, recipe), dtype=live_dtype())
         steps, started = watch.steps(steps), time.perf_counter()
-        run = Run(recipe, "merging")
+        countdown, run = Countdown(self.costs.seconds(recipe).merge), Run(recipe, "merging")
         yield run
         try:
             while going():
@@ -180,7 +174,7 @@ class Workbench:
                 self.record.follow(recipe, step.history)
                 run = Run(
                     recipe, "merging", step, scores=watch.scores, curve=tuple(watch.points),
-                    merge_seconds=time.perf_counter() - started,
+                    merge_seconds=time.perf_counter() - started, left=countdown.left(step.done, step.total),
                 )  # fmt: skip
                 yield run
         except StopIteration as end:
@@ -205,6 +199,10 @@ class Workbench:
             steps.close()
             self.record.keep(dataclasses.replace(run, phase="stopped"))
         run = self.record.keep(dataclasses.replace(run, phase="done"))
+        self.costs.note(
+            run.recipe, run.merge_seconds if run.merged_now else None, run.score_seconds,
+            sum(score.n for score in run.scores.values()),
+        )  # fmt: skip
         self.record.save(run, own, history_of(merged))
         return run
 

@@ -11,6 +11,7 @@ import gradio as gr
 from merge_engine.errors import MergeError
 
 from .. import acts, library, view
+from ..guarded import guarded
 from ..inputs import sight
 from ..layout import Page
 from ..listeners import Listeners
@@ -22,6 +23,7 @@ from .apart import Aparts
 from .beside import beside
 
 Kind = Mapping[str, Any]
+QUIET = {"comparing": view.status("")}
 TABLE, PAIR, MARKS = ("runs", "costs"), ("verdict", "sides", "differences", "differing"), ("sight", "eye")
 
 
@@ -34,21 +36,24 @@ class Compares:
     def wire(self, act: Kind, look: Kind, everything: Sequence[Any]) -> None:
         """Attach the listeners to the queues of acts and of what takes time; loading a recipe changes `everything`."""
         page, told = self.page, self.page.some("session", "shown")
-        page.compare.select(self.opened, told, page.some("compared"), **act)
-        page.seen.turn(self.remember, page.some("session", "seen", "compared"), page.some("session", "compared"), **act)
-        page.compared.turn(self.show, told, page.some(*TABLE, *PAIR, "apart"), **look)
+        page.compare.select(self.opened, told, page.some("compared", "comparing"), **act)
+        remembered = page.some("session", "compared", "fault")
+        page.seen.turn(self.remember, page.some("session", "seen", "compared"), remembered, **act)
+        page.compared.turn(self.show, told, page.some(*TABLE, *PAIR, "apart", "comparing"), **look)
         for widget in page.some("runs", "verdict"):
-            widget.act(self.act, told, [*everything, *page.some(*TABLE, *PAIR, "compared")], **act)
+            widget.act(self.act, told, [*everything, *page.some(*TABLE, *PAIR, "compared", "comparing")], **act)
         page.pins.act(self.tray, [*told, page.compared], [*everything, page.compared], **act)
-        page.costs.select(self.dot, told, everything, **act)
+        page.costs.select(self.dot, told, [*everything, page.comparing], **act)
         for panel in page.some("sides", "differences"):
-            panel.select(self.task, told, page.some("session", "differing", "link"), **act)
-        page.differing.act(self.differing, told, [*everything, *page.some("differing", *MARKS)], **act)
+            panel.select(self.task, told, page.some("session", "differing", "link", "comparing"), **act)
+        page.differing.act(self.differing, told, [*everything, *page.some("differing", "comparing", *MARKS)], **act)
 
+    @guarded("comparing", "Opening the comparison")
     def opened(self, session: Session, shown: str) -> dict[Any, Any]:
         """Draw the tab unless it shows all this; not here, since its panels are only being put on the page now."""
         return self.page.fill({"compared": compare.mark(self.bench, session)}) if session.suite else gr.skip()
 
+    @guarded("fault", "Remembering this run")
     def remember(self, session: Session, seen: str, compared: str) -> dict[Any, Any]:
         """Add the result that came onto the page to the visit, and draw the tab if it was opened before."""
         try:
@@ -58,6 +63,7 @@ class Compares:
         after = dataclasses.replace(session, comparison=comparison.remembered(session.comparison, link))
         return self.page.fill({"session": after, "compared": compare.mark(self.bench, after) if compared else ""})
 
+    @guarded("comparing", "Comparing")
     def show(self, session: Session, shown: str) -> Iterator[dict[Any, Any]]:
         """Draw the whole tab, what looks into weights last."""
         yield gr.skip()
@@ -65,65 +71,58 @@ class Compares:
             yield self.page.fill(self._parts(session))
             yield self.page.fill({"apart": self.aparts.part(session)})
 
+    @guarded("comparing", "Doing that")
     def act(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Sort, pin, exchange or load."""
         words = said(event)
-        try:
-            if words.get("act") == "load":
-                return self.on.compose(session, str(words.get("recipe", "")))
-            after = acts.perform(session, words)
-        except MergeError:
-            return gr.skip()
+        if words.get("act") == "load":
+            return self.on.compose(session, str(words.get("recipe", "")))
+        after = acts.perform(session, words)
         if words["act"] == "sort":
             ordered = compare.table_parts(self.bench, after)["runs"]
-            return self.page.fill({"session": after, "runs": ordered, "link": view.link(after)})
+            return self.page.fill({"session": after, "runs": ordered, "link": view.link(after), **QUIET})
         moved = self._moved(after, shown) | {"compared": compare.mark(self.bench, after)}
         return self.page.fill({**self._parts(after), **moved})
 
+    @guarded("fault", "Changing the pins")
     def tray(self, session: Session, shown: str, compared: str, event: gr.EventData) -> dict[Any, Any]:
         """Let go of a pinned run, exchange or load one, on whatever tab is open; `compared` was the tab of runs."""
         words = said(event)
-        try:
-            if words.get("act") == "load":
-                return self.on.compose(session, str(words.get("recipe", ""))) | {self.page.tabs: gr.skip()}
-            after = acts.perform(session, words)
-        except MergeError:
-            return gr.skip()
+        if words.get("act") == "load":
+            return self.on.compose(session, str(words.get("recipe", ""))) | {self.page.tabs: gr.skip()}
+        after = acts.perform(session, words)
         moved = self._moved(after, shown) | {"compared": compare.mark(self.bench, after) if compared else ""}
         return self.page.fill(moved)
 
+    @guarded("comparing", "Composing the recipe")
     def dot(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Compose the recipe behind a dot of the scatter."""
         digest, links = Selection.of(event).method, session.comparison.seen
         link = next((link for link in links if comparison.recipe_at(link).digest == digest), "")
         return self.on.compose(session, link) if link else gr.skip()
 
+    @guarded("comparing", "Showing the differing inputs")
     def task(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Show the differing inputs of the task of a line."""
         where = Selection.of(event)
         return self._narrowed(session, {"act": "differ", "value": where.expert or where.task})
 
+    @guarded("comparing", "Showing the differing inputs")
     def differing(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Narrow the differing inputs, or open one in the tab of inputs, where B is explained if neither pin is."""
         words, links = said(event), session.comparison.pins
         if words.get("act") != "input":
             return self._narrowed(session, words)
         digests = [comparison.recipe_at(link).digest for link in links if link]
-        try:
-            loaded = {} if shown in digests else self.on.compose(session, links[1])
-            after = acts.perform(loaded.get(self.page.session, session), words)
-        except MergeError:
-            return gr.skip()
+        loaded = {} if shown in digests else self.on.compose(session, links[1])
+        after = acts.perform(loaded.get(self.page.session, session), words)
         marks = sight.marks(self.bench, after, shown if shown in digests else digests[-1])
         return loaded | self.page.fill({"session": after, **marks, "tabs": gr.Tabs(selected="inputs")})
 
     def _narrowed(self, session: Session, words: dict[str, Any]) -> dict[Any, Any]:
-        try:
-            after = acts.perform(session, words)
-        except MergeError:
-            return gr.skip()
+        after = acts.perform(session, words)
         differing = compare.differing_part(self.bench, after)
-        return self.page.fill({"session": after, "link": view.link(after), **differing})
+        return self.page.fill({"session": after, "link": view.link(after), **differing, **QUIET})
 
     def _moved(self, session: Session, shown: str) -> dict[str, Any]:
         """Return what shows a pinned run on the other tabs, or has it shown there, after the pins changed."""
@@ -134,4 +133,4 @@ class Compares:
                 **library.among(session, pinned)}  # fmt: skip
 
     def _parts(self, session: Session) -> dict[str, Any]:
-        return {**compare.table_parts(self.bench, session), **compare.pair_parts(self.bench, session)}
+        return {**compare.table_parts(self.bench, session), **compare.pair_parts(self.bench, session), **QUIET}

@@ -10,13 +10,11 @@ from collections.abc import Callable, Generator
 from html import escape
 
 from merge_engine.errors import MergeError
-from merge_engine.knock_out import KnockOut, singular_vectors, starts_over
-from merge_engine.methods import method_class
+from merge_engine.knock_out import KnockOut, singular_vectors
 from merge_engine.metrics.joint_overlap import JointOverlap
 from merge_engine.metrics.spectrum import Spectrum
 from merge_engine.precision import KNOWN, live_dtype, name_of
 from merge_engine.running import drive
-from merge_engine.runs.run import adapts
 from merge_engine.suite import load_suite
 from viz import heat, markup, places
 from viz.panel import Drawing, draw, empty, write
@@ -27,14 +25,15 @@ from .. import session as state
 from ..colors import task_colors
 from ..compare.against import against
 from ..compare.beside import Beside, beside
-from ..headline import duration
+from ..guarded import sentence as sentence_of
 from ..inputs import sight
 from ..record import Run
+from ..remaining import words_left
 from ..session import Session
 from ..view import Parts, status
 from ..weights.measure import Ask
 from ..workbench import Workbench, paced
-from . import knock, outs
+from . import asking, knock, outs
 from .knocked import Knocked, flip_view
 from .vectors import vectors_part
 
@@ -45,7 +44,6 @@ HINT = (
 )
 ALONE = "Choose a point of the spectrum or any component by its number, then knock it out and see which inputs flip."
 FIRST = "Press Merge. The same merge without {} is then scored beside it, and the inputs that flip are shown here."
-AGAIN = "Stopped before every task was begun. Put it back and knock it out again to score it."
 
 
 def ask(session: Session) -> Ask:
@@ -75,11 +73,10 @@ def wanted(bench: Workbench, session: Session, shown: str) -> str:
     return f"{shown} {mark(session)}" if ready else ""
 
 
-def known(bench: Workbench, runs: Knocked, session: Session, shown: str) -> bool:
-    """Return whether the merge without what is knocked out was scored to the end."""
-    base = base_of(bench, session, shown)
-    run = runs.get(base, session.knocked) if base else None
-    return run is not None and not run.partial
+def unasked(bench: Workbench, session: Session, shown: str) -> str:
+    """Return that word where the run may begin although nobody pressed a button for it."""
+    base, word = base_of(bench, session, shown), wanted(bench, session, shown)
+    return word if base is not None and asking.at_once(bench, base) else ""
 
 
 def base_of(bench: Workbench, session: Session, shown: str) -> Run | None:
@@ -97,12 +94,12 @@ def base_of(bench: Workbench, session: Session, shown: str) -> Run | None:
 
 
 def drill_steps(
-    bench: Workbench, runs: Knocked, session: Session, shown: str, going: Callable[[], bool]
+    bench: Workbench, runs: Knocked, session: Session, shown: str, going: Callable[[], bool], running: str = ""
 ) -> Generator[Parts, None, None]:
-    """Yield the section as far as it is known, then the map once it is measured."""
+    """Yield the section as far as it is known, then the map once it is measured; `running` is what is scored now."""
     measured, pinned = measured_of(bench, session), beside(bench.record, session, shown)
-    flipped = flips_html(bench, runs, session, shown)
-    yield {**map_parts(bench, session, shown, measured), "flips": flipped, "without": wanted(bench, session, shown)}
+    flipped = flips_html(bench, runs, session, shown, running)
+    yield {**map_parts(bench, session, shown, measured), "flips": flipped, "without": unasked(bench, session, shown)}
     if len(session.experts) < 2:
         yield {"vectors": draw(vectors, None, aside=alone(session, pinned))}
         return
@@ -115,8 +112,8 @@ def drill_steps(
             yield map_parts(bench, session, shown, measured)
         if going():
             yield {"vectors": vectors_part(bench, session, measured, alone(session, pinned))}
-    except MergeError as error:
-        yield {"collisions": _waiting(str(error))}
+    except Exception as error:  # whatever it is, it stands where the map was to come
+        yield {"collisions": _waiting(sentence_of(error, "Measuring"))}
 
 
 def _decomposed(bench: Workbench, session: Session, going: Callable[[], bool]) -> Generator[Parts, None, None]:
@@ -151,14 +148,9 @@ def alone(session: Session, pinned: Beside | None) -> str:
 
 
 def cost_line(bench: Workbench, session: Session, shown: str) -> str:
-    """Return what a knock-out will take where the whole merge has to be made again, nothing elsewhere."""
+    """Return what a knock-out of the run on the page will take, nothing where that run is another recipe's."""
     base = base_of(bench, session, shown)
-    if base is None or (bench.merged(base.recipe) is not None and not starts_over(*base.recipe.build())):
-        return ""
-    seconds, again = bench.fresh_seconds(base.recipe), "adapts" if adapts(base.recipe) else "merges"
-    takes = f"about {duration(seconds)} for every knock-out, then scoring" if seconds else "not timed yet"
-    title = escape(method_class(base.recipe.method).title)
-    return f'<p class="mp-cost"><span>{title} {again} all over again without it: {takes}.</span></p>'
+    return "" if base is None else f'<p class="mp-cost"><span>{escape(asking.cost_words(bench, base))}</span></p>'
 
 
 def controls(bench: Workbench, session: Session, measured: JointOverlap | None, cost: str = "") -> str:
@@ -170,7 +162,7 @@ def controls(bench: Workbench, session: Session, measured: JointOverlap | None, 
     return f'<div class="mp-drill">{pairs}{chosen}{cost}{outs.chips(session)}</div>'
 
 
-def flips_html(bench: Workbench, runs: Knocked, session: Session, shown: str) -> str:
+def flips_html(bench: Workbench, runs: Knocked, session: Session, shown: str, running: str = "") -> str:
     """Return what the knock-out changed as far as it is scored, what to do first, or nothing."""
     if not session.knocked:
         return ""
@@ -178,41 +170,50 @@ def flips_html(bench: Workbench, runs: Knocked, session: Session, shown: str) ->
     if base is None:
         gone = knock.said(session.knocked)
         return markup.frame("flips", f"Without {gone}", FIRST.format(gone), "")
-    pinned = beside(bench.record, session, shown)
-    return result_html(base, runs.get(base, session.knocked), session.knocked, pinned)
+    run, pinned = runs.get(base, session.knocked), beside(bench.record, session, shown)
+    asked = wanted(bench, session, shown) in (running, unasked(bench, session, shown))
+    return result_html(bench, base, run, session.knocked, pinned, asked)
 
 
-def result_html(base: Run, run: Run | None, words: tuple[str, ...], pinned: Beside | None = None) -> str:
-    """Return what a run without something changed, or that it is on its way; and what the pinned run says of that."""
+def result_html(
+    bench: Workbench, base: Run, run: Run | None, words: tuple[str, ...], pinned: Beside | None, asked: bool = True
+) -> str:
+    """Return what a run without something changed, that it is on its way, or how to ask for it.
+
+    What the run `pinned` says of the inputs stands beside them.
+    """
     suite = load_suite(base.recipe.suite)
     other = against(suite, pinned)
     found = flip_view(base, run, words, other) if run else None
+    stopped = run is not None and run.phase == "stopped"
+    if found is None and (stopped or (run is None and not asked)):
+        return asking.unscored(bench, base, words)
     if found is None:
-        moment = {"scoring": "scoring …", "stopped": "not scored"}.get(run.phase if run else "", "merging …")
-        about = AGAIN if run and run.phase == "stopped" else flips.ABOUT
-        return markup.frame("flips", f"Without {knock.said(words)}: {moment}", about, "")
-    return write(flips, found, colors=task_colors(suite), aside=other.why if other else "")
+        moment = "scoring …" if run and run.phase == "scoring" else "merging …"
+        return markup.frame("flips", f"Without {knock.said(words)}: {moment}", flips.ABOUT, "")
+    html = write(flips, found, colors=task_colors(suite), aside=other.why if other else "")
+    return html + asking.button(bench, base) if stopped else html
 
 
 def score_steps(
-    runs: Knocked, base: Run, words: tuple[str, ...], pinned: Beside | None, going: Callable[[], bool]
+    bench: Workbench, runs: Knocked, base: Run, words: tuple[str, ...], pinned: Beside | None, going: Callable[[], bool]
 ) -> Generator[Parts, None, None]:
     """Yield the result without something while it is merged and scored."""
     for run in paced(runs.run(base, words, going)):
-        yield {"flips": result_html(base, run, words, pinned), "knocking": run_status(run, words)}
+        yield {"flips": result_html(bench, base, run, words, pinned), "knocking": run_status(run, words)}
 
 
 def run_status(run: Run, words: tuple[str, ...]) -> str:
     """Return the status line of a run without something."""
-    gone, like = knock.said(words), ""
+    gone, left, like = knock.said(words), words_left(run), ""
     if run.precision != name_of(live_dtype()):
         like = f" in {run.precision}, as the merge was"
     if run.phase == "merging":
-        return status(f"Merging without {gone}", done=run.step.done, total=max(run.step.total, 1), tone="busy")
+        return status(f"Merging without {gone}{left}", done=run.step.done, total=max(run.step.total, 1), tone="busy")
     done, total = (sum(getattr(score, name) for score in run.scores.values()) for name in ("n", "total"))
     if run.phase == "scoring":
-        scored = f"Scoring without {gone}{like}: {done} of {total} inputs"
-        return status(scored, done=done, total=max(total, 1), tone="busy")
+        said = f"Scoring without {gone}{like}: {done} of {total} inputs{left}"
+        return status(said, done=done, total=max(total, 1), tone="busy")
     if run.phase == "stopped":
         return status(f"Stopped after {done} inputs." if done else "Stopped.", tone="stale")
     return status("")

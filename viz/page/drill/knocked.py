@@ -20,7 +20,9 @@ from viz.panels.flips import Flip, FlipView, TaskChange
 
 from ..compare.against import Against, Told
 from ..record import Run
+from ..remaining import Countdown
 from ..workbench import FIRST, Going, Runs, Workbench
+from .asking import cost_of
 from .knock import parsed, said
 
 KEPT = 12  # runs whose single inputs are remembered
@@ -59,12 +61,14 @@ class Knocked:
         method, post = recipe.build()
         problem, ctx = problem_of(load_suite(recipe.suite), recipe), Context(seed=recipe.seed, svd=self.bench.svd)
         steps = without_steps(problem, parsed(words), method, post, ctx, self.bench.merged(recipe))
+        countdown = Countdown(cost_of(self.bench, base).merge)
         run = Run(recipe, "merging", precision=base.precision)
         yield run
         try:
             while going():
-                seconds = time.perf_counter() - started
-                run = dataclasses.replace(run, step=next(steps), merge_seconds=seconds)
+                step, seconds = next(steps), time.perf_counter() - started
+                left = countdown.left(step.done, step.total)
+                run = dataclasses.replace(run, step=step, merge_seconds=seconds, left=left)
                 yield run
         except StopIteration as end:
             return end.value, dataclasses.replace(run, merge_seconds=time.perf_counter() - started)

@@ -24,6 +24,7 @@ from ..drill.knock import said
 from ..drill.knocked import Knocked, said_of
 from ..own.yours_pictures import SPLIT
 from ..record import Run
+from ..remaining import Countdown
 from ..session import Session
 from ..view import Parts, status
 from ..workbench import Workbench
@@ -100,13 +101,13 @@ def eye_steps(
     colors, pinned = theme.colors(suite.task_of), _pinned(bench, session, shown, case, other)
     known = [run.recipe, *(p.recipe for p in (beside(bench.record, session, shown),) if p)]
     others = (one for one in other_cases(bench.record, case) if one.run.recipe not in known)
-    merged, following = bench.merged(run.recipe), _following(run, session, other)
+    merged, following, countdown = bench.merged(run.recipe), _following(run, session, other), Countdown()
     both = said_of(run, runs.get(run, session.knocked), case.task, case.index)
     for found in why_steps(bench.insight, case, merged, following, others, pinned):
         if not going():
             return
         if isinstance(found, Step):
-            words = f"{found.label[:1].upper()}{found.label[1:]}"
+            words = f"{found.label[:1].upper()}{found.label[1:]}{countdown.words(found.done, found.total)}"
             yield {"asking": status(words, done=found.done, total=found.total, tone="busy")}
             continue
         if both is not None:
@@ -191,7 +192,7 @@ def _read(
     bench: Workbench, session: Session, given: Points, going: Callable[[], bool]
 ) -> Generator[Parts, None, np.ndarray | None]:
     """Read the features (N, D) of the points, telling how far it is; None when nobody waits any more."""
-    steps = bench.insight.feature_steps(load_suite(session.suite), given.inputs)
+    steps, countdown = bench.insight.feature_steps(load_suite(session.suite), given.inputs), Countdown()
     while True:
         try:
             step = next(steps)
@@ -199,7 +200,8 @@ def _read(
             return end.value.numpy()
         if not going():
             return None
-        yield {"looking": status("Reading the inputs for the map", done=step.done, total=step.total, tone="busy")}
+        words = f"Reading the inputs for the map{countdown.words(step.done, step.total)}"
+        yield {"looking": status(words, done=step.done, total=step.total, tone="busy")}
 
 
 def waited(bench: Workbench, key: str, going: Callable[[], bool]) -> bool:

@@ -28,8 +28,8 @@ from viz.panels import disentanglement, loss_path, loss_plane
 
 from ..colors import task_colors
 from ..compare.beside import Beside, beside
+from ..costs import NEVER
 from ..headline import duration
-from ..memory import give_back
 from ..session import Session
 from ..view import Parts, menu, run_status, status
 from ..workbench import Workbench, paced
@@ -154,8 +154,9 @@ class Landscape:
         left, pictures = sum(views.left.values()), views.pictures
         if not left:
             return '<p class="mp-cost"><span>Everything chosen here is measured.</span></p>'
-        pace = self._pace(suite)
-        takes = "not timed yet" if pace is None else f"about {duration(pace * pictures)}"
+        pace = self._paces.get(suite.name)
+        seconds = self.bench.costs.passes(suite.name, pictures) if pace is None else pace * pictures
+        takes = NEVER if seconds is None else f"about {duration(seconds)}"
         of = "validation pictures; nothing is tuned on them"
         return (
             f'<p class="mp-cost"><span>{left:,} model{"s" if left > 1 else ""} to build and score on {escape(of)}: '
@@ -164,9 +165,10 @@ class Landscape:
 
     def _first(self, recipe: Recipe) -> str:
         """Return that a merge has to be made first, and how long that takes; nothing for one that is kept."""
-        if (seconds := self.bench.estimate(recipe)) == 0:
+        if self.bench.merged(recipe) is not None:
             return ""
-        takes = f"about {duration(seconds)}" if seconds else "not timed yet"
+        seconds = self.bench.costs.seconds(recipe).merge
+        takes = NEVER if seconds is None else f"about {duration(seconds)}"
         return f"<span>{escape(method_class(recipe.method).title)} is merged first: {takes}</span>"
 
     def stale(self, session: Session) -> str:
@@ -193,25 +195,17 @@ class Landscape:
         progress = Progress(views.pictures)
         yield {"surveying": status("Reading the models", total=max(progress.total, 1), tone="busy")}
         try:
-            for detail in sides_to(views.ground.detail):
-                for name in PANELS:
-                    yield from _measured(views, name, detail, shown, going, progress)
-                    if not going():
-                        return False
+            with self.bench.working():
+                for detail in sides_to(views.ground.detail):
+                    for name in PANELS:
+                        yield from _measured(views, name, detail, shown, going, progress)
+                        if not going():
+                            return False
         finally:
             self._paces |= {} if progress.pace is None else {suite.name: progress.pace}
-            give_back()
         words = f"Done in {duration(progress.seconds)}." if progress.total else "Everything was measured already."
         yield {"surveying": status(words), "ground": self.menus(session, views)}
         return True
-
-    def _pace(self, suite: Suite) -> float | None:
-        """Return seconds per picture: of the last landscape, else of the last scoring of a merge measured here."""
-        if suite.name in self._paces:
-            return self._paces[suite.name]
-        timed = [run for run in self.bench.record.recent(suite.name) if run.score_seconds and not run.stored]
-        pictures = sum(score.n for score in timed[-1].scores.values()) if timed else 0
-        return timed[-1].score_seconds / pictures if pictures else None
 
 
 class Progress:

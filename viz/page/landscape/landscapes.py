@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from merge_engine.errors import MergeError
-
 from .. import acts, view
+from ..guarded import guarded
 from ..plotly_panel import PlotlyPanel
 from ..session import Session
 from ..shelf import Ticket
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from ..layout import Page
     from ..listeners import Listeners
 
-LOG = logging.getLogger("mergescope")
 Kind = Mapping[str, Any]
 ON, OFF = gr.update(interactive=True), gr.update(interactive=False)
 IDLE = {"survey": ON, "halt": OFF}
@@ -55,47 +52,47 @@ class Landscapes:
         """Attach the listeners; `act` and `compute` are the queues of acts and of heavy work, `light` is none."""
         page, told = self.page, self.page.some("session", "shown")
         panels = [f"land_{name}" for name in PANELS]
-        page.landscape.select(self.opened, told, page.some("ground", *panels), **act)
-        page.pinned.turn(self.again, [*told, page.ground], page.some("ground", *panels), **act)
+        page.landscape.select(self.opened, told, page.some("ground", "surveying", *panels), **act)
+        page.pinned.turn(self.again, [*told, page.ground], page.some("ground", "surveying", *panels), **act)
         turned = page.some("session", "link", "ground", "surveying", *panels)
         page.ground.act(self.turn, told, turned, **act)
         buttons = page.some("surveying", "survey", "halt")
         started = page.survey.click(self.start, None, buttons, **light)
         heard = started.then(self.on.heard, None, None, **act)
-        measured = heard.then(self.run, told, [*page.some("ground", *panels), *buttons], **compute)
-        measured.then(self.on.prepare, told, page.some("preparing", "news"), **compute)
-        page.halt.click(self.stop, None, page.some("halt"), **light)
+        heard.then(self.run, told, [*page.some("ground", *panels), *buttons], **compute)
+        page.halt.click(self.stop, None, page.some("surveying", "halt"), **light)
 
+    @guarded("surveying", "Opening the landscape")
     def opened(self, session: Session, shown: str) -> dict[Any, Any]:
         """Fill the tab with what is measured for the session as it is now."""
         return self._fill(self.landscape.at_hand(session, shown)) if session.suite else gr.skip()
 
+    @guarded("surveying", "Opening the landscape")
     def again(self, session: Session, shown: str, ground: str) -> dict[Any, Any]:
         """Fill the tab again for another pinned run, where it was opened before."""
         return self.opened(session, shown) if ground else gr.skip()
 
+    @guarded("surveying", "Choosing the landscape")
     def turn(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Choose other models or another detail; what is being measured for the choice before ends."""
-        try:
-            after = acts.perform(session, said(event))
-        except MergeError as error:
-            return self._fill({"surveying": view.complaint(str(error))})
+        after = acts.perform(session, said(event))
         if after == session:
             return gr.skip()
         self.tickets.want(self._name(request), "")
         parts = {"session": after, "link": view.link(after), "surveying": self.landscape.stale(after)}
         return self._fill({**parts, **self.landscape.at_hand(after, shown)})
 
+    @guarded("surveying", "Starting", IDLE)
     def start(self, request: gr.Request) -> dict[Any, Any]:
         """Answer the button at once, unless this visitor's measuring waits or runs already."""
         held = self.tickets.held(self._name(request))
         if held.what and held.going():
             return gr.skip()
-        self.tickets.want("prepare", "")
+        ahead = self.tickets.ahead(self.visitor(request))
         self.tickets.take(self._name(request), self.waiting)
-        words = view.status("Waiting for a free place …", tone="busy")
-        return self._fill({"surveying": words, "survey": OFF, "halt": ON})
+        return self._fill({"surveying": view.waiting(ahead), "survey": OFF, "halt": ON})
 
+    @guarded("surveying", "Measuring", IDLE)
     def run(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Measure, streaming, once for every ticket; a merge that this visitor starts goes first."""
         yield gr.skip()
@@ -103,24 +100,18 @@ class Landscapes:
         if not ticket.what or BEGUN in ticket.done or not session.suite:
             return
         ticket.done.add(BEGUN)
-        last: dict[str, Any] = {}
         try:
             whole = yield from self._streamed(session, shown, ticket, request)
             last = {} if whole else self._ended(ticket, session)
-        except MergeError as error:
-            last = {"surveying": view.complaint(str(error))}
-        except Exception as error:
-            LOG.exception("a landscape failed")
-            words = f"Measuring failed: {type(error).__name__}: {error}. The log has the details."
-            last = {"surveying": view.complaint(words)}
         finally:
             ticket.ended = True
         yield self._fill(IDLE | last)
 
+    @guarded("surveying", "Stopping")
     def stop(self, request: gr.Request) -> Any:
         """Stop what this visitor is measuring at its next step."""
         self.tickets.cancel(self._name(request))
-        return OFF
+        return self._fill({"halt": OFF})
 
     def _streamed(
         self, session: Session, shown: str, ticket: Ticket, request: gr.Request

@@ -34,6 +34,7 @@ from ..inputs.case import OWN, WORDS
 from ..inputs.manifold_data import unit
 from ..inputs.sight import known_points, map_at_hand, run_of, waited, yours_key
 from ..inputs.why import UNASKED, PinnedView, why_steps
+from ..remaining import Countdown
 from ..session import Session
 from ..view import Parts, status
 from ..weights.pinned import NOT_HERE
@@ -163,11 +164,13 @@ def _explained(
 ) -> Generator[Parts | InputView, None, None]:  # fmt: skip
     """Yield the routers' and experts' views, and the map as soon as the picture has a place on it."""
     known: dict[str, np.ndarray] = {}
+    countdown = Countdown()
     for found in why_steps(bench.insight, case, merged, pinned=pinned):
         if not going():
             return
         if isinstance(found, Step):
-            yield {"replying": status(found.label.capitalize(), done=found.done, total=found.total, tone="busy")}
+            words = f"{found.label.capitalize()}{countdown.words(found.done, found.total)}"
+            yield {"replying": status(words, done=found.done, total=found.total, tone="busy")}
             continue
         yield compared(found, known)
         if not known and any(card.near and not card.router.startswith(OWN) for card in found.routers):

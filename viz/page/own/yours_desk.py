@@ -11,6 +11,7 @@ import gradio as gr
 
 from merge_engine.errors import MergeError
 
+from ..guarded import guarded
 from ..layout import Page
 from ..session import Session
 from ..shelf import Tickets
@@ -30,11 +31,12 @@ class YoursDesk:
     def wire(self, act: Kind, look: Kind) -> None:
         """Attach the listeners; `act` and `look` are the queues of acts and of what takes time."""
         page, told = self.page, self.page.some("session", "shown")
-        page.pad.picture(self.take, told, page.some("session", "pad", "yours"), **act)
-        page.inputs.select(self.follow, told, page.some("pad", "yours"), **act)
-        page.sight.turn(self.follow, told, page.some("pad", "yours"), **act)
+        page.pad.picture(self.take, told, page.some("session", "pad", "yours", "replying"), **act)
+        for event in (page.inputs.select, page.sight.turn):
+            event(self.follow, told, page.some("pad", "yours", "replying"), **act)
         page.yours.turn(self.explain, told, page.some("replies", "replying", "yours_why", "map"), **look)
 
+    @guarded("replying", "Taking the picture")
     def take(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Take a picture that was drawn or brought along, an example, or an empty sheet."""
         if not session.suite:
@@ -54,12 +56,14 @@ class YoursDesk:
         value = pad.pad_value(session.suite, picture=None if drawn else picture, said=words)
         return self.page.fill({"session": after, "pad": value, "yours": yours.mark(after, shown)})
 
+    @guarded("replying", "Preparing the sheet")
     def follow(self, session: Session, shown: str) -> dict[Any, Any]:
         """Prepare the sheet for the suite, and say again what is made of the picture if something else would be."""
         if not session.suite:
             return gr.skip()
         return self.page.fill({"pad": pad.pad_value(session.suite), "yours": yours.mark(session, shown)})
 
+    @guarded("replying", "Asking about the picture")
     def explain(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Say what is made of the picture."""
         yield gr.skip()

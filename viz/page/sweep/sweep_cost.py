@@ -1,4 +1,4 @@
-"""What a sweep will cost before it runs: merges, scorings and seconds, as far as something like it was timed."""
+"""What a sweep will cost before it runs: merges, scorings and seconds."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from statistics import median
 
 from merge_engine.methods import method_class
 from merge_engine.runs.grid import Values
-from merge_engine.runs.publish import table_folder
-from merge_engine.runs.results import read_json
+from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.run import adapts, own_tasks
 from merge_engine.runs.sweep import Stored, Sweep
-from merge_engine.runs.table import by_line
 from merge_engine.runs.tuning import direction
 from merge_engine.suite import Suite
 
@@ -59,15 +56,18 @@ def cost_of(bench: Workbench, suite: Suite, sweep: Sweep, store: Stored) -> Cost
     """Return what is left to do of a sweep, and how long it should take."""
     visits = sweep.visits()
     todo = [values for values in visits if store.get(sweep, values) is None]
-    merges = _merges(bench, sweep, todo)
+    merging = _merging(bench, sweep, todo)
     tasks, limit = own_tasks(suite, sweep.recipe), sweep.pictures
     sizes = [len(suite.indices(task, sweep.split)) for task in tasks]
     pictures = sum(sizes if limit is None else (min(size, limit) for size in sizes))
-    merge, score = _rates(bench, suite, sweep, store, todo)
-    known = score is not None and (merge is not None or not merges)
-    seconds = (merge or 0.0) * merges + (score or 0.0) * pictures * len(todo) if known else None
+    parts = [bench.costs.seconds(recipe).merge for recipe in merging]
+    parts += [second for values in todo for second in _point(bench, sweep.at(values), pictures)]
+    known = [second for second in parts if second is not None]
     after = " and ".join(method_class(key).title for key, _ in sweep.recipe.post)
-    return Cost(len(visits), len(visits) - len(todo), merges, pictures, seconds, adapts(sweep.recipe), after)
+    return Cost(
+        len(visits), len(visits) - len(todo), len(merging), pictures,
+        sum(known) if len(known) == len(parts) else None, adapts(sweep.recipe), after,
+    )  # fmt: skip
 
 
 def cost_line(cost: Cost) -> str:
@@ -75,42 +75,22 @@ def cost_line(cost: Cost) -> str:
     return f'<p class="mp-cost mp-sweep-cost"><span>{escape(cost.words())}</span></p>'
 
 
-def _merges(bench: Workbench, sweep: Sweep, todo: Sequence[Values]) -> int:
-    """Return how often experts are merged on the way, but for merges that are kept."""
-    found, last = 0, None
+def _merging(bench: Workbench, sweep: Sweep, todo: Sequence[Values]) -> list[Recipe]:
+    """Return the merges of experts on the way that are not kept, without post-steps."""
+    found, last = [], None
     for values in todo:
         recipe = dataclasses.replace(sweep.at(values), post=())
         if direction(recipe) != last:
             last = direction(recipe)
-            found += bench.merged(recipe) is None
+            found += [] if bench.merged(recipe) is not None else [recipe]
     return found
 
 
-def _rates(
-    bench: Workbench, suite: Suite, sweep: Sweep, store: Stored, todo: Sequence[Values]
-) -> tuple[float | None, float | None]:
-    """Return seconds per merge and per picture scored: of this process, of stored points, else of the results table."""
-    alike = [entry for entry in store.known.values() if entry["method"] == sweep.recipe.method]
-    merge = bench.estimate(dataclasses.replace(sweep.at(todo[0]), post=())) if todo else None
-    took = [entry["seconds"]["merge"] for entry in alike]
-    merge = merge or median([seconds for seconds in took if seconds >= max(took) / 4] or [0.0]) or None
-    scored = [(entry["seconds"]["score"], sum(n for _, n, _ in entry["scores"].values())) for entry in alike]
-    run = bench.record.known(sweep.recipe)
-    if run is not None and run.score_seconds:
-        scored.append((run.score_seconds, sum(score.n for score in run.scores.values())))
-    score = median([seconds / n for seconds, n in scored if n]) if scored else None
-    if merge is None or score is None:
-        table = _timed(suite, sweep)
-        merge, score = merge if merge is not None else table[0], score if score is not None else table[1]
-    return merge, score
-
-
-def _timed(suite: Suite, sweep: Sweep) -> tuple[float | None, float | None]:
-    """Return seconds per merge and per picture of the method's row in the results table."""
-    rows = (read_json(table_folder(suite) / "table.json") or {}).get("rows", [])
-    row = next(iter(by_line(rows).get(sweep.recipe.method, {}).values()), None)
-    pictures = sum(task["n"] for task in row["accuracy"].values()) if row else 0
-    return (row["seconds"]["merge"], row["seconds"]["score"] / pictures) if row and pictures else (None, None)
+def _point(bench: Workbench, recipe: Recipe, pictures: int) -> tuple[float | None, float | None]:
+    """Return the seconds of the post-steps and of the scoring of one point, whose experts are merged already."""
+    whole = bench.costs.seconds(recipe, pictures=pictures)
+    bare = bench.costs.seconds(dataclasses.replace(recipe, post=())).merge if recipe.post else whole.merge
+    return 0.0 if whole.merge is None or bare is None else max(0.0, whole.merge - bare), whole.score
 
 
 def _count(number: int, what: str) -> str:

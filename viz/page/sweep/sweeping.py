@@ -178,6 +178,8 @@ def sweep_parts(
                 yield from moments.moment(step)
                 newest = step.points[-1] if step.points else None
                 if moments.fresh and newest is not None and newest.scores:
+                    pictures = sum(score.n for score in newest.scores.values())
+                    bench.costs.note(sweep.at(newest.values), None, newest.seconds["score"], pictures)
                     over = step.done < step.total and time.perf_counter() - started > turn
                     leading = best(step.points)
                     if over or (leading is newest and leading is not top):

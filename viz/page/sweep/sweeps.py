@@ -6,7 +6,6 @@ A sweep computes for some seconds at a time and then queues up again, so that ot
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ import gradio as gr
 from merge_engine.errors import MergeError
 
 from .. import acts, view
+from ..guarded import guarded
 from ..layout import Page
 from ..listeners import IDLE, OFF, ON, Listeners, visitor
 from ..plotly_panel import Selection
@@ -25,7 +25,6 @@ from . import sweeping
 from .sweep_acts import sweep_of
 
 Kind = Mapping[str, Any]
-LOG = logging.getLogger("mergescope")
 BEGUN = "begun"
 READY = {"sweep_start": IDLE["merge"], "sweep_stop": IDLE["cancel"]}
 PARTS = ("sweep_bar", "sweep_cost", "sweeping", *sweeping.PANELS)
@@ -54,47 +53,44 @@ class Sweeps:
         for panel in page.some(*sweeping.PANELS):
             panel.select(self.take, told, [*everything, *page.some(*PARTS)], **act)
 
+    @guarded("sweeping", "Opening the sweep")
     def opened(self, session: Session, shown: str, request: gr.Request) -> dict[Any, Any]:
         """Fill the tab for the recipe as it is now."""
         return self.page.fill(self._parts(session, shown, request)) if session.suite else gr.skip()
 
+    @guarded("sweeping", "Opening the sweep")
     def again(self, session: Session, shown: str, bar: str, request: gr.Request) -> dict[Any, Any]:
         """Fill the tab again for another pinned run, where it was opened before."""
         return self.opened(session, shown, request) if bar else gr.skip()
 
+    @guarded("sweeping", "Choosing the sweep")
     def act(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Sweep something else, elsewhere, or on other pictures."""
-        try:
-            after = acts.perform(session, said(event))
-        except MergeError as error:
-            return self.page.fill({"sweeping": view.complaint(str(error))})
+        after = acts.perform(session, said(event))
         return self.page.fill({"session": after, "link": view.link(after), **self._parts(after, shown, request)})
 
+    @guarded("sweeping", "Taking the values")
     def take(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Take the values of the clicked point into the recipe."""
-        try:
-            values = sweeping.clicked(sweep_of(session), Selection.of(event))
-            if values is None:
-                return gr.skip()
-            words = {"act": "take", "values": list(values)}
-            after = acts.perform(session, words)
-        except MergeError as error:
-            return self.page.fill({"sweeping": view.complaint(str(error))})
+        values = sweeping.clicked(sweep_of(session), Selection.of(event))
+        if values is None:
+            return gr.skip()
+        words = {"act": "take", "values": list(values)}
+        after = acts.perform(session, words)
         parts = self._parts(after, shown, request) | {"sweeping": sweeping.taken(sweep_of(after), values)}
         return self.on.act(session, shown, gr.EventData(None, words), request) | self.page.fill(parts)
 
+    @guarded("sweeping", "Starting", READY)
     def start(self, session: Session, request: gr.Request) -> Any:
         """Answer the button at once; the sweep follows in the queue. A second press while it runs changes nothing."""
         held = self._held(request)
         if held.going() and BEGUN in held.done:
             return gr.skip()
-        try:
-            self.tickets.take(self._name(request), sweep_of(session).key)
-        except MergeError as error:
-            return view.complaint(str(error)), ON, OFF
-        self.tickets.want("prepare", "")
-        return view.status("Waiting for a free place …", tone="busy"), OFF, ON
+        ahead = self.tickets.ahead(visitor(request))
+        self.tickets.take(self._name(request), sweep_of(session).key)
+        return self.page.fill({"sweeping": view.waiting(ahead), "sweep_start": OFF, "sweep_stop": ON})
 
+    @guarded("sweeping", "The sweep", READY)
     def sweep(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Sweep for a while, streaming, unless that was stopped meanwhile; then queue up again."""
         yield gr.skip()
@@ -105,12 +101,13 @@ class Sweeps:
             words = view.status("Stopped before it went on; what was scored is kept.", tone="stale")
             yield self.page.fill({**READY, "sweeping": words})
 
+    @guarded("sweeping", "Stopping")
     def stop(self, request: gr.Request) -> Any:
         """Stop this visitor's sweep at its next step; what was scored is kept."""
         if not self._held(request).going():
             return gr.skip()
         self.tickets.cancel(self._name(request))
-        return view.status("Stopping …", tone="busy"), OFF
+        return self.page.fill({"sweeping": view.status("Stopping …", tone="busy"), "sweep_stop": OFF})
 
     def _stream(self, session: Session, shown: str, ticket: Ticket) -> Generator[dict[Any, Any], None, None]:
         ticket.done.add(BEGUN)
@@ -128,12 +125,6 @@ class Sweeps:
                 yield self.page.fill(READY)
             else:
                 yield self.page.fill(READY | {"sweep_cost": sweeping.tab_parts(self.bench, session)["sweep_cost"]})
-        except MergeError as error:
-            yield self.page.fill({**READY, "sweeping": view.complaint(str(error))})
-        except Exception as error:
-            LOG.exception("a sweep failed")
-            words = f"The sweep failed: {type(error).__name__}: {error}. The log has the details."
-            yield self.page.fill({**READY, "sweeping": view.complaint(words)})
         finally:
             ticket.ended = ticket.ended or not more
 

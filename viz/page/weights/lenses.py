@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 from merge_engine.contract import Step
-from merge_engine.errors import MergeError
 from merge_engine.merged import StaticMerged
 from merge_engine.metrics import Measured, registry
 from merge_engine.runs.recipe import Recipe
@@ -19,6 +18,8 @@ from viz.panel import Drawing, draw, empty
 from viz.panels import histogram, interference, overlap, overlap_depth, spectrum
 from viz.pin import Pin
 
+from ..guarded import sentence
+from ..remaining import Countdown
 from ..session import Session
 from ..view import Parts, menu, status
 from ..workbench import Workbench
@@ -99,12 +100,12 @@ def lens_steps(
     for name in NEAR if focus.experts else ():
         if name not in done:
             wanted = asks(bench, focus, name)
-            yield from _drawn(bench, focus, name, wanted, bench.measures.together(wanted), going)
+            yield from _drawn(bench, focus, name, wanted, going, known=True)
             done.update((name, f"seen {name}") if going() else ())
     for name in ("interference", "depths") if len(focus.experts) > 1 else ():
         far = [dataclasses.replace(wanted, block=None, kind=None) for wanted in asks(bench, focus, name)]
         if going() and (name not in done or any(bench.measures.get(wanted) is None for wanted in far)):
-            yield from _drawn(bench, focus, name, far, (), going)
+            yield from _drawn(bench, focus, name, far, going)
             done.update((name, f"seen {name}") if going() else ())
 
 
@@ -161,19 +162,18 @@ def _first(bench: Workbench, focus: Focus, done: set[str]) -> Generator[Parts, N
 
 
 def _drawn(
-    bench: Workbench, focus: Focus, name: str, wanted: Sequence[Ask], found: tuple[Measured, ...],
-    going: Callable[[], bool],
-) -> Generator[Parts, None, None]:  # fmt: skip
-    """Measure unless that was done, telling now and then how far it is, and draw."""
-    measured = list(found)
+    bench: Workbench, focus: Focus, name: str, wanted: Sequence[Ask], going: Callable[[], bool], known: bool = False
+) -> Generator[Parts, None, None]:
+    """Measure unless that is `known`, telling now and then how far it is, and draw; where that fails, say so there."""
     try:
-        for one in wanted[len(found) :]:
+        measured = list(bench.measures.together(wanted) if known else ())
+        for one in wanted[len(measured) :]:
             more = yield from _measured(bench, focus, one, going)
             measured += [] if more is None else [more]
         if len(measured) == len(wanted):
             yield {name: _text(bench, focus, name, measured), "measuring": status("")}
-    except MergeError as error:
-        yield {name: _sentence(str(error)), "measuring": status("")}
+    except Exception as error:
+        yield {name: _sentence(sentence(error, "Measuring")), "measuring": status("")}
 
 
 def _text(bench: Workbench, focus: Focus, name: str, measured: Sequence[Measured]) -> str:
@@ -187,13 +187,14 @@ def _measured(
     recipe = next((r for r in (focus.recipe, focus.beside) if r and r.digest == wanted.merged), None)
     merged = bench.merged(recipe) if recipe else None
     steps, title = bench.measures.steps(wanted, merged, going), registry()[wanted.metric].title.lower()
+    countdown = Countdown()
     try:
         while True:
             while wanted.block is None and bench.busy and going():
                 time.sleep(PATIENCE)
             step: Step = next(steps)
             if step.total > 8 and step.done % 6 == 0:
-                words = f"measuring {title}"
+                words = f"measuring {title}{countdown.words(step.done, step.total)}"
                 yield {"measuring": status(words, done=step.done, total=step.total, tone="busy")}
     except StopIteration as end:
         return end.value

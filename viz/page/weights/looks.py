@@ -14,6 +14,7 @@ from .. import acts, view
 from .. import session as state
 from ..adapting import learned
 from ..compare.beside import beside
+from ..guarded import guarded
 from ..layout import Page
 from ..plotly_panel import Selection
 from ..session import Session
@@ -31,6 +32,7 @@ class Looks:
     def __init__(self, page: Page, bench: Workbench, tickets: Tickets, visitor: Callable[[Any], str]) -> None:
         self.page, self.bench, self.tickets, self.visitor = page, bench, tickets, visitor
 
+    @guarded("fault", "Looking there")
     def select(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
         """Look at the matrix that was clicked, or at the one in which a clicked pair meets most, in every panel."""
         chosen, remark = Selection.of(event), ""
@@ -44,6 +46,7 @@ class Looks:
             return gr.skip()
         return self.moved(after, shown, request, remark)
 
+    @guarded("measuring", "Looking into the weights")
     def look(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Draw the panels that look into the weights."""
         yield gr.skip()
@@ -54,6 +57,7 @@ class Looks:
         steps = lenses.lens_steps(self.bench, focus, ticket.going, ticket.done)
         yield from map(self.page.fill, view.spoken(steps, "measuring"))
 
+    @guarded("fault", "Drawing what was learned")
     def learn(self, session: Session, word: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Draw what the run that a word is about learned; a later word or place ends this."""
         yield gr.skip()

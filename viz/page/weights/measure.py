@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from merge_engine.runs.first_look import stored
 from merge_engine.suite import load_suite
 
 LIMIT, PAUSED = 96, 4
+PATIENCE = 0.05  # seconds between two looks whether another visitor's measurement is there
 FIRST_METRIC = "cosine"
 
 
@@ -41,6 +44,8 @@ class Measures:
         self.svd = svd
         self._kept: OrderedDict[Ask, Measured] = OrderedDict()
         self._paused: OrderedDict[Ask, Generator[Step, None, Measured]] = OrderedDict()
+        self._taking: set[Ask] = set()
+        self._lock = threading.Lock()
 
     def get(self, ask: Ask) -> Measured | None:
         """Return a measurement that was taken before, or one that is shipped, or None."""
@@ -68,10 +73,30 @@ class Measures:
     ) -> Generator[Step, None, Measured | None]:
         """Measure unless remembered, yielding a Step after each tensor; None when `going()` turned false.
 
-        A measurement that was left is kept as it stands and goes on from there the next time.
+        A measurement that was left is kept as it stands and goes on from there the next time. Nobody takes one that
+        somebody else is taking: one waits for it, in Steps without a total.
         """
-        if (known := self.get(ask)) is not None:
-            return known
+        while not self._take(ask):
+            if not going():
+                return None
+            time.sleep(PATIENCE)
+            yield Step(0, 0)
+        try:
+            known = self.get(ask)
+            return known if known is not None else (yield from self._taken(ask, merged, going))
+        finally:
+            self._taking.discard(ask)
+
+    def _take(self, ask: Ask) -> bool:
+        """Return whether a measurement may be taken now; nobody else may until it is let go of."""
+        with self._lock:
+            free = ask not in self._taking
+            self._taking.add(ask)
+            return free
+
+    def _taken(
+        self, ask: Ask, merged: Merged | None, going: Callable[[], bool]
+    ) -> Generator[Step, None, Measured | None]:
         steps = self._paused.pop(ask, None) or self._begun(ask, merged)
         try:
             while going():
@@ -80,11 +105,15 @@ class Measures:
             self._kept[ask] = end.value
             _bound(self._kept, LIMIT)
             return end.value
-        finally:
-            if ask not in self._kept:
-                self._paused[ask] = steps
-                _bound(self._paused, PAUSED)
+        except GeneratorExit:
+            self._pause(ask, steps)
+            raise
+        self._pause(ask, steps)
         return None
+
+    def _pause(self, ask: Ask, steps: Generator[Step, None, Measured]) -> None:
+        self._paused[ask] = steps
+        _bound(self._paused, PAUSED)
 
     def _begun(self, ask: Ask, merged: Merged | None) -> Generator[Step, None, Measured]:
         suite, metric = load_suite(ask.suite), build(ask.metric)
