@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
+from merge_engine.devices import VARIABLE, fastest
 from viz.page.acts import lost_session
 from viz.page.api import Api
 from viz.page.events import wire
@@ -56,6 +57,7 @@ def launch_settings() -> dict[str, Any]:
 
 if __name__ == "__main__":
     os.chdir(HERE)
+    os.environ.setdefault(VARIABLE, fastest())
     bench = Workbench()
     Thread(target=warm_up, args=(bench,), daemon=True).start()
     build_demo(bench).launch(**launch_settings())

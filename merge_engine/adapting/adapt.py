@@ -133,7 +133,7 @@ def _descend(
     with torch.enable_grad():
         logits = inputs.logits(task, what.features(task, batch))
         mean = entropy(logits).mean()
-        loss = mean if labels is None else cross_entropy(logits, labels)
+        loss = mean if labels is None else cross_entropy(logits, labels.to(logits.device))
         if loss.requires_grad:  # not where no expert differs from the pretrained model
             (loss / math.log(logits.shape[-1]) if settings.balanced else loss).backward()
     return mean.item()

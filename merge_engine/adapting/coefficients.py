@@ -123,8 +123,7 @@ class Coefficients:
         assert problem.inputs is not None
         self.problem, self.parts, self.inputs = problem, parts, problem.inputs
         self.clamp, self.learned, self.masks = clamp, learned, masks
-        self.device = start.device
-        self.base = in_memory(problem.pretrained, self.device)
+        self.base = in_memory(problem.pretrained, start.device)
         self.values = torch.nn.Parameter(start)
         self.leaves: dict[str, Tensor] = {}
 
@@ -155,7 +154,7 @@ class Coefficients:
         self.leaves = {n: (self.base[n] + d).requires_grad_() for n, d in self._changes().items()}
 
     def features(self, task: str, inputs: Tensor) -> Tensor:
-        return self.inputs.features({**self.base, **self.leaves}, inputs.to(self.device))
+        return self.inputs.features({**self.base, **self.leaves}, inputs)
 
     def finish(self) -> None:
         if not self.parts:

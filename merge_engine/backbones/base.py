@@ -86,7 +86,10 @@ class Backbone(ABC):
         return tuple(name for name, _ in module.named_parameters())
 
     def forward(self, module: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor) -> Any:
-        """What the module returns for these inputs under the given weights."""
+        """What the module returns for these inputs under the given weights.
+
+        Weights decide where it runs: inputs and buffers are taken to their device, and inputs to their type.
+        """
         names = self.names(module)
         missing = [name for name in names if name not in weights]
         if missing:
@@ -95,8 +98,10 @@ class Backbone(ABC):
                 f"These weights lack {len(missing)} of {len(names)} tensors of {self.name}: {shown}, …; "
                 "pass every tensor of the backbone."
             )
-        args, kwargs = self.call(inputs)
         chosen = {name: weights[name] for name in names}
+        like = chosen[names[0]]
+        args, kwargs = self.call(inputs.to(like.device, like.dtype if inputs.is_floating_point() else None))
+        chosen |= {name: buffer.to(like.device) for name, buffer in module.named_buffers()}
         with ONE_AT_A_TIME:
             return torch.func.functional_call(module, chosen, args, kwargs)
 

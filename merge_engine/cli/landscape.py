@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from ..contract import Context
+from ..devices import chosen_device
 from ..errors import RecipeError
 from ..landscape.disentanglement import Disentanglement, DisentanglementSurvey
 from ..landscape.path import TOLERANCE, Path, PathSurvey
@@ -38,6 +39,7 @@ def landscape(
     pictures: Annotated[int, typer.Option("--pictures", help="Validation pictures per task.")] = 16,
     detail: Annotated[int, typer.Option("--detail", help="Points along a side: 5, 9 or 17.")] = 9,
     tasks: Annotated[str | None, typer.Option("--tasks", help="Tasks to score: A,B or all. [those of A, B, C]")] = None,
+    device: options.Device = None,
     json_to: options.Json = None,
 ) -> None:
     """Measure loss and accuracy between models, on a few validation pictures."""
@@ -47,7 +49,7 @@ def landscape(
     if (merge or experts) and not models:
         raise RecipeError("--merge and --experts place merges on a plane; add --models A,B,C.")
     check_detail(detail)
-    chosen = load_suite(suite or options.DEFAULT_SUITE)
+    chosen = load_suite(suite or options.DEFAULT_SUITE).on(chosen_device(device))
     scored = options.tasks_of(chosen, tasks)
     found: dict[str, Any] = {}
     if models:
@@ -69,7 +71,7 @@ def _plane(survey: PlaneSurvey, detail: int, methods: Sequence[str], experts: st
         recipe = recipe_for(survey.suite, key, experts=options.experts_of(survey.suite, options.names(experts)))
         method, post = recipe.build()
         problem = problem_of(survey.suite, recipe)
-        merged = followed(merge_steps(problem, method, post, Context(seed=recipe.seed)), key)
+        merged = followed(merge_steps(problem, method, post, Context(survey.suite.device, recipe.seed)), key)
         if not isinstance(merged, StaticMerged):
             raise RecipeError(f"{method_class(key).title} makes several models, which have no place on a plane.")
         merges[recipe.digest], names[recipe.digest] = merged, method_class(key).title

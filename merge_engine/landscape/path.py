@@ -77,7 +77,7 @@ class PathSurvey:
         total = self.missing(detail)
         if total:
             first, second = (model_weights(self.suite, name) for name in self.models)
-            span, done = Span(first, [second], self.probe.dtype), 0
+            span, done = Span(first, [second], self.probe.dtype, self.suite.device), 0
             try:
                 for part in (p for side in STRIDES if side <= detail for p in parts(side)):
                     if str(part) not in self.stored:

@@ -121,7 +121,7 @@ class PlaneSurvey:
 
     def _span(self) -> Span:
         weights = [model_weights(self.suite, name) for name in self.models]
-        span = Span(weights[0], weights[1:], self.probe.dtype)
+        span = Span(weights[0], weights[1:], self.probe.dtype, self.suite.device)
         if "gram" not in self.stored:
             gram = span.gram()
             Plane.of(gram)

@@ -108,7 +108,7 @@ class RegMean(TensorMerge):
         inputs, sums = problem.need_inputs(self.title), Sums()
         for index, (task, expert) in enumerate(problem.experts.items()):
             weights = in_memory(expert, ctx.device)
-            batches = inputs.support(task, self.examples).to(ctx.device).split(BATCH)
+            batches = inputs.support(task, self.examples).split(BATCH)
             grams = Grams()
             for done, batch in enumerate(batches, 1):
                 grams.see(inputs.linear_inputs(weights, batch))

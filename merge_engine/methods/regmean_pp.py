@@ -58,10 +58,7 @@ class RegMeanPlusPlus(RegMean):
         found = {group.name: group.task_vectors.mean(0) for group in groups}
         merged = in_memory(AddedWeights(problem.pretrained, found), ctx.device)
         hidden = {
-            task: [
-                inputs.enter(merged, b)
-                for b in inputs.support(task, self.examples).to(ctx.device).split(BATCH)
-            ]
+            task: [inputs.enter(merged, b) for b in inputs.support(task, self.examples).split(BATCH)]
             for task in problem.tasks
         }
         place, done = problem.architecture.place, 0

@@ -112,8 +112,9 @@ class TwinMerging(MergeMethod):
         merged = yield from build(self.shared, **scaled).run(ordered, ctx)  # type: ignore[attr-defined]
         for sentence in merged.notes:
             ctx.note(sentence)
-        weights = in_memory(merged.weights())
-        return weights | {n: problem.pretrained[n] for n in weights if self._borrowed(n)}
+        weights = merged.weights()
+        borrowed = {n: problem.pretrained[n] for n in weights if self._borrowed(n)}
+        return in_memory({**weights, **borrowed}, ctx.device)
 
     def _exclusive(
         self, problem: Problem, shared: Weights, layers: Mapping[str, nn.Module], ctx: Context

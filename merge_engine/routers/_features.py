@@ -67,11 +67,11 @@ class Features:
 def model_steps(
     key: str, problem: Problem, ctx: Context
 ) -> Generator[Step, None, tuple[dict[str, Tensor], float]]:
-    """Return the weights to look with, in memory, and how many parameters must be stored for them."""
+    """Return the weights to look with, on the device, and how many parameters must be stored for them."""
     if key == "pretrained":
-        return in_memory(problem.pretrained), 0.0
+        return in_memory(problem.pretrained, ctx.device), 0.0
     merged = yield from build(key).run(problem, ctx)  # type: ignore[attr-defined]
-    weights = in_memory(merged.weights())
+    weights = in_memory(merged.weights(), ctx.device)
     return weights, float(sum(w.numel() for w in weights.values()))
 
 

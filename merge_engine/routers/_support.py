@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -16,6 +17,7 @@ from ..hp import hp
 from ..problem import Problem
 from ..routing.prediction import Network
 from ..routing.routed import ReadyRouter
+from ..weights import in_memory
 from ._features import Features, check_layer, model, model_steps
 from ._router import Router
 
@@ -80,8 +82,9 @@ class Fitted:
         self.scorer = fit(support)
 
     def ready(self, network: Network) -> ReadyRouter:
-        """Return the router with its network."""
-        return lambda inputs, task=None: self.scorer(self.look(network, inputs))
+        """Return the router with its network, and the model that it looks with on the network's device."""
+        look = dataclasses.replace(self.look, weights=in_memory(self.look.weights, network.device))
+        return lambda inputs, task=None: self.scorer(look(network, inputs))
 
     @property
     def stored_parameters(self) -> float:

@@ -52,12 +52,9 @@ class TrainedRouter:
 
     def ready(self, network: Network) -> Callable[..., Tensor]:
         """Return the scores (B, T) of inputs, with the model in memory."""
-        model, layers = in_memory(self.model), layers_of(self.parameters)
-
-        def scores(inputs: Tensor, task: str | None = None) -> Tensor:
-            return layers(network.features(model, inputs.float() if inputs.is_floating_point() else inputs))
-
-        return scores
+        model = in_memory(self.model, network.device)
+        layers = layers_of(in_memory(self.parameters, network.device))
+        return lambda inputs, task=None: layers(network.features(model, inputs))
 
     @property
     def own_parameters(self) -> float:
@@ -139,7 +136,7 @@ class Training:
             for done, chunk in enumerate(chunks, 1):
                 with torch.no_grad():
                     features.append(inputs.features(self.model, chunk))
-                labels.append(torch.full((len(chunk),), label, device=chunk.device))
+                labels.append(torch.full((len(chunk),), label, device=features[-1].device))
                 yield Step(done, len(chunks), f"Features of the shared model: {task}, {which}")
         return torch.cat(features), torch.cat(labels)
 

@@ -17,6 +17,7 @@ from ..maths.spectral import definite
 from ..problem import Place, Problem
 from ..routing.prediction import Network
 from ..routing.routed import ReadyRouter
+from ..weights import in_memory
 from ._features import model, model_steps
 from ._router import Router
 
@@ -52,7 +53,7 @@ class WeightProjection(Router):
         weights, extra = yield from model_steps(self.first, problem, ctx)
         group = next(iter(problem.groups(device=ctx.device, names=[self.tensor(problem)])))
         k = max(1, min(group.pretrained.shape) // len(problem.tasks))
-        bases = [definite(ctx.svd(vector).top(k)).Vh.cpu() for vector in group.task_vectors]
+        bases = [definite(ctx.svd(vector).top(k)).Vh for vector in group.task_vectors]
         yield Step(1, 1, group.name)
         return Projection(weights, group.name.removesuffix(".weight"), tuple(bases), extra)
 
@@ -78,10 +79,11 @@ class Projection:
     forwards: float = 1.0
 
     def ready(self, network: Network) -> ReadyRouter:
-        """Return the router with its network."""
-        return lambda inputs, task=None: -self.residuals(self.seen(network, inputs))
+        """Return the router with its network, and the model of the first pass on the network's device."""
+        weights = in_memory(self.weights, network.device)
+        return lambda inputs, task=None: -self.residuals(self.seen(network, weights, inputs))
 
-    def seen(self, network: Network, inputs: Tensor) -> Tensor:
+    def seen(self, network: Network, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Return one vector per input (B, n) of what the layer receives."""
         found: list[Tensor] = []
 
@@ -89,7 +91,7 @@ class Projection:
             found.append(network.pooled(x, inputs))
             return y
 
-        network.features(self.weights, inputs, {self.path: keep})
+        network.features(weights, inputs, {self.path: keep})
         return found[0].to(widest(found[0]))
 
     def residuals(self, x: Tensor) -> Tensor:

@@ -18,8 +18,13 @@ Changes = Mapping[str, Change]
 
 
 class Network(Protocol):
-    """A backbone run with weights from outside, and the frozen heads of its tasks; knows no label."""
+    """A backbone run with weights from outside, and the frozen heads of its tasks; knows no label.
 
+    `device` is where a predictor puts its weights. It takes inputs that are there, too.
+    """
+
+    @property
+    def device(self) -> torch.device: ...
     def features(self, weights: Weights, inputs: Tensor, changes: Changes | None = None) -> Tensor: ...
     def block_features(self, weights: Weights, inputs: Tensor) -> list[Tensor]: ...
     def pooled(self, hidden: Tensor, inputs: Tensor) -> Tensor: ...
@@ -41,6 +46,11 @@ class Prediction:
     picked: Tensor | None = None
     route: Tensor | None = None
     logits: Tensor | None = None
+
+    def cpu(self) -> Prediction:
+        """Return it where numpy can read it."""
+        found = (self.features, self.picked, self.route, self.logits)
+        return Prediction(*(None if value is None else value.cpu() for value in found))  # type: ignore[arg-type]
 
 
 class Predictor(Protocol):

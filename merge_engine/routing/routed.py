@@ -120,11 +120,10 @@ class BlendedMerged(Merged):
 
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor that adds every layer's blended share to its output."""
-        shared = in_memory(self.shared, dtype=dtype)
-        shares = {path: share.to(dtype) for path, share in self.shares.items()}
+        shared = in_memory(self.shared, network.device, dtype)
+        shares = {path: share.to(dtype, network.device) for path, share in self.shares.items()}
 
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
-            inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
             features, used = blended(network, shared, shares, self.weighting, inputs)
             route = used.unflatten(-1, (len(self.tasks), -1)).mean(-1)
             return Prediction(features, route.mean(1).argmax(1) if self.picks_head else None, route)

@@ -51,13 +51,12 @@ class ToldBlend(Merged):
 
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor that runs θ_shared + v_t for the given task t."""
-        shared = in_memory(self.blend.shared, dtype=dtype)
-        shares = {path: share.to(dtype) for path, share in self.blend.shares.items()}
+        shared = in_memory(self.blend.shared, network.device, dtype)
+        shares = {path: share.to(dtype, network.device) for path, share in self.blend.shares.items()}
 
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
             if task not in self.tasks:
                 raise RecipeError(f"This merge knows {', '.join(self.tasks)}; got {task!r}, give one of those.")
-            inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
             w = torch.zeros(len(inputs), len(self.tasks), device=inputs.device)
             w[:, self.tasks.index(task)] = 1
             return Prediction(blended(network, shared, shares, Decided(w), inputs)[0])

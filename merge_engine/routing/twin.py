@@ -70,14 +70,13 @@ class TwinMerged(BlendedMerged):
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor: one pass of the model whose features route, and one of the blend."""
         mix: Any = self.weighting
-        route, shared = mix.router.ready(network), in_memory(self.shared, dtype=dtype)
-        shares = {path: share.to(dtype) for path, share in self.shares.items()}
-        own = {task: in_memory(weights, dtype=dtype) for task, weights in (self.own or {}).items()}
+        route, shared = mix.router.ready(network), in_memory(self.shared, network.device, dtype)
+        shares = {path: share.to(dtype, network.device) for path, share in self.shares.items()}
+        own = {task: in_memory(weights, network.device, dtype) for task, weights in (self.own or {}).items()}
 
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
             scores = route(inputs)
             w, picked = mix.weights(scores), None if own else scores.argmax(1)
-            inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
             base = {**shared, **own[task]} if task in own else shared
             if not shares:
                 return Prediction(network.features(base, inputs), picked, w.unsqueeze(1))

@@ -63,7 +63,7 @@ class Baselines:
         for done, (model, task) in enumerate(missing, 1):
             if weights is None or weights[0] != model:
                 source = self.suite.pretrained_in_memory if model is None else self.suite.expert(model)
-                weights = (model, in_memory(source))
+                weights = (model, in_memory(source, self.suite.device))
             self._compute((model, task), weights[1], limit)
             yield Step(done, len(missing), f"{model or 'pretrained model'} on {task}")
         return {pair: self._kept[pair] for pair in pairs}

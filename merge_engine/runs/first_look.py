@@ -42,7 +42,7 @@ def look_steps(suite: Suite, folder: Path) -> Generator[Step, None, list[Path]]:
     for metric, (block, kind) in looks(suite):
         measure = build(metric)
         assert isinstance(measure, WeightMetric)
-        measured = yield from measure.steps(suite.problem(), Context(), names=matrices(suite, block, kind))
+        measured = yield from measure.steps(suite.problem(), Context(suite.device), names=matrices(suite, block, kind))
         files.append(folder / FOLDER / _file(metric, block, kind))
         write_bytes(files[-1], packed(measured, metric, _key(suite)))
     return files

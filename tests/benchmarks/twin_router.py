@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from merge_engine.methods.twin_merging import TwinMerging
-from merge_engine.problem import Changes, Inputs
+from merge_engine.problem import Inputs
 from merge_engine.routers._training import Course, Training
+from merge_engine.routing.prediction import Changes
 from merge_engine.running import drive
 from merge_engine.weights import Weights
 
