@@ -101,7 +101,7 @@ class Backbone(ABC):
         chosen = {name: weights[name] for name in names}
         like = chosen[names[0]]
         args, kwargs = self.call(inputs.to(like.device, like.dtype if inputs.is_floating_point() else None))
-        chosen |= {name: buffer.to(like.device) for name, buffer in module.named_buffers()}
+        chosen |= {name: buffer.to(like.device) for name, buffer in self.buffers(module).items()}
         with ONE_AT_A_TIME:
             return torch.func.functional_call(module, chosen, args, kwargs)
 
