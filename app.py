@@ -6,15 +6,19 @@ import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# Gradio sums up all its requests with pandas after each of them, 30 ms of the processor, for a page that is off here.
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import gradio as gr
-from gradio.themes.utils.fonts import LocalFont
+from gradio.themes.utils.fonts import Font
+from gradio.themes.utils.sizes import Size
 
 from merge_engine.devices import VARIABLE, fastest
+from viz import markup
 from viz.page.acts import lost_session
 from viz.page.api import Api
 from viz.page.events import wire
@@ -24,9 +28,11 @@ from viz.page.warm import warm_up
 from viz.page.workbench import Workbench
 
 HERE = Path(__file__).resolve().parent
-TEXT = [LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "-apple-system", "Segoe UI", "sans-serif"]
+TEXT = [Font(name) for name in ("IBM Plex Sans", "MergeScope Math", "system-ui", "sans-serif")]
 STYLES = ("tokens", "page", "collide", "compare", "sweep", "yours", "landscape")
-CODE = ["ui-monospace", "Menlo", "Consolas", "monospace"]
+CODE = [Font(name) for name in ("ui-monospace", "Menlo", "Consolas", "monospace")]
+# Gradio's own sizes of letters, from xxs to xxl, in steps of assets/css/tokens.css.
+STEPS = Size(*(f"var(--step-{step})" for step in (1, 2, 2, 3, 4, 5, 6)))
 
 
 def build_demo(bench: Workbench | None = None) -> gr.Blocks:
@@ -42,7 +48,8 @@ def build_demo(bench: Workbench | None = None) -> gr.Blocks:
 def launch_settings() -> dict[str, Any]:
     """Return how the page is served: nothing external, nothing recorded, little kept."""
     return {
-        "theme": gr.themes.Base(font=TEXT, font_mono=CODE),
+        "theme": gr.themes.Base(font=TEXT, font_mono=CODE, text_size=STEPS),
+        "head": markup.letters("gradio_api/file=") + markup.preload("gradio_api/file="),
         "css_paths": [HERE / f"assets/css/{name}.css" for name in STYLES],
         "favicon_path": HERE / "assets/icon.svg",
         "ssr_mode": False,

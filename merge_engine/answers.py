@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +21,9 @@ ANYWHERE: Place = (None, "")
 class Predicted:
     """What a merge said about every input of a split of one task, in the seeded scoring order.
 
-    `index` (N,) are positions within the split, `label` and `guess` (N,) classes, `confidence` (N,) in [0, 1];
-    `picked` (N,) numbers the expert whose head was used, None where the head was given; `route` (N, L, T) as in
-    `Prediction`, or its mean by block.
+    `index` (N,) are positions within the split, `label` (N,) true classes; `guess` (N,) and `confidence` (N,) in [0, 1]
+    are those of the task's own head. `picked` (N,) numbers the expert whose head was used, None where the head was
+    given; `route` (N, L, T) as in `Prediction`, or its mean by block.
     """
 
     task: str
@@ -32,6 +33,16 @@ class Predicted:
     confidence: np.ndarray
     picked: np.ndarray | None
     route: np.ndarray | None
+
+    def right(self, experts: Sequence[str]) -> np.ndarray:
+        """Return which inputs (N,) count as right: their class is, and so is the head where the merge chose one.
+
+        `experts` are those that heads are picked from; a task that has none of them is given its head.
+        """
+        found = self.guess == self.label
+        if self.picked is None or self.task not in experts:
+            return found
+        return found & (self.picked == list(experts).index(self.task))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +91,9 @@ class Answers:
         self._sum = self._sum + route.sum(0)
         self._largest = self._largest + torch.nn.functional.one_hot(route.argmax(2), route.shape[2]).sum(0)
 
-    def first(self, batches: int) -> Predicted:
-        """Return what was said in the first batches."""
-        parts = (self.guess, self.confidence, self.picked, self.route)
+    def first(self, batches: int, routes: bool = True) -> Predicted:
+        """Return what was said in the first batches, perhaps without routes."""
+        parts = (self.guess, self.confidence, self.picked, self.route if routes else [])
         guess, confidence, picked, route = (torch.cat(p[:batches]).numpy() if p else None for p in parts)
         assert guess is not None
         assert confidence is not None

@@ -51,11 +51,11 @@ class Reply:
 def reply(model: Model, inputs: Tensor) -> Reply:
     """Return what a merge answers to one input (1, ...), under the head of every task that it can answer for.
 
-    A merge that has to know the task is told each of its own tasks in turn.
+    A merge that has to know the task is told each of those that it serves in turn.
     """
     suite = model.suite
     if model.knows_task:
-        logits = {task: model(inputs, task)[0] for task in suite.tasks if task in model.tasks}
+        logits = {task: model(inputs, task)[0] for task in suite.tasks if model.serves(task)}
         return Reply(_sorted(logits), told=True)
     said = model.predict(inputs)
     with torch.inference_mode():

@@ -134,7 +134,9 @@ def _parameter(hp: HP) -> dict[str, Any]:
         "help": hp.help,
         "symbol": hp.symbol,
         "per_expert": hp.per_expert,
+        "pairs": hp.pairs,
         "sweep": list(hp.sweep),
+        "word": hp.word,
     }
 
 
@@ -158,6 +160,8 @@ def _parameter_schema(hp: HP) -> dict[str, Any]:
         scalar["minimum"] = hp.low
     if hp.high is not None:
         scalar["maximum"] = hp.high
+    if hp.word:
+        scalar = {"anyOf": [scalar, {"const": hp.word}]}
     schema = {"type": "array", "items": scalar} if hp.per_expert else scalar
     default = list(hp.default) if isinstance(hp.default, tuple) else hp.default
     return {**schema, "default": default, "description": hp.help}
@@ -184,7 +188,8 @@ def _section(key: str, cls: type[MergeMethod]) -> list[str]:
 
 
 def _parameter_row(hp: HP) -> str:
-    default = "all equal" if hp.per_expert and not hp.default else f"{hp.default}"
+    unset = "all equal" if hp.per_expert else "none" if hp.pairs else ""
+    default = f"{hp.default}" if hp.default or not unset else unset
     sweep = ", ".join(str(value) for value in hp.sweep) or "not swept"
     cells = (f"`{hp.name}`", hp.symbol, default, hp.allowed(), sweep, hp.help)
     return "| " + " | ".join(_cell(cell) for cell in cells) + " |"

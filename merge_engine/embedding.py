@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NEIGHBOURS, NEAR = 15, 0.1
+NEIGHBOURS = 15
 FEWEST = 4  # fewer points have no neighbourhoods to keep
 
 
@@ -65,15 +65,16 @@ def umap_coordinates(features: np.ndarray, *, neighbours: int = NEIGHBOURS, seed
     -----
     Starts from the PCA picture, in one thread.
     """
-    start = pca(features).coordinates
-    if len(start) < FEWEST:
-        return start
-    import numba
-    import umap
+    if len(features) < FEWEST:
+        return pca(features).coordinates
+    from .mapping.worker import fitted
 
-    numba.set_num_threads(1)
+    made = fitted(features, spread_start(features), min(neighbours, len(features) - 1), seed)
+    return np.asarray(made.embedding_, np.float64)
+
+
+def spread_start(features: np.ndarray) -> np.ndarray:
+    """Return where UMAP begins: the PCA picture (N, 2) of features (N, D), spread over a square of side 10."""
+    start = pca(features).coordinates
     spread = np.ptp(start, axis=0)
-    start = 10 * (start - start.min(0)) / np.where(spread > 0, spread, 1)
-    count = min(neighbours, len(start) - 1)
-    found = umap.UMAP(n_neighbors=count, min_dist=NEAR, init=start, random_state=seed, n_jobs=1)
-    return np.asarray(found.fit_transform(np.asarray(features, np.float32)), np.float64)
+    return 10 * (start - start.min(0)) / np.where(spread > 0, spread, 1)

@@ -27,9 +27,10 @@ class Score:
     """Accuracy of one model on `n` of `total` inputs of one task.
 
     `routed` counts the inputs by the expert they were routed to, where the merge routes. An input is right only if
-    its class is right and, where the merge chose the head, the head is its own. A score made in this process, or stored
-    with its answers, also knows what was `said` about each of its inputs, and the experts' mean weights `by_layer`
-    where the merge weighs them.
+    its class is right and, where the merge chose the head, the head is its own. `entropy` (nats) and `ece` are those
+    of the head that answered: the chosen one, right or wrong, else the given one. A score made in this process, or
+    stored with its answers, also knows what was `said` about each of its inputs, and the experts' mean weights
+    `by_layer` where the merge weighs them.
     """
 
     task: str
@@ -97,9 +98,7 @@ def score_steps(
     following rounds refine it. `limit` scores at most so many inputs of each task (a fixed, seeded choice).
     """
     names = list(suite.tasks if tasks is None else tasks)
-    if merged.knows_task:
-        names = [n for n in names if n in getattr(merged, "tasks", ())]
-    tallies = {name: _Tally(suite, name, split, limit) for name in names}
+    tallies = {name: _Tally(suite, name, split, limit) for name in names if merged.serves(name)}
     model = Model(merged, suite, dtype)
     for size in _rounds(first, max((t.total for t in tallies.values()), default=0)):
         for tally in tallies.values():
@@ -152,7 +151,7 @@ class Model:
     """
 
     def __init__(self, merged: Merged, suite: Suite, dtype: torch.dtype = torch.float32) -> None:
-        self.suite, self.knows_task = suite, merged.knows_task
+        self.suite, self.knows_task, self.serves = suite, merged.knows_task, merged.serves
         self.tasks: tuple[str, ...] = getattr(merged, "tasks", ())
         self.places: tuple[Place, ...] = route_places(merged, suite)
         self._predict = merged.predictor(SuiteInputs(suite), dtype)
@@ -167,6 +166,24 @@ class Model:
         said = self.predict(inputs, task if self.knows_task else None)
         with torch.inference_mode():
             return self.suite.head(task)(said.features) if said.logits is None else said.logits, said
+
+    def certainty(self, logits: Tensor, said: Prediction, task: str) -> tuple[Tensor, Tensor]:
+        """Return probability of the likeliest class and entropy in nats, (B,) each, under the head that answered.
+
+        That is the head which the merge chose; `logits` (B, C) of the task's own where it was given, as it is to a
+        task without an expert.
+        """
+        confidence, entropy = _certainty(logits)
+        if said.picked is not None and task in self.tasks:
+            for t in said.picked.unique().tolist():
+                rows = said.picked == t
+                confidence[rows], entropy[rows] = _certainty(self.suite.head(self.tasks[t])(said.features[rows]))
+        return confidence, entropy
+
+
+def _certainty(logits: Tensor) -> tuple[Tensor, Tensor]:
+    p = logits.float().softmax(-1)
+    return p.amax(-1), -(p * p.clamp_min(1e-12).log()).sum(-1)
 
 
 def _rounds(first: int, total: int) -> list[int]:
@@ -198,6 +215,7 @@ class _Tally:
         self.labels = labels[self.order]
         self.total, self.done = len(self.order), 0
         self.logits: list[Tensor] = []
+        self.certainty: list[tuple[Tensor, Tensor]] = []
         self.answers = Answers(task, self.order, self.labels, whole_routes)
         self.experts: tuple[str, ...] = ()
 
@@ -208,26 +226,20 @@ class _Tally:
         for chosen in self.order[self.done : stop].split(BATCH):
             logits, said = model(self.inputs[chosen], self.task)
             self.logits.append(logits.float())
+            self.certainty.append(model.certainty(logits, said, self.task))
             self.answers.add(self.logits[-1], said, model.places)
         self.done = stop
 
     def score(self) -> Score:
         """Return the score of the inputs seen so far."""
-        seen = torch.cat(self.logits)
-        probabilities = seen.softmax(-1)
-        correct = (seen.argmax(-1) == self.labels[: self.done]) & self._own_head()
-        entropy = -(probabilities * probabilities.clamp_min(1e-12).log()).sum(-1).mean()
-        ece = expected_calibration_error(probabilities.max(-1).values.numpy(), correct.numpy())
+        batches = len(self.logits)
+        correct = self.answers.first(batches, routes=False).right(self.experts)
+        confidence, entropy = (torch.cat(parts) for parts in zip(*self.certainty, strict=True))
+        ece = expected_calibration_error(confidence.numpy(), correct)
         return Score(
-            self.task, int(correct.sum()), self.done, self.total, float(entropy), float(ece), self._routed(),
-            self.answers.weights(), Said(self.answers, len(self.logits)),
+            self.task, int(correct.sum()), self.done, self.total, float(entropy.mean()), float(ece), self._routed(),
+            self.answers.weights(), Said(self.answers, batches),
         )  # fmt: skip
-
-    def _own_head(self) -> Tensor:
-        """True where the head was given, or the merge chose the task's own; a task without expert is given its head."""
-        if not self.answers.picked or self.task not in self.experts:
-            return torch.ones(self.done, dtype=torch.bool)
-        return torch.cat(self.answers.picked) == self.experts.index(self.task)
 
     def _routed(self) -> dict[str, int] | None:
         if not self.answers.picked:

@@ -32,23 +32,14 @@ class Flips:
 def flips(before: Predicted, after: Predicted, experts: Sequence[str]) -> Flips:
     """Return where two merges of the same experts differ, on the inputs that both were asked about.
 
-    An input is right as scoring has it: its class and, where the merge chose the head of one of the `experts`, that of
-    its own task. ValueError where the answers are not about the same inputs.
+    An input is right as scoring has it. ValueError where the answers are not about the same inputs.
     """
     n = min(len(before.index), len(after.index))
     if before.task != after.task or not np.array_equal(before.index[:n], after.index[:n]):
         raise ValueError(f"answers about {before.task} and {after.task} are not about the same inputs")
-    was, now = (right(said, experts)[:n] for said in (before, after))
+    was, now = (said.right(experts)[:n] for said in (before, after))
     differs = before.guess[:n] != after.guess[:n]
     if before.picked is not None and after.picked is not None:
         differs |= before.picked[:n] != after.picked[:n]
     kinds = (~was & now, was & ~now, ~was & ~now & differs)
     return Flips(before.task, n, int(was.sum()), int(now.sum()), *(np.flatnonzero(kind) for kind in kinds))
-
-
-def right(said: Predicted, experts: Sequence[str]) -> np.ndarray:
-    """Return which inputs (N,) a merge gets right."""
-    own = said.guess == said.label
-    if said.picked is None or said.task not in experts:
-        return own
-    return own & (said.picked == list(experts).index(said.task))

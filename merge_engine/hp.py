@@ -11,6 +11,7 @@ import functools
 import math
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,9 @@ class HP:
     symbol: str = ""
     choices: tuple[str, ...] = ()
     per_expert: bool = False
+    pairs: bool = False
     sweep: tuple[Any, ...] = ()
+    word: str = ""
 
     @property
     def span(self) -> tuple[Number, Number] | None:
@@ -49,6 +52,8 @@ class HP:
             return "one of " + ", ".join(self.choices)
         if self.type is bool:
             return "true or false"
+        if self.pairs:
+            return "NAME=VALUE, separated by commas, or nothing"
         what = "a whole number" if self.type is int else "a number"
         if self.low is not None and self.high is not None:
             what += f" in [{self.low:g}, {self.high:g}]"
@@ -56,6 +61,7 @@ class HP:
             what += f" of at least {self.low:g}"
         elif self.high is not None:
             what += f" of at most {self.high:g}"
+        what += f", or {self.word}" if self.word else ""
         return f"{what} for each expert, or nothing" if self.per_expert else what
 
     def check(self, value: Any, owner: str) -> Any:
@@ -74,7 +80,9 @@ class HP:
             return value
         if self.type is bool:
             return _boolean(value)
-        return self._number(value)
+        if self.pairs:
+            return written(pairs_of(value))
+        return self.word if self.word and value in ("", self.word) else self._number(value)
 
     def _number(self, value: Any) -> Number:
         if isinstance(value, bool):
@@ -85,6 +93,40 @@ class HP:
         if (self.low is not None and number < self.low) or (self.high is not None and number > self.high):
             raise ValueError
         return int(number) if self.type is int else number
+
+
+def pairs_of(text: Any) -> dict[str, str]:
+    """Return a text of NAME=VALUE pairs, separated by commas, as a dictionary; TypeError or ValueError for another."""
+    if not isinstance(text, str):
+        raise TypeError
+    found: dict[str, str] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and value) or name in found:
+            raise ValueError
+        found[name] = value
+    return found
+
+
+def written(settings: Mapping[str, Any]) -> str:
+    """Return settings as one text, alike for equal settings: `covariance=task, shrinkage=0.2`."""
+    return ", ".join(f"{name}={_plain(value)}" for name, value in sorted(settings.items()))
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def read_settings(text: str, known: Mapping[str, HP], owner: str) -> dict[str, Any]:
+    """Return the values that a text such as `shrinkage=0.2` gives to some known hyper-parameters of an owner.
+
+    Raises RecipeError for a name that is not among them, naming the nearest one, and for an illegal value.
+    """
+    given = pairs_of(text)
+    for name in given:
+        if name not in known:
+            raise RecipeError(no_such(f"parameter of {owner} to set", name, known))
+    return {name: known[name].check(value, owner) for name, value in given.items()}
 
 
 def _sequence(value: Any) -> list[Any]:
@@ -111,8 +153,9 @@ def hp(default: Any, help: str, **declared: Any) -> Any:
 
     `low`/`high` is the legal range, `soft` what a slider spans, `step` its step, `symbol` the letter in the
     formula, `choices` the legal strings (or a function that lists them when they are asked for), `per_expert` a
-    tuple with one number per expert (empty: all equal) and `sweep` the values tried on the validation split for the
-    results table.
+    tuple with one number per expert (empty: all equal), `pairs` a text of NAME=VALUE pairs (see `read_settings`),
+    `sweep` the values tried on the validation split for the results table, and `word` what may stand in place of a
+    number, as may nothing, where the method knows one.
     """
     return dataclasses.field(default=default, metadata={"hp": {"help": help, **declared}})
 

@@ -26,13 +26,13 @@ class SuiteInputs:
     """Unlabelled inputs and frozen heads of a suite: all that a merge method may see of its data.
 
     `half` of the test split is what a method adapts to: "adapt" (inductive), or "score" itself (transductive).
-    `labelled` opens its labels, for the analysis of a method that declares to need them. `seed` decides the order of
-    the stream.
+    `needs` is what the method declares: "labels" opens those of that half, for an analysis, "validation labels" those
+    of the validation split. `seed` decides the order of the stream.
     """
 
     suite: Suite
     half: str = "adapt"
-    labelled: bool = False
+    needs: frozenset[str] = frozenset()
     seed: int = 0
 
     @property
@@ -70,8 +70,20 @@ class SuiteInputs:
 
     def validation(self, task: str, count: int) -> Tensor:
         """Return up to `count` validation inputs of a task; a fixed choice."""
-        inputs = self.suite.prepared(task, "validation")
-        return inputs[torch.from_numpy(np.random.default_rng(0).permutation(len(inputs))[:count].copy())]
+        return self.suite.prepared(task, "validation")[self._held(task, count)]
+
+    def labelled_validation(self, task: str, count: int) -> tuple[Tensor, Tensor]:
+        """Return the inputs of `validation` with their labels (N,); raises DataError unless they were asked for."""
+        self._open("validation labels")
+        return self.validation(task, count), self.suite.labels(task, "validation")[self._held(task, count)]
+
+    def _held(self, task: str, count: int) -> Tensor:
+        order = np.random.default_rng(0).permutation(len(self.suite.indices(task, "validation")))
+        return torch.from_numpy(order[:count].copy())
+
+    def _open(self, need: str) -> None:
+        if need not in self.needs:
+            raise DataError(f"Labels are closed to a method that does not declare to need them; declare `{need}`.")
 
     def stream(self, task: str, batch: int = 16, share: float = 1.0) -> Iterator[Tensor]:
         """Yield shuffled batches of the unlabelled half to adapt to, or of a fixed share of it, for ever."""
@@ -80,8 +92,7 @@ class SuiteInputs:
 
     def labelled_stream(self, task: str, batch: int = 16, share: float = 1.0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of `stream` with their labels (B,); raises DataError unless they were asked for."""
-        if not self.labelled:
-            raise DataError("Labels are closed to a method that does not declare to need them; declare `labels`.")
+        self._open("labels")
         inputs, labels = self.suite.prepared(task, self.half), self.suite.labels(task, self.half)
         return ((inputs[rows], labels[rows]) for rows in self._rows(len(inputs), batch, share))
 
@@ -97,9 +108,9 @@ class SuiteInputs:
         """Return features (N, D) under some weights; differentiable in them."""
         return self.suite.features(weights, inputs, changes)
 
-    def block_features(self, weights: Weights, inputs: Tensor) -> list[Tensor]:
-        """Return one vector per input (N, width) after every block."""
-        return self.suite.backbone.block_features(self.suite.module, weights, inputs)
+    def block_features(self, weights: Weights, inputs: Tensor, mean: bool = False) -> list[Tensor]:
+        """Return one vector per input (N, width) after every block, as the backbone pools it or the mean token."""
+        return self.suite.backbone.block_features(self.suite.module, weights, inputs, mean)
 
     def pooled(self, hidden: Tensor, inputs: Tensor) -> Tensor:
         """Return one vector per input (N, width) from hidden states (N, tokens, width), as after a block."""

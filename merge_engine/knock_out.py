@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from .contract import Context, MergeMethod, Step
@@ -90,6 +91,19 @@ def tensors_of(problem: Problem, out: KnockOut) -> tuple[str, ...]:
     if out.index is not None and out.index >= rank:
         raise RecipeError(f"{out.block}.{out.kind} has the components 0 to {rank - 1}; got {out.index}.")
     return (name,)
+
+
+def singular_vectors(
+    problem: Problem, one: KnockOut, svd: Callable[[Tensor], Factors]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the singular vectors u (m,) and v (n,), float64, of one component of an expert's task matrix.
+
+    Raises RecipeError where the problem lacks it.
+    """
+    (name,) = tensors_of(problem, one)
+    factors = svd(problem.experts[one.expert][name].float() - problem.pretrained[name].float())
+    at = one.index or 0
+    return factors.U[:, at].double().numpy(), factors.Vh[at].double().numpy()
 
 
 def knocked_out(problem: Problem, outs: Iterable[KnockOut], svd: Callable[[Tensor], Factors]) -> Problem:

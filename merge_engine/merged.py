@@ -27,12 +27,21 @@ class Merged(abc.ABC):
 
     @property
     def knows_task(self) -> bool:
-        """True when serving needs the true task of every input; only the experts' own tasks can then be scored."""
+        """True when serving needs the true task of every input."""
         return False
 
-    @abc.abstractmethod
+    def serves(self, task: str) -> bool:
+        """True when inputs of a task can be scored; where the merge knows the task, those of its own tasks."""
+        return not self.knows_task or task in getattr(self, "tasks", ())
+
     def weights(self, task: str | None = None) -> Weights:
-        """Return the weights that serve an input of `task`; a static merge ignores the task."""
+        """Return the weights that serve an input of `task`; a static merge ignores the task.
+
+        Raises RecipeError where no single model serves all inputs of a task.
+        """
+        raise RecipeError(
+            "This merge decides per input and is no single model; score it, or save its recipe with --json."
+        )
 
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor with all weights in memory, ready for many forward passes."""
@@ -105,12 +114,16 @@ class _TaskVectors(Mapping[str, Tensor]):
 
 @dataclass(frozen=True)
 class PerTaskMerged(Merged):
-    """The pretrained model and one stored part per expert; serves the expert of a known or routed task."""
+    """The pretrained model and one stored part per expert; serves the expert of a known or routed task.
+
+    `keeps` names the model that is stored beside the parts: `pretrained`, or one that takes its place.
+    """
 
     pretrained: Weights
     tasks: tuple[str, ...]
     parts: Mapping[str, Part]
     notes: tuple[str, ...] = ()
+    keeps: str = "pretrained"
 
     @property
     def knows_task(self) -> bool:

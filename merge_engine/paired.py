@@ -65,15 +65,6 @@ def paired(first: np.ndarray, second: np.ndarray) -> Paired:
     return Paired(*(int(count.sum()) for count in counts))
 
 
-def right(said: Predicted, own: int | None) -> np.ndarray:
-    """Return which inputs (N,) count as right: their class is, and so is the head where the merge chose one.
-
-    `own` numbers the task's expert among those that heads are picked from, None where the task has none.
-    """
-    found = said.guess == said.label
-    return found if said.picked is None or own is None else found & (said.picked == own)
-
-
 def in_common(first: Predicted, second: Predicted) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of the inputs that two models have both seen, (N,) each, in the order of the first."""
     place = {index: row for row, index in enumerate(second.index.tolist())}

@@ -9,6 +9,7 @@ import copy
 import json
 import os
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -85,6 +86,13 @@ class Suite:
             raise SuiteError(
                 f"{self.folder / 'suite.toml'} lacks or misspells {error}; see a bundled suite.toml."
             ) from None
+        for expert, task in self.task_of.items():
+            self.task(task)
+            if expert != task:
+                raise SuiteError(
+                    f"Expert '{expert}' of suite {self.name} is of task '{task}'; routes and heads are found by one "
+                    "name, so name the expert after its task in suite.toml."
+                )
 
     def corrupted(self, kind: str, severity: int) -> Suite:
         """Return the suite with corrupted test pictures; weights, heads and train pictures stay."""
@@ -168,20 +176,20 @@ class Suite:
         self,
         experts: tuple[str, ...] | list[str] | None = None,
         half: str = "adapt",
-        labelled: bool = False,
+        needs: Collection[str] = (),
         seed: int = 0,
     ) -> Problem:
         """Return the merging problem of some experts, all by default, in the order given.
 
         `half` of the test split is what an adaptive method sees: "adapt", or "score" (transductive). Its labels are
-        closed unless `labelled`, for methods that need "labels". `seed` decides the order in which it is seen.
+        closed unless the method's `needs` name them. `seed` decides the order in which it is seen.
         """
         chosen = self.experts if experts is None else tuple(dict.fromkeys(experts))
         if experts is None and not chosen:
             raise SuiteError(
                 f"Suite {self.name} has no expert yet; run `python -m merge_engine train {self.name}`."
             )
-        inputs = SuiteInputs(self, half, labelled, seed)
+        inputs = SuiteInputs(self, half, frozenset(needs), seed)
         return Problem(self.pretrained_in_memory, {n: self.expert(n) for n in chosen}, self.backbone, inputs)
 
     def task(self, name: str) -> Task:

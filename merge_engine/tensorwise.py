@@ -74,10 +74,14 @@ class TensorMerge(MergeMethod):
 
 @dataclass(frozen=True)
 class StoreMerge(MergeMethod):
-    """A method that keeps one part per expert and serves the one of a known (or routed) task."""
+    """A method that keeps one part per expert and serves the one of a known (or routed) task.
+
+    `keeps` names the one model that is stored beside the parts.
+    """
 
     kind: ClassVar[Kind] = "routed"
     needs: ClassVar[frozenset[str]] = frozenset({"task id"})
+    keeps: ClassVar[str] = "pretrained"
 
     def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Any:
         """Return whole-model statistics for `part`; may be a generator of Steps that returns them."""
@@ -85,19 +89,19 @@ class StoreMerge(MergeMethod):
 
     @abc.abstractmethod
     def part(self, group: TensorGroup, ctx: Context, state: Any) -> Part:
-        """Return the stored task vectors of all experts for one group."""
+        """Return the stored task vectors of all experts for one group; a fused one has `rows`."""
 
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
         """Build the part of every tensor group, yielding a Step after each."""
         self.check(problem.tasks)
-        groups = problem.groups(device=ctx.device)
+        groups = problem.groups(fuse=getattr(self, "attention", "split") == "fused", device=ctx.device)
         state = yield from _prepared(self, groups, problem, ctx)
         parts: dict[str, Part] = {}
         for done, group in enumerate(groups, 1):
             with torch.no_grad():
-                parts[group.name] = self.part(group, ctx, state)
+                parts |= _apart(group, self.part(group, ctx, state))
             yield Step(done, len(groups), group.name, self.live(state))
-        return PerTaskMerged(problem.pretrained, problem.tasks, parts, notes=_notes(self, problem, ctx))
+        return PerTaskMerged(problem.pretrained, problem.tasks, parts, _notes(self, problem, ctx), self.keeps)
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,15 @@ def _place(into: dict[str, Tensor], group: TensorGroup, value: Tensor, pretraine
     rows = [pretrained[n].shape[0] for n in group.names]
     for name, piece in zip(group.names, value.split(rows), strict=True):
         into[name] = piece.float().contiguous()
+
+
+def _apart(group: TensorGroup, part: Part) -> dict[str, Part]:
+    """Return a group's part by tensor name, splitting fused rows, which are as many for every name."""
+    if len(group.names) == 1:
+        return {group.name: part}
+    height = len(group.pretrained) // len(group.names)
+    cut = cast("Any", part).rows
+    return {name: cut(i * height, (i + 1) * height) for i, name in enumerate(group.names)}
 
 
 def _notes(method: MergeMethod, problem: Problem, ctx: Context) -> tuple[str, ...]:

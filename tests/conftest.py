@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--js-flags=--expose-gc", "--enable-precise-memory-info",
+    "--disable-features=LocalNetworkAccessChecks",  # a made-up page of the Hub may show the app of this machine
 ]  # fmt: skip
 
 SHAPES = {"q": (8, 8), "k": (8, 8), "v": (8, 8), "out": (8, 8), "fc1": (16, 8), "fc2": (8, 16)}
@@ -177,6 +179,61 @@ def browser():
         opened = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """A workbench whose pace a test sets."""
+    from visits import PatientBench
+
+    return PatientBench()
+
+
+@pytest.fixture(scope="module")
+def url(toy_folder, bench, tmp_path_factory) -> Iterator[str]:
+    """The address of a running app that knows the toy suite."""
+    import app
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
+        patch.setenv("MERGESCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        demo = app.build_demo(bench)
+        _, address, _ = demo.launch(
+            **app.launch_settings(), server_port=free_port(), prevent_thread_lock=True, quiet=True
+        )
+        bench.sessions = demo.app.state_holder.session_data
+        yield address
+        demo.close()
+
+
+@pytest.fixture
+def visit(browser, url, bench) -> Iterator[Callable]:
+    """Open the page; afterwards no script may have failed and no request may have left the machine."""
+    from visits import idle as until_idle
+    from visits import is_outside
+
+    wrong: list[str] = []
+    contexts = []
+
+    def open_page(query: str = "?suite=toy", *, idle: bool = True, script: str = "", **settings):
+        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **settings})
+        contexts.append(context)
+        page = context.new_page()
+        page.add_init_script(script) if script else None
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
+        page.on("request", lambda request: wrong.append(request.url) if is_outside(request.url) else None)
+        page.goto(url + query)
+        page.wait_for_selector(".mp-toggle")
+        page.wait_for_selector("#panel-interference .main-svg")
+        until_idle(page) if idle else None
+        return page
+
+    yield open_page
+    bench.pause = 0.0
+    for context in contexts:
+        context.close()
+    assert wrong == []
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from reference import adaptive as naive
 from reference.problems import changed, grid_problem
 from small_net import SHAPES, SmallInputs, forward
 
+from merge_engine.adapting.adapt import Settings, adapt_steps
 from merge_engine.adapting.coefficients import Coefficients, Masks
 from merge_engine.adapting.components import Components, unpacked
 from merge_engine.errors import DataError
@@ -70,10 +72,11 @@ def adaptable(problem: Problem, key: str, **parameters) -> Coefficients:
 def differentiate(what: Coefficients, problem: Problem, batch: int = 3) -> None:
     """One step up to the gradients, as `adapt_steps` takes it."""
     what.begin()
+    found = what.features({task: problem.inputs.support(task, batch) for task in problem.tasks})
     for task in problem.tasks:
-        logits = problem.inputs.logits(task, what.features(task, problem.inputs.support(task, batch)))
+        logits = problem.inputs.logits(task, found[task])
         logged = logits.log_softmax(-1)
-        (-(logged.exp() * logged).sum(-1).mean()).backward()
+        (-(logged.exp() * logged).sum(-1).mean()).backward(retain_graph=True)
     what.finish()
 
 
@@ -128,6 +131,42 @@ def test_gradients_are_those_of_the_surrogate(options, soft):
         rows = [other.logits[t, part.names[0]].grad for t in range(len(problem.tasks)) if len(part)]
         if rows and rows[0] is not None:
             assert (grad - torch.cat(rows)).norm() < 1e-4 * torch.cat(rows).norm() + 1e-9
+
+
+QKV = tuple(f"blocks.0.{kind}.weight" for kind in "qkv")
+FUSED = "blocks.0.qkv"
+
+
+def fused(model: dict) -> dict:
+    """The model with q, k and v one above the other in one matrix."""
+    return {n: w for n, w in model.items() if n not in QKV} | {FUSED: torch.cat([model[n] for n in QKV])}
+
+
+def apart(model: dict) -> dict:
+    return {**model, **dict(zip(QKV, model[FUSED].split(4), strict=True))}
+
+
+@pytest.mark.parametrize("options", BASES[:3], ids=lambda o: f"{o['base']}-{o['rank']}")
+def test_fused_attention_is_one_matrix_of_q_k_and_v(options):
+    """A4 where q, k and v share a budget, a mask per component and a coefficient."""
+    problem = problem_of(3)
+    what = adaptable(problem, "adarank", **options, attention="fused")
+    theta0, experts = doubled(problem)
+    matrices = {FUSED, *MATRICES} - {*QKV}
+    other = naive.AdaRank(fused(theta0), [fused(e) for e in experts], lambda n: n in matrices, **options)
+    weights = other.weights()
+    merged, wanted = what.merged().weights(), apart({n: w.detach() for n, w in weights.items()})
+    assert gap({n: merged[n] for n in QKV}, {n: wanted[n] for n in QKV}) < 1e-5
+    naive.loss(lambda w, x, task: logits_of(apart(w), x, task), weights, batches(problem, 3)).backward()
+    differentiate(what, problem)
+    place = what.tensors.index(QKV[0])
+    assert not {*QKV[1:]} & {*what.tensors}
+    slopes = torch.stack([other.coefficients[t, FUSED].grad for t in range(3)])
+    assert (what.values.grad[:, place] - slopes).norm() < 1e-4 * slopes.norm()
+    found = what.masks.of_parts(what.masks.logits.grad)[place]
+    masks = torch.cat([other.logits[t, FUSED].grad for t in range(3)])
+    assert masks.any()
+    assert (found - masks).norm() < 1e-4 * masks.norm()
 
 
 def test_the_gradient_of_a_coefficient_is_the_finite_difference():
@@ -307,6 +346,64 @@ def test_masks_wait_for_their_delay():
     assert changed_at[:4] == [False, False, False, True]
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("delay", [0, 3])
+def test_no_gradients_carry_adam_farther_than_its_reach(schedule, delay):
+    """Steady, rare and growing ones; of those that grow just so, nearly as far."""
+    settings = Settings(40, 1, 1.0, schedule)
+    reach, steps = settings.reach(delay), range(delay, 40)
+    first, second = 0.9, 0.999
+    courses = [lambda i: 1.0, lambda i: float(i == 20), lambda i: (-1.0) ** i, lambda i: (second / first) ** i,
+               lambda i: 10.0**i, lambda i: math.sin(i**2)]  # fmt: skip
+    far = []
+    for course in courses:
+        logit = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        optimiser, places = torch.optim.Adam([logit], lr=1.0), []
+        for step in range(40):
+            places.append(float(logit.detach()))
+            logit.grad = torch.full_like(logit, course(step)) if step >= delay else None
+            optimiser.param_groups[0]["lr"] = settings.rate(step)
+            optimiser.step()
+        end = float(logit.detach())
+        assert all(abs(end - place) <= reach[step] for step, place in enumerate(places))
+        far.append(abs(end))
+    assert reach[40] == 0
+    assert max(far) > 0.75 * reach[0]
+    assert reach[: delay + 1] == pytest.approx(reach[delay])
+    assert len(steps) == 40 - delay
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_masks_that_can_change_no_more_are_let_go_and_nothing_else_changes(monkeypatch, schedule):
+    problem = problem_of(3)
+    moves = {"base": "cart", "rank": 0.5, "steps": 12, "learning_rate": 0.02, "mask_rate": 0.03, "schedule": schedule}
+
+    def course():
+        """The states, how many components were open before every update, and the merge."""
+        what, opened = adaptable(problem, "adarank", **moves), []
+        settings = build("adarank", **moves, batch=2).settings()
+        history = drive(
+            adapt_steps(what, problem.inputs, problem.tasks, settings),
+            lambda step: opened.append(sum(len(part.left) for part in what.parts)) if step.snapshot else None,
+        )
+        return history.states, opened, what.merged()
+
+    short, narrowed, few = course()
+    monkeypatch.setattr(Settings, "reach", lambda self, delay=0: np.full(self.steps + 1, np.inf))
+    long, whole, every = course()
+    assert narrowed[0] == whole[0] == whole[-1]
+    assert narrowed[6] < 0.9 * whole[0]
+    assert all((a[key] == b[key]).all() for a, b in zip(short, long, strict=True) for key in a)
+    assert any((short[0][key] != short[-1][key]).any() for key in short[0] if "masks" in key)
+    assert all(torch.equal(few.task_vector(n), every.task_vector(n)) for n in every.direction)
+
+
+def test_masks_that_never_can_flip_cost_nothing():
+    what = adaptable(problem_of(3), "adarank", base="cart", steps=20, mask_rate=2e-3)
+    what.begin()
+    assert not any(len(part.open) for part in what.parts)
+
+
 def test_only_candidates_are_learned():
     problem = problem_of(3)
     what = adaptable(problem, "adarank", base="cart", rank=0.75, candidates=0.5)
@@ -341,8 +438,8 @@ def test_a_kept_state_gives_its_merge_back(soft):
     merged = drive(steps, lambda step: snapshots.append(step.snapshot and step.snapshot()))
     snapshots = [s for s in snapshots if s is not None]
     assert merged.history.steps == [0, 1, 2, 3, 4]
-    assert len(merged.history.entropy) == len(snapshots) == 4
-    for state, snapshot in zip(merged.history.states[1:], snapshots, strict=True):
+    assert len(merged.history.entropy) == len(snapshots) - 1 == 4
+    for state, snapshot in zip(merged.history.states, snapshots, strict=True):
         again = method.at(state, problem, fresh())
         names = snapshot.direction
         assert (
@@ -394,7 +491,7 @@ def test_the_oracle_descends_the_cross_entropy_and_alone_sees_labels(toy):
     assert method.needs == {"stream", "labels"}
     with pytest.raises(DataError, match="Labels are closed"):
         merge(toy.problem(), method, ctx=fresh())
-    merged = merge(toy.problem(labelled=True), method, ctx=fresh())
+    merged = merge(toy.problem(needs=["labels"]), method, ctx=fresh())
     plain = merge(toy.problem(), build("adarank", **options), ctx=fresh())
     assert merged.history.entropy[0] == plain.history.entropy[0], "the same pictures, before any update"
     assert merged.history.entropy[-1] != plain.history.entropy[-1]
@@ -412,7 +509,8 @@ def _cross_entropy(toy, merged) -> float:
 
 
 def test_the_labelled_stream_is_the_stream(toy):
-    plain, told = SuiteInputs(toy).stream("blob", 5), SuiteInputs(toy, labelled=True).labelled_stream("blob", 5)
+    plain = SuiteInputs(toy).stream("blob", 5)
+    told = SuiteInputs(toy, needs=frozenset({"labels"})).labelled_stream("blob", 5)
     for _ in range(40):
         inputs, labels = next(told)
         assert torch.equal(next(plain), inputs)
@@ -420,6 +518,38 @@ def test_the_labelled_stream_is_the_stream(toy):
 
 
 # AdaMerging -------------------------------------------------------------------------------------------------------
+
+
+CONSTRAINED = {
+    "unit": lambda values: values.clamp(0, 1), "wide": lambda values: values.clamp(-0.5, 2),
+    "softmax": lambda values: values.softmax(0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINED)
+def test_constrained_coefficients(constraint):
+    """What is applied, its gradient, and the way back from what was kept."""
+    problem, options = problem_of(3), BASES[2]
+    what = adaptable(problem, "adarank", **options, constraint=constraint)
+    what.values.data.copy_(torch.linspace(-1.5, 3.0, what.values.numel()).view_as(what.values))
+    values = what.values.detach().double().requires_grad_()
+    used = CONSTRAINED[constraint](values)
+    assert torch.allclose(what.used().double(), used, atol=1e-6)
+    other = reference_of(problem, **options)
+    for (t, n), coefficient in other.coefficients.items():
+        coefficient.data = used[t, what.tensors.index(n)].detach()
+    naive.loss(logits_of, other.weights(), batches(problem, 3)).backward()
+    slopes = torch.zeros_like(values)
+    for (t, n), coefficient in other.coefficients.items():
+        slopes[t, what.tensors.index(n)] = 0 if coefficient.grad is None else coefficient.grad
+    (wanted,) = torch.autograd.grad(used, values, slopes)
+    differentiate(what, problem)
+    assert wanted.any()
+    assert (what.values.grad - wanted).norm() < 1e-4 * wanted.norm()
+    state = what.state()
+    what.values.data.zero_()
+    what.load(state)
+    assert np.allclose(what.state()["coefficients"], state["coefficients"], atol=1e-6)
 
 
 @pytest.mark.parametrize("unit", ["tensor", "task"])
@@ -461,9 +591,21 @@ def low_rank(matrix: torch.Tensor, name: str, k: int) -> torch.Tensor:
     return U[:, :k] @ torch.diag(s[:k]) @ Vh[:k]
 
 
-def test_a_course_of_adamerging_follows_the_naive_one():
-    problem = problem_of(3)
-    merged = merge(problem, build("adamerging", steps=5, batch=2, learning_rate=0.4, clamp=True), ctx=fresh())
+@dataclasses.dataclass(frozen=True)
+class Uneven(Stream):
+    """As many classes as a task's number says, and two more."""
+
+    def logits(self, task: str, features: torch.Tensor) -> torch.Tensor:
+        head = torch.randn(2 + int(task[-1]), 4, generator=fresh().generator("head", task))
+        return features @ head.to(features).T
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_course_of_adamerging_follows_the_naive_one(schedule, balanced):
+    problem = dataclasses.replace(problem_of(3), inputs=Uneven())
+    options = {"steps": 5, "batch": 2, "learning_rate": 0.4, "schedule": schedule, "balanced": balanced}
+    merged = merge(problem, build("adamerging", **options, clamp=True), ctx=fresh())
     theta0, experts = doubled(problem)
     values = torch.full((3, len(SHAPES)), 0.3, dtype=torch.float64, requires_grad=True)
     optimiser = naive.Adam([values], [0.4])
@@ -475,9 +617,16 @@ def test_a_course_of_adamerging_follows_the_naive_one():
             for i, (n, w) in enumerate(theta0.items())
         }
 
-    for _ in range(5):
-        (gradient,) = torch.autograd.grad(naive.loss(logits_of, weights(), batches(problem, 2)), values)
-        optimiser.step([gradient])
+    def said(model, x, task):
+        return problem.inputs.logits(task, forward(model, x[None])[0])[0]
+
+    for step in range(5):
+        model, total = weights(), 0
+        for task, inputs in batches(problem, 2).items():
+            share = math.log(2 + int(task[-1])) if balanced else 1.0
+            total = total + naive.loss(said, model, {task: inputs}) / share
+        optimiser.rates = [0.4 * ((1 + math.cos(math.pi * step / 5)) / 2 if schedule == "cosine" else 1)]
+        optimiser.step([*torch.autograd.grad(total, values)])
     assert ((values < 0) | (values > 1)).any()
     wanted = {n: w.detach() for n, w in weights().items()}
     assert gap({n: merged.weights()[n] for n in wanted}, wanted) < 1e-3
@@ -486,10 +635,29 @@ def test_a_course_of_adamerging_follows_the_naive_one():
 def test_adamerging_starts_where_it_says():
     problem = problem_of(4)
     assert gap(run(problem, "adamerging", **STILL), run(problem, "task_arithmetic", scaling=0.3)) < 1e-6
-    found = run(problem, "adamerging", base="cart", rank=0.3, **STILL)
-    assert gap(found, run(problem, "cart", rank=0.3, scaling=2.0)) < 1e-5
+    for options in ({"rank": 0.3}, {"rank": 0.6, "rank_rule": "energy"}, {"rank": 0.6, "attention": "fused"}):
+        found = run(problem, "adamerging", base="cart", **options, **STILL)
+        assert gap(found, run(problem, "cart", **options, scaling=2.0)) < 1e-5
     found = run(problem, "adamerging", base="ties", density=0.4, **STILL)
     assert gap(found, run(problem, "ties", density=0.4, merge_by="sum", scaling=0.3)) < 1e-5
+
+
+@pytest.mark.parametrize(("experts", "scaling", "rank"), [(8, 2.0, 0.12), (14, 1.5, 0.16), (20, 1.9, 0.32)])
+def test_adamerging_on_cart_starts_as_published_for_so_many_experts(experts, scaling, rank):
+    problem = grid_problem(experts, shapes={"blocks.0.fc1.weight": (18, 20), "embed.weight": (3, 2)})
+    what = adaptable(dataclasses.replace(problem, inputs=Stream()), "adamerging", base="cart")
+    start = what.merged()
+    wanted = run(problem, "cart", rank=rank, scaling=scaling)
+    assert gap({n: start.task_vector(n) for n in wanted}, wanted) < 1e-5
+
+
+@pytest.mark.parametrize("key", ["adarank", "adamerging"])
+def test_few_experts_on_cart_are_remarked(key):
+    for count, words in ((1, "is that expert"), (2, "starts at the weight average")):
+        assert words in " ".join(merge(problem_of(count), build(key, base="cart", **STILL), ctx=fresh()).notes)
+    assert not build(key, base="cart").remarks(("a", "b", "c"))
+    two, fixed = problem_of(2), {"mask_rate": 0} if key == "adarank" else {}
+    assert gap(run(two, key, base="cart", **fixed, **STILL), run(two, "average")) < 1e-5
 
 
 @pytest.mark.parametrize("base", ["task_arithmetic", "ties", "cart"])

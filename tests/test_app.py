@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import gradio as gr
 import pytest
-from conftest import free_port
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from visits import idle as _idle
+from visits import merge as _merge
+from visits import told as _said
 
 from merge_engine.contract import Step
-from merge_engine.embedding import pca
-from merge_engine.maths.svd import SvdStore
 from merge_engine.runs.recipe import Recipe
-from viz.page.workbench import Runs, Workbench
 
 pytestmark = [
     pytest.mark.xdist_group("browser"),
@@ -55,93 +52,12 @@ LATE = """const send = window.fetch;
 RECIPE = {"suite": "toy", "experts": ["stripes", "blob"], "method": "task_arithmetic", "parameters": {"scaling": 0.4}}
 
 
-class PatientBench(Workbench):
-    """A workbench that can be slowed down, so that there is time to press Cancel."""
-
-    pause = 0.0
-    sessions: Any = None  # the server's memory of who is on the page
-
-    def run(self, recipe, going: Callable[[], bool] = lambda: True) -> Runs:
-        runs = super().run(recipe, going)
-        while True:
-            try:
-                run = next(runs)
-            except StopIteration as end:
-                return end.value
-            time.sleep(self.pause)
-            yield run
-
-
-@pytest.fixture(scope="module")
-def bench() -> PatientBench:
-    """A workbench whose second map of features comes without compiling UMAP."""
-    made = PatientBench(svd=SvdStore(folder=None))
-    made.near.embed = lambda features: pca(features).coordinates
-    return made
-
-
-@pytest.fixture(scope="module")
-def url(toy_folder, bench, tmp_path_factory) -> Iterator[str]:
-    """The address of a running app that knows the toy suite."""
-    import app
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
-        patch.setenv("MERGESCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        demo = app.build_demo(bench)
-        _, address, _ = demo.launch(
-            **app.launch_settings(), server_port=free_port(), prevent_thread_lock=True, quiet=True
-        )
-        bench.sessions = demo.app.state_holder.session_data
-        yield address
-        demo.close()
-
-
-@pytest.fixture
-def visit(browser, url, bench) -> Iterator[Callable]:
-    """Open the page; afterwards no script may have failed and no request may have left the machine."""
-    wrong: list[str] = []
-    contexts = []
-
-    def open_page(query: str = "?suite=toy", *, idle: bool = True, script: str = "", **settings):
-        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **settings})
-        contexts.append(context)
-        page = context.new_page()
-        page.add_init_script(script) if script else None
-        page.set_default_timeout(60_000)
-        page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
-        page.on("request", lambda request: wrong.append(request.url) if _is_outside(request.url) else None)
-        page.goto(url + query)
-        page.wait_for_selector(".mp-toggle")
-        page.wait_for_selector("#panel-interference .main-svg")
-        _idle(page) if idle else None
-        return page
-
-    yield open_page
-    bench.pause = 0.0
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-def _is_outside(address: str) -> bool:
-    return not address.startswith(("http://127.0.0.1:", "http://localhost:", "data:", "blob:"))
-
-
-def _idle(page) -> None:
-    page.wait_for_function("!document.querySelector('#mp-answer [data-tone=busy]')")
-
-
 def _focus_figure(page, name: str) -> None:
     """Give a panel's figure the keyboard once it is drawn; before that it is hidden and would not take it."""
     page.wait_for_selector(f"#panel-{name} .main-svg")
     figure = page.locator(f"#panel-{name} .ms-plot")
     figure.focus()
     assert figure.evaluate("figure => figure === document.activeElement")
-
-
-def _said(page, words: str) -> None:
-    page.wait_for_function("w => document.querySelector('#mp-status').textContent.includes(w)", arg=words)
 
 
 def _asked_when_quiet(page) -> list[str]:
@@ -154,13 +70,6 @@ def _asked_when_quiet(page) -> list[str]:
         if not asked:
             return asked
         asked.clear()
-
-
-def _merge(page) -> None:
-    page.evaluate("document.querySelector('#mp-words .mp-said').textContent = ''")
-    page.click("#mp-merge")
-    _said(page, "Done")
-    _idle(page)
 
 
 def test_no_event_has_gradio_copy_its_outputs_to_show_progress():
@@ -180,6 +89,13 @@ def test_programs_list_what_there_is(url):
     assert any(m["key"] == "task_arithmetic" for m in methods)
     named = {name for name in client.view_api(return_format="dict")["named_endpoints"]}
     assert named == {"/suites", "/methods", "/merge"}
+
+
+def test_a_request_does_not_sum_up_all_requests_before_it(url, monkeypatch):
+    summed = []
+    monkeypatch.setattr("gradio.queueing.Queue._get_df", lambda records: summed.append(records))
+    assert Client(url, verbose=False).predict(api_name="/methods")
+    assert summed == []
 
 
 def test_programs_merge_and_watch(url):
@@ -218,6 +134,25 @@ def test_the_first_sight_has_every_panel(visit):
     page.wait_for_function("document.querySelector('.mp-headline').textContent.includes('plain average')")
     assert page.locator(".mp-toggle input:checked").count() == 4
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1440])
+def test_labels_have_room_before_a_figure_is_drawn(visit, width):
+    page = visit(viewport={"width": width, "height": 900})
+    shown = "[...MergeScope.panels].filter(p => p.listening && p.width)"
+    page.wait_for_function(f"{shown}.length >= 8")
+    short = "p => 'lrtb'.split('').some(side => p.plot._fullLayout._size[side] > p.figure.layout.margin[side] + 0.01)"
+    assert page.evaluate(f"{shown}.filter({short}).map(p => p.name)") == []
+
+
+@pytest.mark.browser
+def test_tabs_about_what_is_stored_are_filled_when_they_are_opened(visit):
+    page = visit()
+    for tab, words in (("All methods", "No results are stored"), ("About", "Tasks, sources and licences")):
+        assert page.get_by_text(words).count() == 0
+        page.get_by_role("tab", name=tab, exact=True).click()
+        page.get_by_text(words).wait_for()
 
 
 @pytest.mark.browser
@@ -288,13 +223,15 @@ def test_a_slider_that_is_moved_on_while_it_scores_ends_at_its_last_value(visit,
         page.wait_for_timeout(200)
     page.evaluate("document.querySelector('#mp-words .mp-said').textContent = ''")
     bench.pause = 0.0
-    _said(page, "Done")
+    _idle(page)
     page.wait_for_timeout(1500)
-    assert "Done" in page.inner_text("#mp-words")
+    _said(page, "Done")
+    _idle(page)
     link = re.search(r"recipe=([^&]+)", page.url)[1]
     value = float(page.locator("#mp-form-box input[type=range][data-live]").first.input_value())
     assert value > float(before)
-    assert dict(Recipe.from_link(link).parameters)["scaling"] == pytest.approx(value)
+    scored = bench.record.known(Recipe.from_link(link))
+    assert dict(scored.recipe.parameters)["scaling"] == pytest.approx(value)
 
 
 @pytest.mark.browser
@@ -469,8 +406,9 @@ def test_masks_move_with_the_slider_and_the_place_while_it_adapts_and_after(visi
     page.get_by_role("button", name="Play").first.click()
     page.wait_for_function(f"{heading}.endsWith('step 12')")
     page.wait_for_function(f"last => {cells} === last", arg=last)
-    assert asked == []
+    assert len([address for address in asked if "queue/join" in address]) <= 2  # the word for the address
     page.locator(slider).fill("5")
+    page.wait_for_function("location.search.includes('panels=mask_map-at.5')")
     page.locator("#mp-where select").last.select_option("out")
     page.wait_for_function(f"{heading}.endsWith('block 1, out, step 5')")
     _focus_figure(page, "coefficient-map")
@@ -853,26 +791,6 @@ def test_tabs_opened_after_the_first_act_draw_their_panels(visit):
         page.wait_for_timeout(1500)
         assert page.get_by_text("Error rendering").count() == 0
         assert page.evaluate("[...MergeScope.panels].every((panel) => panel.name && panel.props.title)")
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_accessibility_finding(visit, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
-    page = visit(color_scheme=scheme)
-    _merge(page)
-    for tab in ("Merge", "Sweep", "Inputs", "Compare", "Landscape", "All methods", "About"):
-        page.get_by_role("tab", name=tab, exact=True).click()
-        if tab == "Inputs":
-            _choose(page, 2)
-            page.get_by_role("button", name="Try an input of your own").click()
-            page.wait_for_function("document.querySelector('[data-task]')?.options.length === 5")
-            _draw(page, (6, 6), (26, 26))
-            page.wait_for_selector("#mp-replies .ms-panel")
-        page.wait_for_timeout(300)
-        found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-        serious = [v for v in found if v["impact"] in ("serious", "critical")]
-        assert [(v["id"], [n["target"] for n in v["nodes"]][:4]) for v in serious] == [], tab
 
 
 def _link(method: str, **parameters) -> str:

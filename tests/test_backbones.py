@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import fresh
 
 from merge_engine.backbones import MATRIX_KINDS, get_backbone
 from merge_engine.backbones.blockwise import enter, through
 from merge_engine.backbones.dinov2 import resample_positions
 from merge_engine.errors import DataError, SuiteError, WeightsError
+from merge_engine.maths.compress import compressed
 from merge_engine.maths.parts import DensePart, LowRankPart
 from merge_engine.maths.svd import decompose
-from merge_engine.routing.per_input import Decided, blended, shares_of
+from merge_engine.routing.per_input import Decision, blended, shares_of
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 VISION = {**TINY, "image_size": 16, "patch_size": 8}
@@ -145,13 +147,35 @@ def test_a_blend_of_every_tensor_is_one_dense_model_per_input(name, rank):
     shares, left = shares_of(parts, backbone.layers(module))
     assert left == []
     w = torch.tensor([[1.0, 0.0], [0.3, -0.4], [0.5, 0.5]])
-    got, route = blended(_Network(backbone, module), weights, shares, Decided(w), inputs)
+    got, route = blended(_Network(backbone, module), weights, shares, Decision.same(w), inputs)
     assert all(torch.equal(route[:, layer], w) for layer in range(route.shape[1]))
     for i in range(3):
         dense = {n: weights[n] + sum(w[i, t] * part.task_vector(t) for t in range(2)) for n, part in parts.items()}
         wanted = backbone.features(module, dense, inputs[i : i + 1])[0]
         torch.testing.assert_close(got[i], wanted, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(weights, _case(name)[2])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_parts_of_rank_zero_are_blended_like_the_others(name):
+    """Twin-Merging's parts at a tenth of the rank: of a token-type embedding of one or two rows nothing is left."""
+    backbone, module, weights, inputs = _case(name)
+    draw, ctx = torch.Generator().manual_seed(1), fresh()
+    vectors = {n: 0.1 * torch.randn(2, *w.shape, generator=draw) for n, w in weights.items()}
+    parts = {n: compressed(v, "svd", 0.1, ctx, (n, ("a", "b"))) for n, v in vectors.items()}
+    empty = [n for n, part in parts.items() if isinstance(part, LowRankPart) and not part.stored_parameters]
+    assert ("embeddings.token_type_embeddings.weight" in empty) == (name in ("bert", "roberta"))
+    shares, left = shares_of(parts, backbone.layers(module))
+    assert left == []
+    w = torch.tensor([[1.0, 0.0], [0.3, 0.7], [0.5, 0.5]])
+    got, _ = blended(_Network(backbone, module), weights, shares, Decision.same(w), inputs)
+    for i in range(3):
+        dense = {
+            n: weights[n] + sum(w[i, t] * part.task_vector(t) for t in range(2)).reshape(weights[n].shape)
+            for n, part in parts.items()
+        }
+        wanted = backbone.features(module, dense, inputs[i : i + 1])[0]
+        torch.testing.assert_close(got[i], wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

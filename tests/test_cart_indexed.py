@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import SmallTransformer
+from conftest import SmallTransformer, fresh
 from reference.problems import changed, grid_problem
 
-from merge_engine.contract import Context
-from merge_engine.maths.svd import SvdStore
 from merge_engine.methods import build
 from merge_engine.problem import Problem
 from merge_engine.running import merge
 
 SHAPES = {
-    "blocks.0.q.weight": (8, 8), "blocks.0.fc1.weight": (12, 6), "blocks.1.fc2.weight": (6, 13),
-    "blocks.0.fc1.bias": (12,), "embed.weight": (7, 5), "logit_scale": (),
+    "blocks.0.q.weight": (8, 8), "blocks.0.k.weight": (8, 8), "blocks.0.v.weight": (8, 8),
+    "blocks.0.fc1.weight": (12, 6), "blocks.1.fc2.weight": (6, 13), "blocks.0.fc1.bias": (12,),
+    "embed.weight": (7, 5), "logit_scale": (),
 }  # fmt: skip
-MATRICES = [n for n in SHAPES if SmallTransformer().place(n).kind in ("q", "fc1", "fc2") and "bias" not in n]
+MATRICES = [n for n in SHAPES if SmallTransformer().place(n).kind in ("q", "k", "v", "fc1", "fc2") and "bias" not in n]
 
 
 def problem_of(tasks: int) -> Problem:
@@ -25,7 +24,7 @@ def problem_of(tasks: int) -> Problem:
 
 
 def served(problem: Problem, key: str = "cart_indexed", **parameters) -> list[dict[str, torch.Tensor]]:
-    merged = merge(problem, build(key, **parameters), ctx=Context(svd=SvdStore(folder=None)))
+    merged = merge(problem, build(key, **parameters), ctx=fresh())
     return [{n: merged.weights(t)[n].double() for n in SHAPES} for t in problem.tasks]
 
 
@@ -73,7 +72,7 @@ def test_its_experts_add_up_to_cart():
     problem = problem_of(3)
     average = merge(problem, build("average")).weights()
     cart = merge(
-        problem, build("cart", scaling=1.3, rank=0.3), ctx=Context(svd=SvdStore(folder=None))
+        problem, build("cart", scaling=1.3, rank=0.3), ctx=fresh()
     ).weights()
     found = served(problem, coefficient=1.3, rank=0.3)
     for n in MATRICES:
@@ -90,9 +89,27 @@ def test_identical_experts_are_served_whole():
 
 def test_the_store_is_one_model_its_factors_and_what_is_no_matrix():
     problem = problem_of(3)
-    merged = merge(problem, build("cart_indexed", rank=0.35), ctx=Context(svd=SvdStore(folder=None)))
+    merged = merge(problem, build("cart_indexed", rank=0.35), ctx=fresh())
     model = sum(w.numel() for w in problem.pretrained.values())
     factors = sum(int(0.35 * min(SHAPES[n])) * (sum(SHAPES[n]) + 1) for n in MATRICES)
     others = sum(w.numel() for n, w in problem.pretrained.items() if n not in MATRICES)
     assert merged.stored_parameters == model + 3 * (factors + others)
     assert merged.stored_parameters < 4 * model
+
+
+def test_fused_attention_has_one_budget_and_is_stored_once():
+    problem, names = problem_of(3), [f"blocks.0.{kind}.weight" for kind in "qkv"]
+    merged = merge(problem, build("cart_indexed", rank=0.3, attention="fused"), ctx=fresh())
+    models = [torch.cat([e[n].double() for n in names]) for e in problem.experts.values()]
+    mean = sum(models) / 3
+    for task, model in zip(problem.tasks, models, strict=True):
+        U, s, Vh = torch.linalg.svd(model - mean, full_matrices=False)
+        wanted = mean + U[:, :2] @ torch.diag(s[:2]) @ Vh[:2]
+        weights = merged.weights(task)
+        assert torch.allclose(torch.cat([weights[n].double() for n in names]), wanted, atol=1e-5)
+    assert sum(merged.parts[n].stored_parameters for n in names) == 3 * 2 * (24 + 8 + 1)
+    cart = merge(problem, build("cart", rank=0.3, scaling=1.0, attention="fused"), ctx=fresh()).weights()
+    average = merge(problem, build("average")).weights()
+    for n in SHAPES:
+        total = average[n].double() + sum(merged.weights(t)[n] - average[n].double() for t in problem.tasks)
+        assert n not in MATRICES or torch.allclose(total, cart[n].double(), atol=1e-5)

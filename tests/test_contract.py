@@ -20,10 +20,9 @@ from merge_engine.hp import HP, declared
 from merge_engine.maths.svd import SvdStore
 from merge_engine.merged import Merged, PerTaskMerged, StaticMerged
 from merge_engine.methods import build, key_of, method_class, registry
-from merge_engine.methods.adarank import PUBLISHED as PUBLISHED_STARTS
 from merge_engine.methods.task_arithmetic import TaskArithmetic
 from merge_engine.problem import Problem
-from merge_engine.routers._training import Course, Layers
+from merge_engine.routing.trained_router import Course, Layers
 from merge_engine.running import drive, merge_steps
 from merge_engine.tensorwise import PostStep
 
@@ -32,7 +31,7 @@ FAMILIES = {
     "Averaging", "Task vectors", "Sign and sparsity", "Masks (task known)", "Spectral", "Uses inputs", "Adaptive",
     "Routed", "Post-steps",
 }  # fmt: skip
-NEEDS = {"stream", "support", "train", "task id", "labels"}
+NEEDS = {"stream", "support", "train", "task id", "labels", "validation labels"}
 OF_INPUTS = {"stream", "support", "train", "labels"}
 SEEN = 3  # inputs of every task that a merge without weights of its own is asked about
 
@@ -121,8 +120,8 @@ def test_a_preset_is_legal_and_names_only_what_it_changes(cls, name):
 
 
 PUBLISHED = {
-    "twin_merging": {"shared": "task_arithmetic", "shared_scaling": 0.3, "rank_share": 0.1, "compression": "svd",
-                     "examples": 5500, "epochs": 50},
+    "twin_merging": {"shared": "task_arithmetic", "shared_scaling": "published", "rank_share": 0.1,
+                     "compression": "svd", "examples": 5500, "epochs": 50},
     "sim": {"examples": 32, "rank": 16, "centring": "task", "normalise": True, "decision": "hard", "store": "tsv_c"},
     "we_moe": {"prior": 0.3, "depth": 2, "routing": "input", "learning_rate": 1e-4, "steps": 1000, "batch": 16},
     "e_we_moe": {"prior": 0.3, "depth": 2, "routing": "input", "learning_rate": 1e-4, "steps": 1000, "batch": 16,
@@ -142,10 +141,24 @@ def test_defaults_are_the_published_numbers(key, name, value):
     assert getattr(build(key), name) == value
 
 
-def test_the_published_starts_and_courses():
-    """AdaRank's λ and share of components by base; the router of Twin-Merging: AdamW, 5e-4, batches of 1024."""
-    assert PUBLISHED_STARTS["task_arithmetic"] == (0.3, 1.0)
-    assert PUBLISHED_STARTS["cart"] == (2.3, 0.16)
+ADARANK = {
+    "task_arithmetic": [(0.3, 1.0), (0.3, 1.0), (0.05, 1.0)], "cart": [(2.3, 0.16), (2.8, 0.32), (2.4, 0.32)],
+    "tsv_m": [(1.0, 1.0)] * 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("base", ADARANK)
+def test_the_published_starts_of_adarank(base):
+    """λ, and the share of components that start on, for 8, 14 and 20 experts; the nearest of them for others."""
+    method = build("adarank", base=base)
+    assert [method.starts(count) for count in (8, 14, 20)] == ADARANK[base]
+    assert [method.starts(count) for count in (1, 11, 12, 17, 18, 30)] == [ADARANK[base][i] for i in (0, 0, 1, 1, 2, 2)]
+    assert method.replace(prior=0, rank=0).starts(4) == (0.0, 0.25)
+    assert method.replace(prior="", rank="published") == method
+
+
+def test_the_published_course_of_twins_router():
+    """AdamW, 5e-4, batches of 1024."""
     course = Course()
     assert (course.examples, course.epochs, course.batch, course.learning_rate) == (5500, 50, 1024, 5e-4)
     network = Layers(384, 8)
@@ -176,7 +189,7 @@ def test_hyper_parameter_has_help_a_range_and_a_legal_default(cls, hp: HP):
         assert hp.default in hp.choices
         assert len(set(hp.choices)) == len(hp.choices)
         return
-    if hp.type is bool:
+    if hp.type is bool or hp.pairs:
         return
     assert hp.low is not None or hp.high is not None, "say what is legal"
     assert hp.span is not None, "a slider needs both ends: give `soft`"
@@ -194,6 +207,8 @@ def bad_values(hp: HP) -> list:
         return [*wrong, "", 1, hp.choices[0] + "x"]
     if hp.type is bool:
         return [*wrong, 2, "2"]
+    if hp.pairs:
+        return [*wrong, 1, "a=", "=1", "a=1, b", "a=1, a=2"]
     numbers = [math.nan, math.inf, -math.inf, "nan", True]
     numbers += [hp.low - 1, hp.low - 1e-6] if hp.low is not None and hp.type is float else []
     numbers += [hp.high + 1, hp.high + 1e-6] if hp.high is not None and hp.type is float else []

@@ -10,6 +10,7 @@ import torch
 from conftest import fresh, moved_outside, said, some
 from reference import per_input as naive
 
+from merge_engine.evaluate import score
 from merge_engine.inputs import SuiteInputs
 from merge_engine.methods import build
 from merge_engine.methods.dawin import weights_of
@@ -67,15 +68,39 @@ def test_dawin_makes_one_pass_of_every_expert_and_one_of_the_blend(toy, problem)
 def test_ensemble_equals_its_definition(toy, problem, network, average):
     merged, task = merge(problem, build("ensemble", average=average, temperature=2.0), ctx=fresh()), problem.tasks[0]
     assert merged.knows_task
-    inputs = some(toy, 1)
+    inputs, experts = some(toy, 1), [naive.double(problem.experts[t]) for t in problem.tasks]
     got = said(merged, network, inputs, task)
-    logits = [network.logits(task, network.features(problem.experts[t], inputs)) / 2 for t in problem.tasks]
-    for i in range(len(inputs)):
+    for i, x in enumerate(inputs):
+        logits = [network.logits(task, network.features(e, x[None].double()))[0].numpy() / 2 for e in experts]
         if average == "logits":
-            torch.testing.assert_close(got.logits[i], sum(one[i] for one in logits) / len(logits), **TOLERANCE)
+            np.testing.assert_allclose(got.logits[i], sum(logits) / len(logits), rtol=1e-4, atol=1e-4)
         else:
-            wanted = sum(naive.softmax(one[i].numpy()) for one in logits) / len(logits)
-            np.testing.assert_allclose(got.logits[i].exp(), wanted, atol=1e-4)
+            wanted = sum(naive.softmax(one) for one in logits) / len(logits)
+            np.testing.assert_allclose(got.logits[i].exp(), wanted, rtol=1e-4, atol=1e-6)
+    assert got.features.shape == network.features(problem.pretrained, inputs).shape
+
+
+def test_unseen_tasks_are_scored_under_their_own_heads(toy, problem):
+    """All that is told of an unseen task is its head, and that is frozen and given."""
+    (task,), network = toy.unseen, SuiteInputs(toy)
+    experts = [dict(problem.experts[t]) for t in problem.tasks]
+    for method in (build("ensemble"), build("dawin")):
+        merged = merge(problem, method, ctx=fresh())
+        assert merged.knows_task
+        found, right = score(toy, merged, [task], limit=12)[task], 0
+        for index in found.said.index:
+            x = toy.prepared(task, "score")[int(index)][None]
+            logits = [network.logits(task, network.features(e, x))[0] for e in experts]
+            if method.title == "Ensemble of experts":
+                guess = sum(logits).argmax()
+            else:
+                w = 0.3 * len(experts) * naive.softmax([-naive.entropy(one.numpy()) for one in logits])
+                base = problem.pretrained
+                model = {n: base[n] + sum(float(w[t]) * (e[n] - base[n]) for t, e in enumerate(experts)) for n in base}
+                guess = network.logits(task, network.features(model, x))[0].argmax()
+            right += int(guess) == int(toy.labels(task, "score")[index])
+        assert found.correct == right
+    assert not merge(problem, build("tall_mask"), ctx=fresh()).serves(task)
 
 
 def test_one_expert_comes_back(toy, network):

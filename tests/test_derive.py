@@ -46,6 +46,10 @@ def test_schema_knows_every_method_and_its_bounds():
     known = declared(registry()["ties"])["density"]
     assert (density["minimum"], density["maximum"], density["default"]) == (known.low, known.high, known.default)
     assert branch["parameters"]["additionalProperties"] is False
+    branch = next(b["properties"] for b in schema["oneOf"] if b["properties"]["method"]["const"] == "adarank")
+    rank = branch["parameters"]["properties"]["rank"]
+    assert rank["anyOf"] == [{"type": "number", "minimum": 0, "maximum": 1}, {"const": "published"}]
+    assert rank["default"] == "published"
 
 
 def test_schema_keys_are_those_of_a_recipe():

@@ -19,27 +19,45 @@ from merge_engine.errors import RecipeError
 from merge_engine.evaluate import Model, score
 from merge_engine.hp import declared
 from merge_engine.inputs import SuiteInputs
+from merge_engine.knock_out import KnockOut, without_steps
+from merge_engine.landscape.corners import of_recipe
+from merge_engine.landscape.disentanglement import DisentanglementSurvey
+from merge_engine.landscape.path import PathSurvey
+from merge_engine.landscape.span import Span
+from merge_engine.landscape.surface import PlaneSurvey
+from merge_engine.maths import svd
 from merge_engine.maths.svd import decompose
 from merge_engine.merged import StaticMerged
 from merge_engine.methods import build, registry
+from merge_engine.routing.routed import RoutedMerged
+from merge_engine.routing.told import told
 from merge_engine.routing.twin_energy import energy_steps
 from merge_engine.running import drive, merge, merge_steps
+from merge_engine.runs.first_look import look_steps
 from merge_engine.runs.measuring import measure_steps
+from merge_engine.runs.run import recipe_for
 from merge_engine.suite import Suite, load_suite
 from merge_engine.training import suite_training
+from viz.page.inputs.case import distances
+from viz.page.inputs.insight import scores
+from viz.page.own.usual import usual
 
 CPU = torch.device("cpu")
 SMALL = {"steps": 2, "batch": 4, "epochs": 2, "examples": 4, "train_inputs": 16, "iterations": 3}
 EXPERTS, SHOWN = 2, 2  # experts, and inputs of every task
+DETAIL = 6  # points along a side of a landscape
 ON_WEIGHTS = {key for key, cls in metrics.registry().items() if issubclass(cls, metrics.WeightMetric)}
 METHODS = {key: (key, {}) for key, cls in registry().items() if cls.kind != "post"}
 POST = {f"task_arithmetic+{key}": ("task_arithmetic", {}, key) for key, cls in registry().items() if cls.kind == "post"}
 OPTIONS = {
     "adamerging, ties": ("adamerging", {"base": "ties"}),
     "adamerging, cart": ("adamerging", {"base": "cart", "unit": "task"}),
+    "adamerging, cart by energy, fused": ("adamerging", {"base": "cart", "rank_rule": "energy", "attention": "fused"}),
     "adamerging, oracle": ("adamerging", {"loss": "oracle"}),
     "adarank, soft cart": ("adarank", {"base": "cart", "soft": True}),
     "adarank, tsv_m fused": ("adarank", {"base": "tsv_m", "attention": "fused"}),
+    "adarank, softmax": ("adarank", {"constraint": "softmax"}),
+    "adarank, wide": ("adarank", {"constraint": "wide", "mask_rate": 0.05}),
     "adarank, oracle": ("adarank", {"loss": "oracle", "mask_rate": 0.1}),
     "fisher, batches": ("fisher", {"estimator": "batch-summed"}),
     "we_moe, low rank": ("we_moe", {"rank": 0.5, "depth": 1}),
@@ -48,8 +66,13 @@ OPTIONS = {
     "surgery, adamerging": ("surgery", {"base": "adamerging"}),
     "twin_merging, as published": ("twin_merging", {"protocol": "as published", "compression": "bernoulli"}),
     "twin_merging, exclusive": ("twin_merging", {"weights": "exclusive-only", "compression": "magnitude"}),
+    "twin_merging, one-hot": ("twin_merging", {"weights": "one-hot", "shared": "ties"}),
+    "tall_mask, validation": ("tall_mask", {"rule": "validation"}),
+    "cart_indexed, fused": ("cart_indexed", {"attention": "fused"}),
+    "smile, whole weights": ("smile", {"gate": "weight"}),
     "ensemble, probabilities": ("ensemble", {"average": "probabilities"}),
     "mass, by route": ("mass", {"head": "route", "first": "average"}),
+    "mass, l1": ("mass", {"norm": "l1"}),
 }
 SIM = {
     **{f"sim, {router}": {"router": router} for router in ("mahalanobis", "nearest_mean", "nearest_neighbour",
@@ -57,6 +80,10 @@ SIM = {
     **{f"sim, {store}": {"store": store} for store in ("experts", "cart_indexed", "emr", "tall_mask")},
     **{f"sim, soft {store}": {"store": store, "decision": "soft"} for store in ("experts", "emr", "tsv_c")},
     "sim, top-2": {"decision": "top-2", "backbone": "average", "layer": 1},
+    "sim, mean token": {"tokens": "mean", "decision": "soft"},
+    "sim, vote": {"unit": "batch", "head": "given"},
+    "sim, trained": {"router": "trained", "router_settings": "train_inputs=12, epochs=2"},
+    "sim, validated masks": {"store": "tall_mask", "store_settings": "rule=validation"},
 }  # fmt: skip
 CASES = {**METHODS, **POST, **OPTIONS, **{name: ("sim", given) for name, given in SIM.items()}}
 
@@ -73,7 +100,7 @@ def merged_experts(key: str, toy) -> tuple[str, ...]:
 def merged_on(toy, where: torch.device, key: str, given: dict, post: str = ""):
     """Return a small merge that was made on a device, and the suite that scores there."""
     method, suite = method_of(key, given), toy.on(where)
-    problem = suite.problem(merged_experts(key, toy), labelled="labels" in method.needs)
+    problem = suite.problem(merged_experts(key, toy), needs=method.needs)
     ctx = dataclasses.replace(fresh(), device=where)
     return merge(problem, method, (build(post),) if post else (), ctx), suite
 
@@ -147,6 +174,96 @@ def test_a_merge_made_on_one_device_is_scored_on_another(toy, device, passes):
         same(answers(here, toy.on(device)), wanted)
 
 
+@pytest.mark.parametrize("case", ["sim", "sim, soft emr", "twin_merging"])
+def test_what_a_merge_reaches_when_told_is_that_of_the_cpu(case, toy, device, passes):
+    made, suite = merged_on(toy, device, *CASES[case])
+    knowing, known = told(made), told(merged_on(toy, CPU, *CASES[case])[0])
+    assert knowing is not None
+    assert known is not None
+    passes.clear()
+    found = answers(knowing, suite)
+    assert places(passes) == {device.type}
+    same(found, answers(known, toy))
+
+
+@pytest.mark.parametrize("key", ["tsv_m", "adamerging"])
+def test_knock_outs_are_merged_there(key, toy, device, passes):
+    found = []
+    for where in (device, CPU):
+        whole, suite = merged_on(toy, where, key, {})
+        outs = KnockOut(toy.experts[0], 1, "fc1", 0), KnockOut(toy.experts[1], 0, "q")
+        ctx, problem = dataclasses.replace(fresh(), device=where), suite.problem(toy.experts[:EXPERTS])
+        merged = drive(without_steps(problem, outs, method_of(key, {}), (), ctx, whole))
+        assert isinstance(merged, StaticMerged)
+        assert places([value.device for value in merged.direction.values()]) == {where.type}
+        passes.clear()
+        found.append(answers(merged, suite))
+        assert places(passes) == {where.type}
+        assert any(not torch.equal(value, found[-1][name]) for name, value in answers(whole, suite).items())
+    same(*found)
+
+
+def test_landscapes_go_through_merges_there(toy, device, passes, monkeypatch, tmp_path):
+    found, built, at = [], [], Span.at
+
+    def watched(self, *place):
+        weights = at(self, *place)
+        built.extend(value.device for value in weights.values())
+        return weights
+
+    monkeypatch.setattr(Span, "at", watched)
+    for where in (device, CPU):
+        monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path / where.type))
+        suite = toy.on(where)
+        made = of_recipe(suite, recipe_for(suite, "regmean", {"examples": 4}))  # which looks at inputs
+        beside = of_recipe(suite, recipe_for(suite, "ties"))
+        passes.clear()
+        built.clear()
+        line = drive(PathSurvey(suite, (made, beside), 2).steps(DETAIL))
+        plane = PlaneSurvey(suite, ("pretrained", "blob", made), 2)
+        average = merge(suite.problem(), build("average"), (), Context(where))
+        drive(plane.steps(DETAIL, {"merge": average}))
+        pair = drive(DisentanglementSurvey(suite, ("blob", "grain"), 2).steps(DETAIL))
+        assert places(passes) == places(built) == {where.type}
+        surface = plane.surface({"merge": "Average"})
+        assert surface is not None
+        (marker,) = (m for m in surface.markers if m.merge)
+        found.append([line.loss, surface.loss, marker.loss, [marker.x, marker.y, marker.off], pair.changed])
+    changed = [values.pop() for values in found]
+    for value, wanted in zip(*found, strict=True):
+        np.testing.assert_allclose(value, wanted, rtol=1e-2, atol=1e-2)
+    assert np.nanmean(np.abs(changed[0] - changed[1])) < 0.05  # a prediction may flip where two classes are as likely
+
+
+def test_the_page_asks_routers_there(toy, device):
+    read = []
+    for where in (device, CPU):
+        merged, suite = merged_on(toy, where, "sim", {"router": "mahalanobis"})
+        assert isinstance(merged, RoutedMerged)
+        inputs = suite.prepared("blob", "score")[:1]
+        found = scores(suite, merged.router, torch.zeros(0), inputs)
+        assert found.device.type == "cpu"
+        read.append([distances(merged.router, found), usual(merged.router)])
+    np.testing.assert_allclose(read[0][0], read[1][0], rtol=1e-3)
+    np.testing.assert_allclose(read[0][1], read[1][1], rtol=1e-3)
+
+
+def test_the_first_look_taken_there_is_that_of_the_cpu(toy, device, monkeypatch, tmp_path):
+    taken, found = [], []
+    monkeypatch.setattr(svd, "decompose", lambda matrix: found.append(matrix.device) or decompose(matrix))
+    for where in (device, CPU):
+        found.clear()
+        monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path / f"{where.type} cache"))
+        files = drive(look_steps(toy.on(where), tmp_path / where.type))
+        assert places(found) == {where.type}
+        taken.append({file.name: np.load(file, allow_pickle=False) for file in files})
+    assert taken[0].keys() == taken[1].keys()
+    for name, wanted in taken[1].items():
+        for part in wanted.files:
+            if wanted[part].dtype.kind == "f":
+                np.testing.assert_allclose(taken[0][name][part], wanted[part], rtol=1e-2, atol=1e-3, err_msg=name)
+
+
 def test_a_router_is_trained_there(toy, device, passes):
     scores = []
     for where in (device, CPU):
@@ -177,7 +294,7 @@ def test_a_method_is_watched_where_it_adapts(toy, device, passes):
     for where in (device, CPU):
         suite = toy.on(where)
         steps = merge_steps(suite.problem(), method_of("adamerging", {"learning_rate": 0.05}), (), Context(where))
-        watch = Watch(suite, toy.seen, pictures=4)
+        watch = Watch(suite, toy.seen, pictures=4, clock=lambda: 0.0)  # every update is scored
         history = drive(watch.steps(steps)).history
         curves.append([history.entropy, [point.average for point in watch.points]])
         if where == device:
@@ -242,7 +359,8 @@ ASKED = {
     "merge": ("--method", "sim", "--evaluate", "--limit", "2"),
     "inspect": ("--metric", "cosine"),
     "sweep": ("--method", "task_arithmetic", "--over", "scaling=0.1,0.3", "--limit", "2"),
-    "landscape": ("--models", "pretrained,blob,grain", "--merge", "average", "--pictures", "1", "--detail", "5"),
+    "landscape": ("--models", "pretrained,blob,ties", "--merge", "average", "--path", "grain,average",
+                  "--disentangle", "blob,grain", "--pictures", "1", "--detail", "6"),
     "table": ("--methods", "average", "--limit", "2", "--validation", "2"),
 }  # fmt: skip
 

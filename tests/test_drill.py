@@ -20,8 +20,10 @@ from viz.page.drill import drill, knock
 from viz.page.drill.knocked import EXAMPLES, KEPT, Knocked, flip_view
 from viz.page.drill.vectors import vectors_of
 from viz.page.headline import duration
+from viz.page.inputs import sight
 from viz.page.record import Run
 from viz.page.session import Session
+from viz.page.weights.measure import Ask
 from viz.page.workbench import Workbench, paced
 from viz.panel import draw
 from viz.panels import collisions, flips, vectors
@@ -55,6 +57,10 @@ def finished(steps) -> Run:
 
 def act(session: Session, name: str, value: object) -> Session:
     return acts.perform(session, {"act": name, "value": value})
+
+
+def component(session: Session, expert: object, value: object) -> Session:
+    return acts.perform(session, {"act": "component", "expert": expert, "value": value})
 
 
 def parts(bench, runs, session, shown="") -> dict:
@@ -139,9 +145,9 @@ class TestVectors:
 
     def test_the_pair_that_meets_most_stands_until_one_is_chosen(self, bench, session):
         def title(of):
-            drawing = parts(bench, Knocked(bench), of)["vectors"]
-            assert list(drawing.figures) == ["right", "left"]
-            return drawing.figures["right"].layout.meta["title"]
+            drawing = json.loads(parts(bench, Knocked(bench), of)["vectors"])
+            assert list(drawing["views"]) == ["right", "left"]
+            return drawing["views"]["right"]["layout"]["meta"]["title"]
 
         most = title(session)
         (one,) = collisions.strongest(drill.measured_of(bench, session), 0, 1)
@@ -230,6 +236,31 @@ class TestSession:
         assert act(one, "pick", f"{first}:1|{second}:0").pair == ()
         assert len(knock.chosen(one)) == 2
         assert knock.chosen(dataclasses.replace(one, kind="q")) == ()
+
+    def test_any_component_of_any_expert_is_chosen_and_let_go(self, session):
+        place = f"{session.block}.{session.kind}"
+        one = component(session, "grain", 11)
+        assert one.pair == (f"grain:{place}:11",)
+        assert component(one, "grain", 11).pair == ()
+        assert act(one, "component", "blob").pair == (f"blob:{place}:11",), "the menu keeps the number"
+        assert act(session, "component", "blob").pair == (f"blob:{place}:0",)
+        assert len(act(one, "pick", "blob:3|grain:2").pair) == 2
+
+    @pytest.mark.parametrize(
+        ("expert", "value"), [("moon", 1), ("blob", 10**4), ("blob", -1), ("blob", None), (None, 1)]
+    )
+    def test_a_component_that_is_not_there_is_refused(self, session, expert, value):
+        with pytest.raises(MergeError):
+            component(session, expert, value)
+
+    def test_a_link_brings_one_component_back(self, session):
+        from urllib.parse import parse_qsl
+
+        given = component(session, "grain", 11)
+        again, sorry = acts.first_session(("toy",), dict(parse_qsl(state.query(given))))
+        assert (again.pair, sorry) == (given.pair, "")
+        whole = given.pair[0].rpartition(":")[0]
+        assert acts.first_session(("toy",), {"pair": whole})[1].endswith(".")
 
     @pytest.mark.parametrize("value", [None, "", "blob:1", "blob:1|blob:2", "blob:1|moon:2", "blob:x|grain:0", "a|b|c"])
     def test_what_is_no_pair_is_refused(self, session, value):
@@ -333,7 +364,7 @@ class TestSection:
         first = next(drill.drill_steps(bench, runs, at, "", lambda: True))
         assert "Measuring" in first["collisions"].to_json()
         found = parts(bench, runs, at)
-        assert '"empty"' not in found["collisions"].to_json()
+        assert '"empty"' not in found["collisions"]
         assert found["knock"].count('data-emit="pick"') > 0
         assert 'data-emit="knock"' not in found["knock"]
         assert found["flips"] == ""
@@ -350,6 +381,42 @@ class TestSection:
         gone = parts(bench, runs, act(picked, "knock", f"{first}:{place}"))["knock"]
         assert gone.count(" disabled") == 2
         assert f'data-emit="restore" value="{first}:{place}"' in gone
+
+    def test_one_component_far_down_can_be_knocked_out_in_three_sizes(self, bench, session):
+        runs, picked = Knocked(bench), component(session, "grain", 11)
+        list(bench.measures.steps(Ask("toy", session.experts, "spectrum", session.block, session.kind)))
+        text, place = parts(bench, runs, picked)["knock"], f"{session.block}.{session.kind}"
+        for word in (f"grain:{place}:11", f"grain:{place}", "grain"):
+            assert f'data-emit="knock" value="{word}"' in text
+        assert "grain #11 has the singular value" in text
+        gone = act(picked, "knock", f"grain:{place}:11")
+        assert parts(bench, runs, gone)["knock"].count(" disabled") == 1
+
+    def test_of_one_expert_everything_can_be_knocked_out(self, bench, session):
+        alone = component(state.choose_experts(session, ["blob"], session.experts), "blob", 9)
+        found = parts(bench, Knocked(bench), alone)
+        assert f'data-emit="knock" value="blob:{alone.block}.{alone.kind}:9"' in found["knock"]
+        recipe = Recipe("toy", ("blob",), "task_arithmetic", {"scaling": 1.0})
+        base = finished(bench.run(recipe))
+        changes = {}
+        for words in ((f"blob:{alone.block}.{alone.kind}:9",), ("blob",)):
+            view = flip_view(base, finished(Knocked(bench).run(base, words)), words)
+            changes[words[0]] = next(t.gain for t in view.tasks if t.task == "blob")
+        assert changes["blob"] < min(0, changes[f"blob:{alone.block}.{alone.kind}:9"])
+
+    def test_an_input_that_flipped_is_explained_with_both_predictions(self, bench, bases, session):
+        base, runs, gone = bases["task_arithmetic"], Knocked(bench), act(session, "knock", "stripes")
+        run = finished(runs.run(base, gone.knocked))
+        flipped = next(f for f in flip_view(base, run, gone.knocked).examples if f.change == "wrong")
+        looking, shown = act(gone, "input", flipped.key), base.recipe.digest
+        marked = sight.marks(bench, looking, shown)["eye"]
+        assert marked != sight.marks(bench, act(looking, "restore", ""), shown)["eye"]
+        whys = [p["why"] for p in sight.eye_steps(bench, runs, looking, shown, lambda: True) if "why" in p]
+        for html in (whys[0], whys[-1]):
+            assert f">merged model</th><td>{flipped.before}<" in html
+            assert f">without stripes</th><td>{flipped.after}<" in html
+        *_, alone = sight.eye_steps(bench, Knocked(bench), looking, shown, lambda: "why")
+        assert "without stripes" not in str(alone)
 
     def test_one_expert_alone_collides_with_nobody(self, bench, session):
         alone = state.choose_experts(session, ["blob"], session.experts)

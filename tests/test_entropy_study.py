@@ -236,7 +236,7 @@ def test_unknown_numbers_leave_blanks():
 
 def test_adamerging_takes_a_share_and_an_oracle(toy):
     options = {"steps": 3, "batch": 8, "learning_rate": 0.02}
-    told = merge(toy.problem(labelled=True), build("adamerging", loss="oracle", **options), ctx=Context())
+    told = merge(toy.problem(needs=["labels"]), build("adamerging", loss="oracle", **options), ctx=Context())
     plain = merge(toy.problem(), build("adamerging", **options), ctx=Context())
     little = merge(toy.problem(), build("adamerging", share=0.02, **options), ctx=Context())
     assert build("adamerging").needs == {"stream"}

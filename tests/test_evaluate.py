@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from reference import metrics as naive
 
 from merge_engine import evaluate, precision
 from merge_engine.errors import RecipeError
@@ -56,6 +58,26 @@ def test_batches_do_not_change_a_score(toy, merged, monkeypatch):
     parts = score(toy, merged, ["grain"])["grain"]
     assert parts.correct == whole.correct
     assert parts.entropy == pytest.approx(whole.entropy, abs=1e-5)
+
+
+def test_certainty_is_that_of_the_head_that_answered(toy):
+    """Of the routed head where an input goes astray, and of the given one where a task has no expert."""
+    experts = toy.experts[:2]
+    sim = merge(toy.problem(experts), build("sim", router="nearest_mean", examples=4, store="experts"))
+    astray = 0
+    for task in (experts[0], toy.unseen[0]):
+        found = score(toy, sim, [task], limit=30)[task]
+        said, p = found.said, []
+        for index, t in zip(said.index, said.picked, strict=True):
+            head = experts[t] if task in experts else task
+            features = toy.features(dict(toy.expert(experts[t])), toy.prepared(task, "score")[int(index)][None])
+            p.append(naive.softmax(toy.head(head)(features).numpy())[0])
+            astray += head != task
+        right, sure = said.right(experts), np.array([max(row) for row in p])
+        assert found.entropy == pytest.approx(np.mean([naive.entropy([row]) for row in p]), abs=1e-3)
+        assert found.ece == pytest.approx(naive.calibration_error(sure, right, 15), abs=1e-3)
+        assert found.correct == right.sum()
+    assert astray
 
 
 def test_a_limit_is_a_prefix_of_the_scoring_order(toy, merged):

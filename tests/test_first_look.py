@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import pytest
 
+from merge_engine.knock_out import singular_vectors
+from merge_engine.maths.svd import SvdStore
 from merge_engine.metrics import measure
 from merge_engine.places import matrices
 from merge_engine.running import drive
-from merge_engine.runs import first_look
+from merge_engine.runs import first_look, first_pair
 from viz.page import acts
+from viz.page.drill import drill
+from viz.page.drill.knocked import Knocked
+from viz.page.layout import build_page
+from viz.page.listeners import Listeners
+from viz.page.plotly_panel import PlotlyPanel
+from viz.page.session import Session
 from viz.page.weights import lenses
 from viz.page.weights.measure import Measures
+from viz.page.workbench import Workbench
 
 KEY = "content"
 
@@ -48,22 +59,62 @@ def test_what_cannot_be_read_is_not_there(toy, shipped, damage):
     assert first_look.read(file.with_name("nothing.npz"), key) is None
 
 
-def test_the_first_page_measures_nothing(shipped, bench_without_maths):
-    session, _ = acts.first_session(("toy",), {})
-    focus = lenses.focus_of(session, None)
-    drawn = {}
-    for parts in lenses.lens_steps(bench_without_maths, focus, lambda: True, set()):
-        drawn |= parts
-    for name in lenses.LENSES:
-        assert '"empty"' not in drawn[name], name
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_first_page_fills_every_panel_and_measures_nothing(shipped, bench_without_maths):
+    bench = bench_without_maths
+    with gr.Blocks():
+        page = build_page(Session())
+    found = panels_of(page, "merge")
+    always = {name for name in found if "mp-if-known" not in " ".join(getattr(page, name).elem_classes)}
+    assert {"accuracy", "interference", "spectrum", "overlap", "depths", "histogram", "collisions", "vectors"} == always
+    assert list(bench.record.baseline_steps("toy", None, lambda: True)), "what ships beside the first look"
+    on, request = Listeners(page, bench), SimpleNamespace(query_params={"suite": "toy"}, session_hash="me")
+    opened = on.open(request)
+    told = opened[page.session], opened[page.shown]
+    known = {**opened}
+    for parts in (*on.looks.look(*told, request), *map(page.fill, first_drill(bench, *told))):
+        known |= parts if isinstance(parts, dict) and page.session not in parts else {}
+    for name in always:
+        figure = known[getattr(page, name)]
+        text = figure if isinstance(figure, str) else figure.to_json()
+        assert '"empty"' not in text, name
+
+
+def panels_of(page, tab):
+    """Return the names of the panels on a tab of the page."""
+    found = [name for name in vars(page) if isinstance(getattr(page, name), PlotlyPanel)]
+    return [name for name in found if tab in {getattr(above, "id", None) for above in parents(getattr(page, name))}]
+
+
+def parents(component):
+    while (component := component.parent) is not None:
+        yield component
+
+
+def first_drill(bench, session, shown):
+    return drill.drill_steps(bench, Knocked(bench), session, shown, lambda: True)
 
 
 @pytest.fixture
 def bench_without_maths(monkeypatch):
-    from viz.page.workbench import Workbench
+    monkeypatch.setattr(Measures, "_begun", lambda self, ask, merged: pytest.fail(f"measured {ask}"))
+    return Workbench(svd=lambda matrix: pytest.fail("decomposed"))
 
-    monkeypatch.setattr(Measures, "_begun", lambda *_: pytest.fail("measured"))
-    return Workbench()
+
+def test_the_vectors_of_the_first_pair_come_back_as_they_were(toy, shipped):
+    place = first_look.first_place(toy)
+    measured = first_look.stored(toy, "joint_overlap", *place)
+    pair = first_pair.met_most(measured, *place)
+    assert len(pair) == 2
+    for one in pair:
+        fresh = singular_vectors(toy.problem(), one, SvdStore(folder=None))
+        for found, wanted in zip(first_look.stored_vectors(toy, one), fresh, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-6)
+    other = dataclasses.replace(pair[0], index=pair[0].index + 7)
+    assert first_look.stored_vectors(toy, other) is None
+    (file,) = (file for file in shipped if file.name == first_pair.FILE)
+    file.write_bytes(file.read_bytes()[:90])
+    assert first_look.stored_vectors(toy, pair[0]) is None
 
 
 def test_other_experts_are_measured(toy, shipped):

@@ -17,6 +17,7 @@ from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
 from viz.page import acts
 from viz.page.adapting import moving
+from viz.page.drill.knocked import Knocked
 from viz.page.inputs import choice, inputs, others, sight
 from viz.page.inputs.case import case_of
 from viz.page.inputs.choice import Choice
@@ -39,6 +40,7 @@ def bench(toy_suite):
     """A workbench that knows the toy suite, and whose second map comes at once."""
     made = Workbench(svd=SvdStore(folder=None))
     made.near.embed = lambda features: pca(features).coordinates
+    made.near.put = lambda features, others: pca(features).place(others)
     return made
 
 
@@ -163,7 +165,11 @@ class TestWhy:
         here = [("colour", "score", second)]
         last(why_steps(bench.insight, case_of(suite, run, "colour", first), None, here))
         opened = "viz.page.inputs.insight.in_memory"
-        monkeypatch.setattr(opened, lambda weights: pytest.fail("an expert was opened again"))
+
+        def in_memory(weights, device):
+            return weights if weights is suite.pretrained_in_memory else pytest.fail("an expert was opened again")
+
+        monkeypatch.setattr(opened, in_memory)
         found, _ = view(bench, run, "colour", second)
         assert all(found.says)
 
@@ -279,11 +285,11 @@ class TestTab:
         list(sight.sight_steps(bench, session, shown, lambda: True))
         key = inputs.shown(runs["sim"], Choice()).keys()[0]
         chosen = acts.perform(session, {"act": "input", "value": key})
-        parts = list(sight.eye_steps(bench, chosen, shown, lambda: True))
+        parts = list(sight.eye_steps(bench, Knocked(bench), chosen, shown, lambda: True))
         assert "circle-open" in parts[0]["map"].to_json()
         assert "Mahalanobis distance" in [p for p in parts if "why" in p][-1]["why"]
         assert json.loads(parts[-1]["asking"])["text"] == ""
-        gone = list(sight.eye_steps(bench, chosen, "", lambda: True))
+        gone = list(sight.eye_steps(bench, Knocked(bench), chosen, "", lambda: True))
         assert "No input is chosen" in gone[0]["why"]
 
     def test_the_words_of_the_tab_change_with_what_it_shows(self, bench, runs, session):
@@ -368,6 +374,35 @@ def test_the_second_map_waits_for_merges_and_survives_a_failure():
     assert near.settled("never asked")
 
 
+def test_a_map_that_was_made_before_is_read_and_an_other_finds_its_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path))
+    features, asked = np.random.default_rng(0).normal(size=(6, 3)), []
+
+    def waited(near, key):
+        for _ in range(100):
+            if near.settled(key):
+                return near.get(key)
+            threading.Event().wait(0.05)
+        return None
+
+    def machine():
+        near = Neighbourhoods(lambda: False, put=lambda given, others: pca(given).place(others))
+        near._process.fit = lambda given: asked.append(len(given)) or given[:, :2].astype(float)
+        near.ask("map", features)
+        near.ask("mine", features, features[2])
+        return near
+
+    first, again = machine(), machine()
+    for near in (first, again):
+        assert np.array_equal(waited(near, "map"), features[:, :2])
+        assert waited(near, "mine") == pytest.approx(pca(features).coordinates[2])
+    assert asked == [6], "the second machine reads what the first one wrote"
+    (file,) = (tmp_path / "maps").iterdir()
+    file.write_bytes(file.read_bytes()[:20])
+    assert np.array_equal(waited(machine(), "map"), features[:, :2])
+    assert asked == [6, 6]
+
+
 class TestOthers:
     """Routers that had to be learned stand beside the others, from results that are stored."""
 
@@ -390,6 +425,17 @@ class TestOthers:
         shown, _ = last(why_steps(bench.insight, case, None, (), found.values()))
         names = [card.router for card in shown.routers]
         assert {"SiM", "WEMoE", "Mahalanobis distance"} <= set(names)
+
+    def test_a_line_of_which_nothing_is_known_about_single_inputs_is_left_out(self, bench, runs, monkeypatch):
+        lines = {name: {"cpu": runs[name].recipe.to_dict()} for name in ("sim", "we_moe", "smile")}
+        monkeypatch.setattr(others, "stored_lines", lambda suite: {**lines, "e_we_moe": lines["we_moe"]})
+        known = {runs["we_moe"].recipe: without_inputs(runs["we_moe"]), runs["smile"].recipe: runs["smile"]}
+        monkeypatch.setattr(bench.record, "known", known.get)
+        case = case_of(load_suite("toy"), runs["sim"], "blob", int(runs["sim"].scores["blob"].said.index[0]))
+        assert [other.method for other in others.other_cases(bench.record, case)] == ["smile"]
+
+    def test_every_method_that_learned_or_weighs_is_looked_for(self):
+        assert set(others.LINES) >= {"twin_merging", "we_moe", "e_we_moe", "rankone_moe", "smile", "mass"}
 
     def test_a_run_is_not_beside_itself_and_other_experts_are_not_compared(self, bench, runs, stored):
         suite, here = load_suite("toy"), runs["sim"]

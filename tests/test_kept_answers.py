@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from merge_engine.maths.svd import SvdStore
+from merge_engine.precision import KNOWN
 from merge_engine.running import drive
 from merge_engine.runs import kept_answers, results
 from merge_engine.runs.publish import write_table
@@ -20,7 +21,7 @@ from merge_engine.runs.table import TableRun, entries, reference_steps
 from merge_engine.suite import load_suite
 from viz.page import session as state
 from viz.page.compare import pairing
-from viz.page.drill import drill
+from viz.page.drill import drill, knocked
 from viz.page.inputs import inputs
 from viz.page.inputs.choice import Choice
 from viz.page.record import Run
@@ -84,14 +85,21 @@ def test_the_gallery_of_a_stored_run_is_that_of_the_live_one(bench, live, suite)
     assert pairing.untested(stored, run) == ""
 
 
-def test_only_what_was_scored_in_the_pages_precision_can_lose_a_component(bench, live, suite, monkeypatch):
+def test_a_stored_run_loses_a_component_in_its_own_precision(bench, live, suite, monkeypatch):
     recipe = live["task_arithmetic"].recipe
     session = state.load(choose_suite(Session(), "toy", suite.experts), recipe, suite.experts)
     stored = bench.record.known(recipe)
     assert drill.base_of(bench, session, recipe.digest) is stored
     other = "float32" if stored.precision == "bfloat16" else "bfloat16"
     monkeypatch.setenv("MERGESCOPE_PRECISION", other)
-    assert drill.base_of(bench, session, recipe.digest) is None
+    assert drill.base_of(bench, session, recipe.digest) is stored
+    asked, score = [], knocked.score_steps
+    monkeypatch.setattr(knocked, "score_steps", lambda *a, **k: asked.append(k["dtype"]) or score(*a, **k))
+    *_, run = knocked.Knocked(bench).run(stored, ("blob:1.fc1:2",))
+    assert asked == [KNOWN[stored.precision]]
+    assert run.precision == stored.precision
+    said = drill.run_status(dataclasses.replace(run, phase="scoring"), ("blob:1.fc1:2",))
+    assert f"in {stored.precision}, as the merge was" in said
     unlike = dataclasses.replace(stored, precision=other)
     assert any("rounding" in note for note in pairing.pairing(suite, stored, unlike).notes)
     assert not any("rounding" in note for note in pairing.pairing(suite, stored, live["sim"]).notes)

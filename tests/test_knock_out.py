@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from merge_engine.answers import Predicted
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import predictions
-from merge_engine.flips import flips, right
+from merge_engine.flips import flips
 from merge_engine.knock_out import (
     KnockOut,
     canonical,
@@ -210,9 +210,6 @@ class TestFlips:
     def test_another_head_is_a_flip_and_its_class_is_never_right(self):
         found = flips(self.said([0] * 6, [0, 0, 1, 1, 0, 0]), self.said([0] * 6, [0, 1, 0, 1, 0, 1]), ("a", "b"))
         assert [list(rows) for rows in (found.right, found.wrong, found.other)] == [[2], [1], [5]]
-
-    def test_a_task_without_expert_is_given_its_head(self):
-        assert list(right(self.said([0] * 6, [1] * 6, task="z"), ("a", "b"))) == [True] * 4 + [False] * 2
 
     def test_only_what_both_were_asked_about_is_compared(self):
         assert flips(self.said([0] * 6), self.said([1] * 6, n=2), ("a",)).n == 2

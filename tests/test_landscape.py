@@ -10,7 +10,7 @@ import torch
 
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import Fixed, score
-from merge_engine.landscape import lattice
+from merge_engine.landscape import corners, lattice
 from merge_engine.landscape.disentanglement import ZERO, DisentanglementSurvey
 from merge_engine.landscape.path import PathSurvey, barrier
 from merge_engine.landscape.probe import Probe
@@ -19,6 +19,7 @@ from merge_engine.landscape.surface import PlaneSurvey, frame, only_static
 from merge_engine.merged import StaticMerged
 from merge_engine.methods import build
 from merge_engine.running import drive, merge_steps
+from merge_engine.runs.run import recipe_for
 from merge_engine.weights import AddedWeights
 
 MODELS = ("pretrained", "stripes", "blob")
@@ -35,6 +36,16 @@ def flat(weights) -> np.ndarray:
     return np.concatenate([weights[n].double().numpy().ravel() for n in names])
 
 
+def unflat(row, like) -> dict:
+    """Return the parameters of a row by name, float32, and everything else as in another model."""
+    found, at = dict(like), 0
+    for name in (n for n in sorted(like) if like[n].is_floating_point()):
+        size = like[name].numel()
+        found[name] = torch.from_numpy(row[at : at + size]).float().view(like[name].shape)
+        at += size
+    return found
+
+
 def naive_basis(suite, models=MODELS):
     """Return origin and orthonormal basis (2, P) as the specification writes them."""
     every = [flat(suite.pretrained_in_memory if m == "pretrained" else suite.expert(m)) for m in models]
@@ -49,7 +60,7 @@ def span_of(suite, models=MODELS) -> Span:
     return Span(weights[0], weights[1:])
 
 
-def finished(survey, detail=5, *more):
+def finished(survey, detail=6, *more):
     return drive(survey.steps(detail, *more))
 
 
@@ -135,7 +146,7 @@ class TestSurface:
     def test_a_merge_has_its_own_loss_and_its_distance(self, toy):
         merged = drive(merge_steps(toy.problem(), build("task_arithmetic"), ()))
         survey = PlaneSurvey(toy, MODELS, 8)
-        finished(survey, 5, {"m": merged})
+        finished(survey, 6, {"m": merged})
         marker = survey.surface({"m": "Task Arithmetic"}).markers[-1]
         assert marker.merge
         own = score(toy, merged, survey.probe.tasks, split="validation", limit=8)
@@ -153,26 +164,26 @@ class TestSurface:
     def test_coarse_comes_first_and_nothing_is_read_twice(self, toy):
         survey = PlaneSurvey(toy, MODELS, 4)
         assert survey.surface() is None
-        assert survey.missing(9) == 3 + 81
-        steps = survey.steps(9)
-        for _ in range(30):
+        assert survey.missing(11) == 3 + 121
+        steps = survey.steps(11)
+        for _ in range(41):
             next(steps)
         steps.close()
         found = survey.surface()
         assert np.isfinite(found.loss[::4, ::4]).all()
-        assert found.measured == 27
+        assert found.measured == 38
         again = PlaneSurvey(toy, MODELS, 4)
-        assert again.missing(9) == survey.missing(9) == 84 - 30
-        counted = list(again.steps(9))
-        assert [s.done for s in counted] == list(range(1, 55))
-        assert {s.total for s in counted} == {54}
-        assert PlaneSurvey(toy, MODELS, 5).missing(5) == 28
+        assert again.missing(11) == survey.missing(11) == 124 - 41
+        counted = list(again.steps(11))
+        assert [s.done for s in counted] == list(range(1, 84))
+        assert {s.total for s in counted} == {83}
+        assert PlaneSurvey(toy, MODELS, 5).missing(6) == 39
 
     def test_a_damaged_store_is_measured_again(self, toy):
         survey = PathSurvey(toy, MODELS[1:], 4)
         survey.stored.file.parent.mkdir(parents=True)
         survey.stored.file.write_text("[1, 2")
-        assert PathSurvey(toy, MODELS[1:], 4).missing(5) == 9
+        assert PathSurvey(toy, MODELS[1:], 4).missing(6) == 9
 
 
 class TestPath:
@@ -246,32 +257,94 @@ class TestDisentanglement:
 def test_every_lattice_holds_the_one_before():
     coarse, middle, fine = (set(lattice.points(side)) for side in lattice.SIDES)
     assert coarse < middle < fine
-    assert [len(s) for s in (coarse, middle, fine)] == [25, 81, 289]
+    assert [len(s) for s in (coarse, middle, fine)] == [36, 121, 441]
+
+
+class TestCorners:
+    def test_the_average_is_the_mean_of_the_experts_and_has_their_tasks(self, toy):
+        average = corners.of_recipe(toy, recipe_for(toy, "average"))
+        wanted = np.mean([flat(toy.expert(name)) for name in toy.experts], axis=0)
+        np.testing.assert_allclose(flat(average.weights()), wanted, atol=1e-6)
+        assert average.tasks == toy.seen
+        found = finished(PlaneSurvey(toy, ("pretrained", "blob", average), 8))
+        own = score(toy, Fixed(average.weights()), found.tasks, split="validation", limit=8)
+        corner = found.markers[2]
+        assert (corner.name, corner.off) == ("Weight average", 0)
+        assert corner.accuracy.tolist() == [own[task].accuracy for task in found.tasks]
+
+    def test_from_the_pretrained_model_a_share_is_a_scaling(self, toy):
+        survey = PathSurvey(toy, ("pretrained", "blob"), 8)
+        found = finished(survey)
+        base, expert = flat(toy.pretrained_in_memory), flat(toy.expert("blob"))
+        half = found.shares.tolist().index(0.5)
+        weights = unflat(base + 0.5 * (expert - base), toy.pretrained_in_memory)
+        np.testing.assert_allclose(found.loss[half], survey.probe.read(weights)[:, 0], rtol=1e-3, atol=1e-4)
+        assert found.tasks == ("blob",)
+
+    def test_a_barrier_to_a_merge(self, toy):
+        merge = corners.of_recipe(toy, recipe_for(toy, "task_arithmetic", {"scaling": 0.3}))
+        found = finished(PathSurvey(toy, ("blob", merge), 8))
+        ends = [found.accuracy[found.shares.tolist().index(share)] for share in (0, 1)]
+        for end, weights in zip(ends, (toy.expert("blob"), merge.weights()), strict=True):
+            own = score(toy, Fixed(weights), found.tasks, split="validation", limit=8)
+            assert end.tolist() == [own[task].accuracy for task in found.tasks]
+        assert found.barrier() is not None
+
+    def test_a_merge_that_is_several_models_is_no_corner(self, toy):
+        survey = PlaneSurvey(toy, ("pretrained", "blob", corners.of_recipe(toy, recipe_for(toy, "tsv_c"))), 8)
+        with pytest.raises(RecipeError, match="not one point"):
+            finished(survey)
+
+    def test_readings_of_another_merge_are_not_taken_for_its_own(self, toy):
+        first, second = (
+            PathSurvey(toy, ("blob", corners.of_recipe(toy, recipe_for(toy, "task_arithmetic", {"scaling": s}))), 4)
+            for s in (0.3, 0.4)
+        )
+        finished(first)
+        assert second.missing(6) == 9 > PathSurvey(toy, first.ends, 4).missing(6) == 0
 
 
 class TestCommand:
     def test_it_measures_all_three(self, command):
         code, out, err = command(
             "landscape", "--suite", "toy", "--models", ",".join(MODELS), "--merge", "task_arithmetic",
-            "--path", "stripes,blob", "--disentangle", "stripes,blob", "--detail", 5, "--pictures", 4, "--json", "-",
+            "--path", "stripes,blob", "--disentangle", "stripes,blob", "--detail", 6, "--pictures", 4, "--json", "-",
         )  # fmt: skip
         assert code == 0, err
         found = json.loads(out)
         assert set(found) == {"plane", "path", "disentanglement"}
-        assert len(found["plane"]["points"]) == len(found["disentanglement"]["points"]) == 25
+        assert (len(found["plane"]["points"]), len(found["disentanglement"]["points"])) == (36, 36 + 13)
         assert found["plane"]["markers"][-1]["name"] == "Task Arithmetic"
         assert found["plane"]["markers"][-1]["off the plane"] > 0
         assert set(found["path"]["barrier"]) == {"average", "stripes", "blob"}
-        code, out, _ = command("landscape", "--suite", "toy", "--path", "stripes,blob", "--detail", 5, "--pictures", 4)
+        code, out, _ = command("landscape", "--suite", "toy", "--path", "stripes,blob", "--detail", 6, "--pictures", 4)
         assert code == 0
         assert "Linearly connected" in out
+
+    def test_ends_and_corners_are_saved_merges_and_recipes_too(self, command, tmp_path):
+        recipe, folder = tmp_path / "third.json", tmp_path / "saved"
+        made = ("merge", "--suite", "toy", "--method", "task_arithmetic", "--set", "scaling=0.3")
+        assert command(*made, "--out", folder, "--json", recipe)[0] == 0
+        given = json.loads(recipe.read_text())
+        keys = ("suite", "experts", "method", "parameters")
+        recipe.write_text(json.dumps({key: given[key] for key in keys} | {"experts": given["experts"][:3]}))
+        code, out, err = command(
+            "landscape", "--suite", "toy", "--models", f"pretrained,average,{recipe}", "--path", f"blob,{folder}",
+            "--detail", 6, "--pictures", 2, "--json", "-",
+        )  # fmt: skip
+        assert code == 0, err
+        found = json.loads(out)
+        assert found["plane"]["models"] == ["pretrained", "average", "third"]
+        assert found["path"]["models"] == ["blob", "saved"]
+        assert len(found["path"]["barrier"]) > 3, "a saved merge tells which tasks it is of"
 
     @pytest.mark.parametrize(
         "arguments",
         [(), ("--models", "pretrained,blob"), ("--models", "pretrained,blob,moon"), ("--path", "blob,blob"),
-         ("--disentangle", "pretrained,blob"), ("--path", "stripes,blob", "--detail", "6"),
+         ("--disentangle", "pretrained,blob"), ("--path", "stripes,blob", "--detail", "5"),
          ("--path", "stripes,blob", "--pictures", "0"), ("--path", "stripes,blob", "--merge", "ties"),
-         ("--models", "pretrained,stripes,blob", "--detail", "5", "--pictures", "2", "--merge", "tsv_c")],
+         ("--models", "pretrained,stripes,blob", "--detail", "6", "--pictures", "2", "--merge", "tsv_c"),
+         ("--path", "blob,tsv_c", "--detail", "6", "--pictures", "2"), ("--path", "blob,/nowhere/merged")],
     )  # fmt: skip
     def test_bad_input_is_one_line(self, command, arguments):
         code, out, err = command("landscape", "--suite", "toy", *arguments)

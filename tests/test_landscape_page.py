@@ -46,7 +46,7 @@ def bench() -> Workbench:
 
 @pytest.fixture
 def session():
-    coarse = Ground(pictures=8, detail=5)
+    coarse = Ground(pictures=8, detail=6)
     return dataclasses.replace(acts.first_session(("toy",), {})[0], ground=coarse)
 
 
@@ -86,21 +86,45 @@ class TestChoice:
         after = turned(session, "plane.0", "blob")
         assert after.ground.plane == ("blob", "stripes", "pretrained")
         assert turned(session, "pair.1", "stripes").ground.pair == ("blob", "stripes")
+        assert turned(session, "line.0", "blob").ground.line == ("blob", "stripes")
+        assert turned(session, "line.0", "pretrained").ground.line == ("pretrained", "blob")
         assert turned(session, "plane.2", "grain").ground.plane == ("pretrained", "stripes", "grain")
 
     def test_a_link_brings_it_back(self, session):
-        after = turned(turned(session, "plane.2", "grain"), "detail", "17")
+        after = turned(turned(session, "plane.2", "grain"), "detail", "11")
         given = dict(parse_qsl(state.query(after)))
         assert acts.first_session(("toy",), given)[0].ground == after.ground
         assert "ground" not in state.query(dataclasses.replace(session, ground=Ground()))
 
-    @pytest.mark.parametrize("word", ["", "x", "a,b,c~d,e~16~9", "pretrained,blob~blob~7~8", "~" * 9, "~~999~999"])
+    def test_merges_and_the_average_are_in_the_link_too(self, session):
+        toy, merge = load_suite("toy"), recipe("ties")
+        after = turned(turned(session, "plane.1", "average"), "line.1", f"={merge.to_link()}")
+        assert ground.recipe_of("average", toy, session.experts) == recipe("average")
+        assert ground.recipe_of(after.ground.line[1], toy, session.experts) == merge
+        given = dict(parse_qsl(state.query(after)))
+        assert acts.first_session(("toy",), given)[0].ground == after.ground
+        with pytest.raises(MergeError, match="same model twice"):
+            turned(after, "plane.2", f"={recipe('average').to_link()}")
+        elsewhere = dataclasses.replace(merge, experts=("moon",))
+        for wrong in (f"={elsewhere.to_link()}", "=nothing", "="):
+            with pytest.raises(MergeError):
+                turned(session, "line.0", wrong)
+
+    def test_a_link_from_before_lines_had_ends_of_their_own(self):
+        found = ground.from_word("~grain,blob~16~11", load_suite("toy"))
+        assert (found.line, found.pair) == (("grain", "blob"), ("grain", "blob"))
+
+    @pytest.mark.parametrize(
+        "word",
+        ["", "x", "a,b,c~d,e~16~21", "pretrained,blob~blob~7~8", "~" * 9, "~~999~999", "~~16~21~=,blob"],
+    )
     def test_a_link_that_makes_no_sense_begins_afresh(self, word):
         assert ground.from_word(word, load_suite("toy")) == Ground()
 
     @pytest.mark.parametrize(
         ("place", "value"),
-        [("plane.0", "moon"), ("pair.0", "pretrained"), ("detail", "6"), ("pictures", None), ("plane.2", ["blob"])],
+        [("plane.0", "moon"), ("pair.0", "pretrained"), ("pair.0", "average"), ("detail", "5"), ("pictures", None),
+         ("plane.2", ["blob"])],
     )
     def test_what_does_not_exist_is_refused(self, session, place, value):
         with pytest.raises(MergeError):
@@ -117,7 +141,7 @@ class TestMeasuring:
         landscape = Landscape(bench)
         begun = landscape.at_hand(session, "")
         assert all("Nothing is measured" in begun[name].to_json() for name in PANELS)
-        assert "62 models" in begun["ground"]
+        assert "97 models" in begun["ground"]
         parts = list(landscape.steps(session, "", lambda: True))
         drawn = {name for part in parts for name in part if name in PANELS}
         assert drawn == set(PANELS)
@@ -127,7 +151,7 @@ class TestMeasuring:
         for name in PANELS:
             assert '"empty"' not in again[name].to_json()
         assert "already" in list(landscape.steps(session, "", lambda: True))[-1]["surveying"]
-        finer = turned(session, "detail", "9")
+        finer = turned(session, "detail", "11")
         assert "about" in landscape.at_hand(finer, "")["ground"], "the pace is known by now"
 
     def test_it_stops_where_nobody_waits_and_goes_on_there(self, bench, session):
@@ -135,8 +159,8 @@ class TestMeasuring:
         left = iter([True] * 10)
         list(landscape.steps(session, "", lambda: next(left, False)))
         missing = landscape.views(session).left
-        assert 0 < missing["plane"] < 28
-        assert missing["map"] == 25
+        assert 0 < missing["plane"] < 39
+        assert missing["map"] == 49
         list(landscape.steps(session, "", lambda: True))
         assert not any(landscape.views(session).left.values())
 
@@ -158,6 +182,39 @@ class TestMeasuring:
         kinds = [row[0] for row in shown["layout"]["meta"]["table"]["rows"]]
         assert kinds[:5] == ["model"] * 3 + ["merge, projected"] * 2
         assert "<b>Task Arithmetic, scaling 0.5</b>" in [a["text"] for a in shown["layout"]["annotations"]]
+
+    def test_merges_of_the_visit_can_be_corners_and_ends(self, bench, session):
+        landscape, run = Landscape(bench), merged(bench, "task_arithmetic", scaling=0.3)
+        session = visited(session, run)
+        word = f"={run.recipe.to_link()}"
+        assert f'value="{word}"' in landscape.menus(session)
+        for place, value in (("plane.0", "average"), ("plane.1", word), ("line.1", word)):
+            session = turned(session, place, value)
+        list(landscape.steps(session, "", lambda: True))
+        parts = landscape.at_hand(session, run.recipe.digest)
+        plane, line = figure(parts["plane"]), figure(parts["line"])
+        kinds = [row[:2] for row in plane["layout"]["meta"]["table"]["rows"]]
+        assert kinds[:3] == [["model", name] for name in ("Weight average of 4", "Task Arithmetic", "blob")]
+        assert "merge, projected" not in [kind for kind, _ in kinds], "it is on the plane already"
+        assert "barrier" in str(line["layout"]["annotations"])
+        assert "Task Arithmetic" in line["layout"]["xaxis"]["title"]["text"]
+
+    def test_a_merge_of_a_link_is_made_before_it_is_measured(self, bench, session):
+        session = turned(session, "line.0", f"={recipe('ties').to_link()}")
+        landscape = Landscape(bench)
+        assert "Ties is merged first: not timed yet" in landscape.menus(session)
+        said = [json.loads(part["surveying"])["text"] for part in landscape.steps(session, "", lambda: True)]
+        assert said[0].startswith("Merging")
+        assert bench.merged(recipe("ties")) is not None
+        assert "merged first" not in landscape.menus(session)
+        again = Landscape(Workbench(svd=SvdStore(folder=None)))
+        assert not any(again.views(session).left.values())
+        assert "merged first" not in again.menus(session), "what is measured needs no weights"
+
+    def test_a_routed_merge_of_a_link_is_no_corner(self, bench, session):
+        session = turned(session, "line.0", f"={recipe('tsv_c').to_link()}")
+        with pytest.raises(MergeError, match="not one point"):
+            list(Landscape(bench).steps(session, "", lambda: True))
 
     def test_another_visitors_merges_are_never_placed(self, bench, session):
         landscape, theirs = Landscape(bench), merged(bench, "task_arithmetic", scaling=0.3)
@@ -228,7 +285,7 @@ class TestButtons:
         tab.stop(request_)
         last = list(running)[-1]
         assert "Stopped" in last["surveying"]
-        assert "62 models" in last["ground"]
+        assert "97 models" in last["ground"]
 
     def test_a_merge_of_the_same_visitor_goes_first(self, tab, session, request_):
         tab.start(request_)
@@ -269,7 +326,7 @@ class TestPanels:
         views = loss_plane.VIEWS(landscape_examples.surface())
         assert list(views) == ["loss", "accuracy", "loss digits", "loss letters"]
 
-    @pytest.mark.parametrize(("side", "words"), [(5, "5 × 5 points"), (9, "9 × 9 points"), (17, "17 × 17 points")])
+    @pytest.mark.parametrize(("side", "words"), [(6, "6 × 6 points"), (11, "11 × 11 points"), (21, "21 × 21 points")])
     def test_the_finest_whole_lattice_is_smooth(self, side, words):
         data = landscape_examples.surface(side=side)
         assert words in figure(draw(loss_plane, data))["layout"]["meta"]["title"]
@@ -277,12 +334,12 @@ class TestPanels:
         assert smooth[0] == "best"
 
     def test_a_lattice_under_way_lies_on_the_one_before(self):
-        data = landscape_examples.surface(side=5)
+        data = landscape_examples.surface(side=6)
         loss = data.loss.copy()
         loss[2, :6:2] = 1.0
         found = levels.traces(data.x, data.y, loss[..., 0], loss_plane.heat.Scale("loss", 0, 3), "", data.mixture)
-        assert [len(t.x) for t in found] == [5, 9]
-        assert levels.progress(loss[..., 0]) == "28 of 9 × 9 points"
+        assert [len(t.x) for t in found] == [6, 11]
+        assert levels.progress(loss[..., 0]) == "39 of 11 × 11 points"
         nothing = np.full_like(loss[..., 0], np.nan)
         assert len(levels.traces(data.x, data.y, nothing, loss_plane.heat.Scale("loss", 0, 3), "", data.mixture)) == 1
         assert levels.progress(nothing) == "nothing measured yet"
@@ -314,10 +371,10 @@ class TestPanels:
 
     def test_the_error_is_said_for_a_little_and_for_all_of_both(self):
         data = landscape_examples.disentanglement()
-        quarter, whole = (data.error[i, i] for i in (9, 12))
-        assert f"{quarter:.2f} with 0.25 of both and {whole:.2f} with both in full" in disentanglement.note(data)
+        fifth, whole = (data.error[i, i] for i in (11, 15))
+        assert f"{fifth:.2f} with 0.2 of both and {whole:.2f} with both in full" in disentanglement.note(data)
         coarse = np.full_like(data.changed, np.nan)
-        coarse[::4, ::4] = data.changed[::4, ::4]
+        coarse[::5, ::5] = data.changed[::5, ::5]
         words = disentanglement.note(dataclasses.replace(data, changed=coarse))
         assert words == f"The error is {whole:.2f} with both in full, from 16 inputs per task."
         assert disentanglement.note(dataclasses.replace(data, changed=np.full_like(coarse, np.nan))) == ""
@@ -344,11 +401,11 @@ class TestShipped:
     def test_the_first_landscape_is_read_not_measured(self, bench, tmp_path, monkeypatch):
         shipped = tmp_path / "shipped"
         monkeypatch.setattr(first, "PICTURES", 4)
-        monkeypatch.setattr(first, "DETAIL", 5)
+        monkeypatch.setattr(first, "DETAIL", 6)
         files = drive(first.survey_steps(load_suite("toy"), shipped / "toy"))
         assert len({file.name for file in files}) == 3 * len(KNOWN)
         monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path / "another machine"))
-        opened = dataclasses.replace(acts.first_session(("toy",), {})[0], ground=Ground(pictures=4, detail=5))
+        opened = dataclasses.replace(acts.first_session(("toy",), {})[0], ground=Ground(pictures=4, detail=6))
         waiting = Landscape(bench).at_hand(opened, "")
         assert "passes" in waiting["ground"]
         monkeypatch.setattr(results, "SHIPPED", shipped)
@@ -360,11 +417,11 @@ class TestShipped:
         for damage in ("[1, 2", "null", ""):
             for file in files:
                 file.write_text(damage)
-            assert Landscape(bench).views(opened).plane.missing(5) == 28
+            assert Landscape(bench).views(opened).plane.missing(6) == 39
 
     def test_what_is_shipped_is_what_the_page_begins_with(self):
         toy = load_suite("toy")
         chosen = ground.settled(Ground(), toy, toy.experts)
         plane, line, spread = first.first_surveys(toy, live_dtype())
-        assert (chosen.plane, chosen.pair, chosen.pair) == (plane.models, line.models, spread.experts)
+        assert (chosen.plane, chosen.line, chosen.pair) == (plane.models, line.models, spread.experts)
         assert (chosen.pictures, chosen.detail) == (plane.probe.pictures, first.DETAIL)

@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 import torch
 
-from merge_engine.adapting import live
+from merge_engine.adapting import adapt, live
 from merge_engine.adapting.live import Watch
 from merge_engine.contract import Context
 from merge_engine.errors import RecipeError
 from merge_engine.evaluate import score
 from merge_engine.methods import build
-from merge_engine.running import drive, merge_steps
+from merge_engine.running import drive, merge, merge_steps
 from merge_engine.runs.run import Protocol, recipe_for, run_steps
 
 
@@ -35,12 +35,16 @@ def adapting(toy, steps: int):
 def test_the_curve_ends_with_the_result_and_watching_costs_its_share(toy):
     watch = Watch(toy, toy.seen, pictures=20, clock=Clock())
     merged = drive(watch.steps(adapting(toy, 30)))
-    assert watch.points[0].step == 1
+    assert watch.points[0].step == 0
     assert watch.points[-1].step == 30
+    start = merge(toy.problem(), build("task_arithmetic", scaling=0.3))
+    before = score(toy, start, toy.seen, limit=20)
+    assert watch.points[0].accuracy == {task: found.accuracy for task, found in before.items()}
     assert 3 < len(watch.points) < 30
     final = score(toy, merged, toy.seen, limit=20)
     assert watch.points[-1].accuracy == {task: found.accuracy for task, found in final.items()}
-    assert all(point.entropy is not None and point.entropy > 0 for point in watch.points)
+    assert watch.points[0].entropy is None, "nothing is minimised yet"
+    assert all(point.entropy is not None and point.entropy > 0 for point in watch.points[1:])
 
 
 def test_a_young_run_is_watched_more_often(toy, monkeypatch):
@@ -51,7 +55,7 @@ def test_a_young_run_is_watched_more_often(toy, monkeypatch):
         drive(watch.steps(adapting(toy, 40)))
         found[early] = watch.points
     assert len(found[1e9]) > 2 * len(found[0.0])
-    assert found[1e9][0].step == found[0.0][0].step == 1
+    assert found[1e9][0].step == found[0.0][0].step == 0
 
 
 def test_snapshots_are_scored_in_the_arithmetic_that_is_asked_for(toy, monkeypatch):
@@ -61,7 +65,8 @@ def test_snapshots_are_scored_in_the_arithmetic_that_is_asked_for(toy, monkeypat
     assert seen == {torch.bfloat16}
 
 
-def test_one_who_wants_to_stop_is_asked_after_every_task(toy):
+def test_one_who_wants_to_stop_is_asked_after_every_pass_and_every_task_that_is_scored(toy, monkeypatch):
+    monkeypatch.setattr(adapt, "JOINT", 4)  # a pass per task
     steps = list(Watch(toy, toy.seen, pictures=4).steps(adapting(toy, 2)))
     tasks = len(toy.seen)
     working = [step for step in steps if step.label.startswith("step")]

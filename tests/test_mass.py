@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import per_input as slow
+from reference import routing
 
 from merge_engine.contract import Context
 from merge_engine.inputs import SuiteInputs
@@ -119,6 +121,34 @@ def test_one_expert_per_input_is_the_same_router_over_compressed_experts(toy, sv
     said, wanted = predict(merged, toy, inputs), predict(routed, toy, inputs)
     assert torch.equal(said.picked, wanted.picked)
     torch.testing.assert_close(said.features, wanted.features, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_mass_equals_loops_in_float64(toy, svd, norm):
+    """Both passes, the residuals, the coefficients and the heads, one input at a time."""
+    problem, network = toy.problem(toy.experts[:TASKS]), SuiteInputs(toy)
+    merged, inputs = fit(toy, svd, norm=norm), mixture(toy)
+    base, experts = slow.double(problem.pretrained), [slow.double(problem.experts[t]) for t in problem.tasks]
+    kinds = ("q", "k", "v", "out", "fc1", "fc2")
+    matrices = [n for n in base if toy.backbone.place(n).kind in kinds]
+    first = slow.tsv_m(base, experts, matrices, lambda rank: rank // TASKS)
+    (layer,) = (n for n in base if (toy.backbone.place(n).block, toy.backbone.place(n).kind) == (2, "fc1"))
+    rank = min(base[layer].shape) // TASKS
+    projectors = [routing.projector((expert[layer] - base[layer]).numpy(), rank) for expert in experts]
+    said, sizes = predict(merged, toy, inputs), set()
+    for x, route, picked, features in zip(inputs, said.route[:, 0], said.picked, said.features, strict=True):
+        token = network.linear_inputs(first, x[None].double())[layer][0].numpy()
+        left = [np.linalg.norm(token - P @ token, ord={"l2": 2, "l1": 1}[norm]) for P in projectors]
+        p = coefficients(-np.array(left), 0.2, 3, 1.0)
+        np.testing.assert_allclose(route, p, atol=1e-4)
+        chosen = [t for t in range(TASKS) if p[t]]
+        sizes.add(len(chosen))
+        model = slow.tsv_m(base, [experts[t] for t in chosen], matrices, lambda rank: rank // TASKS)
+        wanted = network.features(model, x[None].double())[0]
+        torch.testing.assert_close(features, wanted, rtol=1e-4, atol=1e-4)
+        largest = {t: float(network.logits(problem.tasks[t], wanted[None])[0].max()) for t in chosen}
+        assert int(picked) == max(largest, key=largest.__getitem__)
+    assert len(sizes) > 1
 
 
 def test_g1_one_expert_is_that_expert(toy, svd):

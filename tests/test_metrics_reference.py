@@ -11,6 +11,7 @@ from conftest import fresh
 from reference import metrics as naive
 from reference.problems import changed, grid_problem
 
+from merge_engine.evaluate import Score
 from merge_engine.merged import StaticMerged
 from merge_engine.metrics import Measured, build, measure
 from merge_engine.metrics import accuracy as accuracy_module
@@ -445,21 +446,16 @@ def test_calibration_error(bins):
 
 def test_accuracy():
     draw = np.random.default_rng(5)
-    logits = {t: 3 * draw.normal(size=(n, 4)) for t, n in (("x", 30), ("y", 13))}
-    labels = {t: np.where(draw.uniform(size=len(z)) < 0.6, z.argmax(1), 0) for t, z in logits.items()}
+    scores = {t: Score(t, int(draw.integers(1, n)), n, n, *draw.uniform(size=2)) for t, n in (("x", 30), ("y", 13))}
     experts, pretrained = {"x": 0.9, "y": 0.5}, {"x": 0.3, "y": 0.5}
-    found = build("accuracy").measure(logits, labels, experts, pretrained)
+    found = build("accuracy").measure(scores, experts, pretrained)
     assert found.models == ("x", "y")
-    for i, task in enumerate(found.models):
-        p = naive.softmax(logits[task])
-        right = [max(range(4), key=lambda c: row[c]) == y for row, y in zip(logits[task], labels[task], strict=True)]
-        share = sum(right) / len(right)
+    for i, (task, score) in enumerate(scores.items()):
+        share = score.correct / score.n
         close(found.merged[i], share)
         close(found.normalised[i], share / experts[task])
-        close((found.low[i], found.high[i]), naive.wilson(sum(right), len(right), 1.959963984540054))
-        close(found.calibration[i], naive.calibration_error(p.max(1), right, 15))
-        close(found.entropy[i], naive.entropy(p))
-        assert found.inputs[i] == len(right)
+        close((found.low[i], found.high[i]), naive.wilson(score.correct, score.n, 1.959963984540054))
+        assert (found.calibration[i], found.entropy[i], found.inputs[i]) == (score.ece, score.entropy, score.n)
     close(found.improvement, [(found.merged[0] - 0.3) / 0.6, np.nan])
     close(found.average, [(found.merged[0] + found.merged[1]) / 2])
     close(found.normalised_average, [(found.merged[0] / 0.9 + found.merged[1] / 0.5) / 2])

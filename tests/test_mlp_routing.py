@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import math
 
 import pytest
 import torch
+from reference import adaptive as reference
 
-from merge_engine.adapting.adapt import entropy
+from merge_engine.adapting.adapt import adapt_steps, descend, entropy
 from merge_engine.contract import Context
 from merge_engine.evaluate import score
 from merge_engine.inputs import SuiteInputs
@@ -82,12 +85,15 @@ def test_w1_silent_routers_are_task_arithmetic(toy, method, depth):
     torch.testing.assert_close(features(what.merged(), toy), dense(toy, arithmetic(problem)), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", [WeMoe(depth=0), EWeMoe(depth=0, sparsity=0)], ids=["WeMoe", "EWeMoe"])
-def test_w2_one_hot_weights_are_that_experts_mlps(toy, method):
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("method", WHOLE[:2], ids=lambda m: type(m).__name__)
+def test_w2_one_hot_weights_are_that_experts_mlps(toy, method, depth):
     problem = toy.problem()
-    what, merged = adaptable(method, problem), arithmetic(problem)
+    what, merged = adaptable(method.replace(depth=depth), problem), arithmetic(problem)
     for t, task in enumerate(problem.tasks):
         for router in what.weighting.routers.values():
+            for last in router.weights[-1:]:
+                last.data.zero_()
             router.biases[-1].data = torch.eye(len(problem.tasks))[t]
         weights = {n: problem.experts[task][n] if is_mlp(n) else merged[n] for n in merged}
         torch.testing.assert_close(features(what.merged(), toy), dense(toy, weights), rtol=1e-4, atol=1e-5)
@@ -112,7 +118,7 @@ def test_w5_only_routers_learn(toy, method):
     what = adaptable(method, toy.problem())
     fixed = {name: value.clone() for name, value in what.shared.items()}
     with torch.enable_grad():
-        entropy(what.inputs.logits("blob", what.features("blob", some(toy)))).mean().backward()
+        entropy(what.inputs.logits("blob", what.features({"blob": some(toy)})["blob"])).mean().backward()
     learned = what.weighting.parameters()
     assert all(p.grad is not None and p.grad.any() for p in learned)
     [group] = what.parameters()
@@ -204,6 +210,18 @@ def naive_router(router: Router, tokens: torch.Tensor) -> torch.Tensor:
     return torch.stack(outputs).mean(0)
 
 
+def read_by(toy, weights, x: torch.Tensor, path: str) -> torch.Tensor:
+    """What a layer reads for one input, (tokens, d), with its gradient."""
+    taken = []
+
+    def keep(layer, tokens, y):
+        taken.append(tokens[0])
+        return y
+
+    toy.features(weights, x[None].double(), {path: keep})
+    return taken[0]
+
+
 def naive_vector(method, vector: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     """What one expert adds to one tensor, from its task vector and its weights w (1,) or (k,)."""
     if isinstance(method, EWeMoe):
@@ -218,14 +236,21 @@ def naive_vector(method, vector: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     return sum((w[j] if len(w) > 1 else w) * s[j] * torch.outer(U[:, j], Vh[j]) for j in range(k))
 
 
+@functools.lru_cache
+def start_of(toy, prior: float) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The pretrained model, and what Task Arithmetic makes of it, in float64."""
+    problem = toy.problem()
+    merged = arithmetic(problem, prior)
+    return tuple({n: v.double() for n, v in model.items()} for model in (problem.pretrained, merged))
+
+
 def naive(method, what: RoutedMlps, toy, x: torch.Tensor) -> torch.Tensor:
     """Features of one input: dense MLP weights of its own, block after block."""
-    problem = toy.problem()
-    merged, base = arithmetic(problem, method.prior), {n: v.double() for n, v in problem.pretrained.items()}
-    weights = {n: base[n] if is_mlp(n) else v.double() for n, v in merged.items()}
+    problem, (base, merged) = toy.problem(), start_of(toy, method.prior)
+    weights = {n: base[n] if is_mlp(n) else v for n, v in merged.items()}
     for block in range(3):
         path = f"encoder.layer.{block}.mlp"
-        tokens = toy.backbone.linear_inputs(toy.module, weights, x[None].double())[f"{path}.fc1.weight"]
+        tokens = read_by(toy, weights, x, f"{path}.fc1")
         w = naive_router(what.weighting.routers[block], tokens)
         if getattr(method, "select", 0):
             least = w.sort(descending=True).values[method.select - 1]
@@ -256,6 +281,79 @@ def test_w4_the_fast_path_equals_dense_weights_per_input(toy, method):
     if method.depth:
         route = what.merged().predictor(SuiteInputs(toy))(inputs).route
         assert route.std(0).max() > 0.01, "inputs should differ"
+
+
+def naive_loss(method, what: RoutedMlps, toy, batches: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Σ_t mean entropy of single inputs, over ln C where balanced."""
+    total = torch.zeros((), dtype=torch.float64)
+    for task, inputs in batches.items():
+        for x in inputs:
+            logits = toy.head(task)(naive(method, what, toy, x)[None])[0]
+            share = len(inputs) * (math.log(len(logits)) if method.balanced else 1.0)
+            total = total + reference.entropy(logits) / share
+    return total
+
+
+def in_double(what: RoutedMlps) -> RoutedMlps:
+    what.shared = {n: v.double() for n, v in what.shared.items()}
+    what.ready = {path: share.to(torch.float64) for path, share in what.shares.items()}
+    for router in what.weighting.routers.values():
+        router.double()
+    return what
+
+
+LEARNING = [
+    WeMoe(depth=0), WeMoe(depth=1, balanced=True), WeMoe(depth=2), WeMoe(depth=2, rank=0.3, balanced=True),
+    EWeMoe(depth=2, sparsity=0.5), EWeMoe(depth=1, balanced=True),
+    RankOneMoe(components=3, balanced=True), RankOneMoe(components=3, depth=2, select=5),
+]  # fmt: skip
+learning = pytest.mark.parametrize("method", LEARNING, ids=lambda m: f"{type(m).__name__}{m.depth}{m.balanced}")
+
+
+@learning
+def test_gradients_of_the_routers(toy, method):
+    """Every path counts: through the weights of an MLP, and through what later routers read."""
+    problem = toy.problem()
+    fast, slow = (in_double(adaptable(method, problem)) for _ in "12")
+    for what in (fast, slow):
+        scatter(what, 0.3)
+    batches = {task: next(problem.inputs.stream(task, 2)).double() for task in problem.tasks}
+    descend(fast, problem.inputs, {task: (inputs, None) for task, inputs in batches.items()}, method.settings())
+    learned = slow.weighting.parameters()
+    wanted = torch.autograd.grad(naive_loss(method, slow, toy, batches), learned)
+    for parameter, gradient in zip(fast.weighting.parameters(), wanted, strict=True):
+        assert gradient.any()
+        assert (parameter.grad - gradient).norm() < 1e-5 * gradient.norm()
+
+
+COURSES = [
+    WeMoe(depth=2, schedule="cosine"), EWeMoe(depth=1, sparsity=0.5, balanced=True, schedule="cosine"),
+    RankOneMoe(components=3, depth=1, select=5, schedule="cosine"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", COURSES, ids=lambda m: type(m).__name__)
+def test_a_course_of_the_routers_follows_the_naive_one(toy, method):
+    """Adam written out, its rate by the cosine; the snapshot of every update is where the naive routers are."""
+    problem, steps, rate = toy.problem(), 3, 0.02
+    start, snapshots = adaptable(method, problem), []
+    scatter(start, 0.3)
+    slow = in_double(copy.deepcopy(start))
+    settings = dataclasses.replace(method.settings(), steps=steps, batch=2, learning_rate=rate)
+    drive(
+        adapt_steps(start, problem.inputs, problem.tasks, settings),
+        lambda step: snapshots.append(step.snapshot().weighting.parameters()) if step.snapshot else None,
+    )
+    learned, streams = slow.weighting.parameters(), {t: problem.inputs.stream(t, 2) for t in problem.tasks}
+    before = [p.detach().clone() for p in learned]
+    optimiser = reference.Adam(learned, [])
+    for step, found in enumerate(snapshots[-steps:]):
+        optimiser.rates = [rate * (1 + math.cos(math.pi * step / steps)) / 2] * len(learned)
+        batches = {task: next(stream) for task, stream in streams.items()}
+        optimiser.step([*torch.autograd.grad(naive_loss(method, slow, toy, batches), learned)])
+        for parameter, wanted in zip(found, learned, strict=True):
+            assert (parameter - wanted.detach()).abs().max() < 0.02 * rate
+    assert all((p.detach() - b).abs().max() > rate for p, b in zip(learned, before, strict=True))
 
 
 # Pieces

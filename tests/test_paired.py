@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from merge_engine.answers import Predicted
 from merge_engine.metrics.accuracy import bootstrap_difference, wilson
-from merge_engine.paired import Paired, holm, in_common, mcnemar, mean_difference, newcombe, paired, right
+from merge_engine.paired import Paired, holm, in_common, mcnemar, mean_difference, newcombe, paired
 
 COUNTS = st.builds(Paired, *[st.integers(0, 60)] * 4)
 SOME = COUNTS.filter(lambda counts: counts.n > 0)
@@ -110,9 +110,10 @@ def test_counts_are_those_of_a_loop(pairs):
 
 def test_a_wrong_head_is_wrong_whatever_its_class():
     said = answers([4, 2, 9], [1, 1, 0], [1, 1, 1], [0, 1, 0])
-    assert right(said, 0).tolist() == [True, False, False]
-    assert right(said, None).tolist() == [True, True, False]
-    assert right(answers([4, 2], [1, 0], [1, 1]), 0).tolist() == [True, False]
+    assert said.right(["t", "u"]).tolist() == [True, False, False]
+    assert said.right(["u", "t"]).tolist() == [False, True, False]
+    assert said.right(["u"]).tolist() == [True, True, False], "a task without expert is given its head"
+    assert answers([4, 2], [1, 0], [1, 1]).right(["t"]).tolist() == [True, False]
 
 
 def test_only_common_inputs_are_paired_wherever_they_stand():

@@ -126,6 +126,13 @@ def tool(page, panel, word):
     return page.locator(f'[data-panel="{panel}"] .ms-tools button', has_text=word).first
 
 
+def save(page, panel, word):
+    """Choose something of the menu Save of a panel, by keyboard."""
+    menu = page.locator(f'[data-panel="{panel}"] .ms-save').first
+    menu.locator("summary").press("Enter")
+    menu.get_by_role("button", name=word).press("Enter")
+
+
 def test_panels_have_words_tools_and_tables(visit):
     page = visit(permissions=["clipboard-read", "clipboard-write"])
     assert title(page, "accuracy").inner_text() == "Accuracy per task"
@@ -133,22 +140,26 @@ def test_panels_have_words_tools_and_tables(visit):
     assert page.locator("#nothing .ms-empty").inner_text() == accuracy.EMPTY
     assert page.locator("#nothing .ms-tools button:visible").count() == 0
     assert page.locator(".modebar-btn").count() == 0
-    data = page.locator('[data-panel="accuracy"] details').first
+    data = page.locator('[data-panel="accuracy"] details.ms-data').first
     data.locator("summary").click()
     data.locator("tbody tr").first.wait_for()
     assert data.locator("tbody tr").count() == 10
     assert data.locator("th").first.inner_text() == "task"
-    tool(page, "overlap", "CSV").click()
-    page.wait_for_timeout(200)
+    save(page, "overlap", "Copy numbers")
+    page.locator('[data-panel="overlap"] summary', has_text="Copied").wait_for()
     lines = page.evaluate("navigator.clipboard.readText()").splitlines()
     assert lines[0] == "expert,other,left,chance left,right,chance right"
     assert len(lines) == 1 + 10
     with page.expect_download() as saved:
-        tool(page, "accuracy", "PNG").click()
+        save(page, "overlap", "Numbers, CSV")
+    assert saved.value.suggested_filename == "mergescope-overlap.csv"
+    assert Path(saved.value.path()).read_text("utf-8").splitlines() == lines
+    with page.expect_download() as saved:
+        save(page, "accuracy", "Picture, PNG")
     assert saved.value.suggested_filename == "mergescope-accuracy.png"
     assert Path(saved.value.path()).read_bytes()[:4] == b"\x89PNG"
     with page.expect_download() as saved:
-        tool(page, "accuracy", "SVG").click()
+        save(page, "accuracy", "Drawing, SVG")
     assert saved.value.suggested_filename == "mergescope-accuracy.svg"
     drawing = ElementTree.fromstring(Path(saved.value.path()).read_text("utf-8"))
     words = [" ".join(node.itertext()) for node in drawing.iter("{http://www.w3.org/2000/svg}text")]
@@ -156,6 +167,21 @@ def test_panels_have_words_tools_and_tables(visit):
     assert min(float(drawing.get("width")), float(drawing.get("height"))) > 300
     assert "Accuracy per task" in words
     assert EXPERTS[0] in words
+
+
+def test_a_menu_closes_and_a_long_table_says_that_it_is_cut(visit):
+    page = visit()
+    menu = page.locator('[data-panel="overlap"] .ms-save')
+    for close in (lambda: page.keyboard.press("Escape"), lambda: page.mouse.click(4, 4)):
+        menu.locator("summary").press("Enter")
+        menu.get_by_role("button", name="Numbers, CSV").focus()
+        close()
+        menu.get_by_role("button", name="Numbers, CSV").wait_for(state="hidden")
+    make = """count => MergeScope.sheet({columns: ["x"], rows: Array.from({length: count}, (_, i) => [i])})
+      .map(node => node.textContent)"""
+    words, _ = page.evaluate(make, 1500)
+    assert words == "The first 1,000 of 1,500 rows; the CSV has all."
+    assert len(page.evaluate(make, 1000)) == 1
 
 
 def test_a_click_and_enter_reach_python_and_the_linked_panel(visit):

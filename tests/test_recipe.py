@@ -25,7 +25,7 @@ METHODS = [key for key in registry() if key not in STEPS]
 
 def values(hp):
     """Return a strategy of legal values of a hyper-parameter."""
-    if hp.per_expert:
+    if hp.per_expert or hp.pairs:
         return st.just(hp.default)
     if hp.choices:
         return st.sampled_from(hp.choices)

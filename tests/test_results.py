@@ -19,7 +19,7 @@ from merge_engine.runs.measuring import measure_steps
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.results import Result, Results, TaskAccuracy, averages, cached_folder
 from merge_engine.runs.run import Protocol, recipe_for, run_steps
-from merge_engine.runs.table import TableRun, entries
+from merge_engine.runs.table import TableRun, by_line, entries
 from merge_engine.runs.tuning import Merges, choose_steps, swept
 
 
@@ -204,3 +204,39 @@ def test_every_source_of_a_measurement(toy, key):
 def test_a_measurement_on_features_needs_a_suite(problem):
     with pytest.raises(MergeError, match="run it on a suite"):
         measure_steps(build_metric("cka"), problem)
+
+
+def test_a_table_is_measured_again_at_the_settings_it_chose(toy, monkeypatch):
+    lines = entries(["average", "task_arithmetic"])
+    first = TableRun(toy, limit=6, validation=6)
+    rows = drive(first.steps(lines))
+    first.forget()
+
+    def never(*_):
+        raise AssertionError("a setting was chosen again")
+
+    monkeypatch.setattr("merge_engine.runs.table.choose_steps", never)
+    again = TableRun(toy, limit=6, validation=6, before=by_line(rows))
+    again.forget()
+    kept = ("name", "setting", "recipe", "tried", "average", "protocol")
+    assert [[row[k] for k in kept] for row in drive(again.steps(lines))] == [[row[k] for k in kept] for row in rows]
+    again.forget()
+
+
+def test_bytes_and_time_a_picture_follow_from_what_is_stored(toy):
+    result = drive(run_steps(toy, recipe_for(toy, "average"), Protocol(limit=5))).result
+    assert result.megabytes == pytest.approx(4e-6 * sum(toy.pretrained[n].numel() for n in toy.pretrained))
+    pictures = 5 * len(result.accuracy)
+    assert result.milliseconds == pytest.approx(1000 * result.seconds["score"] / pictures)
+
+
+def test_a_protocol_says_who_picks_the_head(toy):
+    said = {}
+    for key in ("average", "emr", "sim", "adamerging"):
+        quick = {"steps": 1, "batch": 2} if key == "adamerging" else {}
+        said[key] = drive(run_steps(toy, recipe_for(toy, key, quick), Protocol(limit=2))).result.protocol
+    assert "true task picks head and classes of every picture; all else" in said["average"]
+    assert "what the merge keeps for one task alone" in said["emr"]
+    assert "The merge picks head and classes of every picture itself" in said["sim"]
+    assert "batches of one task each" in said["adamerging"]
+    assert "batches" not in said["average"]

@@ -332,8 +332,8 @@ class TestFeatures:
         colour = lambda f: {n: t.marker.color for t in f.data for n in t.customdata}  # noqa: E731
         assert [colour(by_task)[i] for i in range(5)] == [colors[t] for t in ("a", "a", "b", "b", "new")]
         assert [colour(by_route)[i] for i in range(5)] == [colors[t] for t in ("a", "b", "b", "b", "a")]
-        assert by_task.data[0].meta == {"task": "a"}
-        assert by_route.data[0].meta == {"expert": "a"}
+        assert by_task.data[0].meta == {"task": "a", "aside": True}
+        assert by_route.data[0].meta == {"expert": "a", "aside": True}
 
     def test_support_test_and_wrong_look_different(self):
         assert self.DATA.wrong.tolist() == [False, True, False, False, False]

@@ -9,19 +9,7 @@ from merge_engine.contract import Context
 from merge_engine.inputs import SuiteInputs
 from merge_engine.maths.parts import DensePart, LowRankPart
 from merge_engine.maths.svd import decompose
-from merge_engine.routing.per_input import blended, shares_of
-
-
-class Given:
-    """Coefficients that were drawn beforehand."""
-
-    stored_parameters, forwards = 0.0, 0.0
-
-    def __init__(self, w: torch.Tensor) -> None:
-        self.w = w
-
-    def begin(self, network, inputs):
-        return lambda path, layer, x: self.w
+from merge_engine.routing.per_input import Decision, blended, shares_of
 
 
 def parts_of(toy, rank: int | None):
@@ -47,7 +35,7 @@ def test_a_blend_equals_one_dense_model_per_input(toy, rank):
     assert left == []
     base = toy.pretrained_in_memory
     with torch.no_grad():
-        got, route = blended(network, base, shares, Given(w), inputs)
+        got, route = blended(network, base, shares, Decision.same(w), inputs)
         for i, x in enumerate(inputs):
             dense = dict(base)
             for name, part in parts.items():

@@ -21,11 +21,12 @@ from merge_engine.hp import declared
 from merge_engine.inputs import SuiteInputs
 from merge_engine.maths.svd import decompose
 from merge_engine.methods import build as build_method
-from merge_engine.routers import Blend, SupportRouter
+from merge_engine.routers import Fitted, SupportRouter
 from merge_engine.routers._features import Features
-from merge_engine.routers._support import held_out
-from merge_engine.routers._training import Course, Layers, Training
+from merge_engine.routers._support import GAP_FOLDS, held_out
 from merge_engine.routers.subspace import Manifolds, Subspace
+from merge_engine.routing.by_router import Blend
+from merge_engine.routing.trained_router import Course, Layers, Training
 from merge_engine.weights import in_memory
 
 ROUTERS = routers.registry()
@@ -178,8 +179,8 @@ class Same:
     def features(self, weights, inputs, changes=None):
         return inputs
 
-    def block_features(self, weights, inputs):
-        return [inputs + 1, inputs + 2]
+    def block_features(self, weights, inputs, mean=False):
+        return [inputs + 1 + 10 * mean, inputs + 2 + 10 * mean]
 
 
 def test_s3_signs_and_order_of_the_directions_do_not_matter_nor_the_length_of_a_feature():
@@ -190,7 +191,8 @@ def test_s3_signs_and_order_of_the_directions_do_not_matter_nor_the_length_of_a_
     look = Features({}, normalise=True)
     torch.testing.assert_close(look(Same(), 7.5 * z), look(Same(), z))
     assert not torch.allclose(Features({}, normalise=False)(Same(), 7.5 * z), z)
-    torch.testing.assert_close(Features({}, 2, normalise=False)(Same(), z), z + 2)
+    for layer, tokens, shift in ((1, "pooled", 1), (2, "pooled", 2), (1, "mean", 11), (0, "mean", 12)):
+        torch.testing.assert_close(Features({}, layer, normalise=False, tokens=tokens)(Same(), z), z + shift)
 
 
 @pytest.mark.parametrize("centring", ["task", "none"])
@@ -251,6 +253,37 @@ def test_clouds_apart_are_told_apart_and_equal_inputs_do_no_harm(key):
     assert router.scorer(alike)(rows()).isfinite().all()
 
 
+def clouds_that_differ_by_covariance(tasks: int = 8, each: int = 400, d: int = 512) -> list[torch.Tensor]:
+    """Return features of tasks in one narrow cone: directions that all share, some of their own, and close means."""
+    g = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=g).double()
+
+    axis, shared, clouds = normal(d), normal(8, d), []
+    for _ in range(tasks):
+        own, mean = normal(12, d), 0.3 * normal(d)
+        z = 3 * axis + mean + 0.2 * normal(each, 8) @ shared + 0.4 * normal(each, 12) @ own + 0.3 * normal(each, d)
+        clouds.append(torch.nn.functional.normalize(z, dim=1))
+    return clouds
+
+
+def test_a_subspace_beats_means_and_neighbours_where_tasks_differ_by_covariance():
+    clouds = clouds_that_differ_by_covariance()
+    support, held = [z[:32] for z in clouds], [z[32:] for z in clouds]
+
+    def right(key: str, **parameters) -> float:
+        scorer = routers.build(key, **parameters).scorer(support)
+        return float(np.mean([float((scorer(z).argmax(1) == t).double().mean()) for t, z in enumerate(held)]))
+
+    found = {start: right("subspace", rank=16, centring=start) for start in ("task", "none", "global")}
+    mean, neighbour = right("nearest_mean"), right("nearest_neighbour")
+    assert 0.5 < mean < 0.8, "the means are close"
+    assert mean + 0.1 < neighbour < 0.99
+    assert all(share > 0.995 for share in found.values()), "wherever a manifold starts"
+    assert right("subspace", rank=4) < min(found.values()), "few dimensions hold less of a task"
+
+
 # On a suite
 
 
@@ -294,12 +327,56 @@ def test_features_may_come_from_a_block_another_model_or_another_draw(toy):
         fitted = routers.build("nearest_mean", examples=4, **options).fit(problem, fresh())
         with torch.no_grad():
             scores[name] = fitted.ready(network)(inputs)
-        extra = sum(w.numel() for w in problem.pretrained.values()) if name == "average" else 0
-        width = 32 if name == "block" else 64
-        assert fitted.stored_parameters == 4 * width + extra
+        assert fitted.reads == options.get("backbone", "pretrained")
+        assert fitted.stored_parameters == 4 * (32 if name == "block" else 64)
     assert len({tuple(s.flatten().tolist()) for s in scores.values()}) == 4
     with pytest.raises(RecipeError, match="a block from 1 to 3; got 4"):
         routers.build("nearest_mean", layer=4).fit(problem, fresh())
+
+
+@pytest.mark.parametrize("tokens", ["pooled", "mean"])
+@pytest.mark.parametrize("layer", [0, 1, 2, 3])
+def test_a_layer_is_what_that_block_gives(toy, layer, tokens):
+    """Against transformers' own hidden states: the class token, or the mean over all tokens, after the block."""
+    from transformers import Dinov2Config, Dinov2Model
+
+    module = Dinov2Model(Dinov2Config(**toy.config)).eval()
+    module.load_state_dict(toy.pretrained_in_memory)
+    inputs = toy.prepared("grain", "score")[:3]
+    look = Features(toy.pretrained_in_memory, layer, normalise=False, tokens=tokens)
+    with torch.no_grad():
+        hidden = module(inputs, output_hidden_states=True)
+        found = look(SuiteInputs(toy), inputs)
+    state = hidden.hidden_states[layer or -1]
+    if tokens == "mean":
+        wanted = state.mean(1)
+    elif layer:
+        wanted = state[:, 0]
+    else:
+        wanted = torch.cat([hidden.last_hidden_state[:, 0], hidden.last_hidden_state[:, 1:].mean(1)], 1)
+    torch.testing.assert_close(found, wanted.double(), rtol=1e-4, atol=1e-5)
+
+
+def test_train_inputs_are_no_validation_or_support_inputs(toy):
+    """A router is picked on validation inputs, and its support set is another's: neither is trained on."""
+
+    class Numbered:
+        indices, name, backbone = toy.indices, toy.name, type("", (), {"prepare": staticmethod(torch.from_numpy)})
+
+        def sheet(self, task, side):
+            assert side == "train"
+            return np.arange(len(toy.sheet(task, side)))
+
+    for task in toy.seen:
+        held = {split: set(toy.indices(task, split).tolist()) for split in ("validation", "support")}
+        found = set(SuiteInputs(Numbered()).train(task, 10**6).tolist())
+        assert found
+        assert not found & held["validation"]
+        assert not found & held["support"]
+        assert found | held["validation"] | held["support"] == set(range(len(toy.sheet(task, "train"))))
+        drawn = set(SuiteInputs(Numbered()).support(task, 20, draw=3).tolist())
+        assert len(drawn) == 20
+        assert not drawn & held["validation"]
 
 
 def test_a_support_set_of_one_is_refused(toy):
@@ -312,10 +389,11 @@ def test_a_support_set_of_one_is_refused(toy):
         routers.build("subspace").fit(problem, fresh())
 
 
-def test_weight_projection_leaves_what_the_expert_does_not_read(toy):
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_weight_projection_leaves_what_the_expert_does_not_read(toy, norm):
     problem, network = toy.problem(), SuiteInputs(toy)
     inputs = toy.prepared("stripes", "score")[:3]
-    router = routers.build("weight_projection", depth=0.5, first="pretrained")
+    router = routers.build("weight_projection", depth=0.5, first="pretrained", norm=norm)
     with torch.no_grad():
         scores = router.fit(problem, fresh()).ready(network)(inputs)
     name = router.tensor(problem)
@@ -325,8 +403,19 @@ def test_weight_projection_leaves_what_the_expert_does_not_read(toy):
     for t, expert in enumerate(problem.experts.values()):
         D = (expert[name] - problem.pretrained[name]).numpy().astype(float)
         P = naive.projector(D, min(D.shape) // 4)
-        wanted = [-np.linalg.norm(x - P @ x) for x in tokens]
+        wanted = [-np.linalg.norm(x - P @ x, ord={"l2": 2, "l1": 1}[norm]) for x in tokens]
         np.testing.assert_allclose(scores[:, t].numpy(), wanted, rtol=1e-4)
+
+
+def test_the_published_mahalanobis_distance_is_the_length_in_another_unit():
+    """Its covariance is that of the directions, plus εI; what is left of an input is orthogonal to all of them."""
+    draw, epsilon = np.random.default_rng(0), 1e-3
+    V = np.linalg.svd(draw.normal(size=(9, 20)), full_matrices=False)[2][:5]
+    covariance = np.cov(V.T) + epsilon * np.eye(20)
+    for x in draw.normal(size=(4, 20)):
+        left = x - V.T @ V @ x
+        distance = np.sqrt(left @ np.linalg.inv(covariance) @ left)
+        np.testing.assert_allclose(distance, np.linalg.norm(left) / np.sqrt(epsilon), rtol=1e-9)
 
 
 def test_weight_projection_looks_at_the_tsv_m_model_and_needs_no_data(toy):
@@ -372,6 +461,22 @@ def test_blends_are_weights_that_prefer_the_best(tasks, sigma, most):
         assert torch.equal(w, torch.nn.functional.one_hot(scores.argmax(1), tasks).double())
 
 
+@pytest.mark.parametrize("examples", [5, 9])
+def test_weights_are_the_softmax_of_scores_over_their_median_gap(examples):
+    support, z = support_of(examples=examples), rows()
+    fitted = Fitted(Features({}), support, Subspace(rank=2).scorer)
+    sigma = naive.gap(numpy(support), lambda left, t, x: -naive.residual(left, t, x, 2), GAP_FOLDS)
+    np.testing.assert_allclose(fitted.gap(), sigma, rtol=1e-5)
+    for most in (None, 2):
+        found = Blend(fitted, fitted.gap(), most).weights(fitted.scorer(z))
+        for x, w in zip(z.numpy(), found.numpy(), strict=True):
+            scores = [-naive.residual(numpy(support), t, x, 2) for t in range(3)]
+            kept = sorted(range(3), key=lambda t, scores=scores: -scores[t])[:most]
+            lifted = {t: np.exp((scores[t] - max(scores)) / sigma) for t in kept}
+            wanted = [lifted.get(t, 0.0) / sum(lifted.values()) for t in range(3)]
+            np.testing.assert_allclose(w, wanted, rtol=1e-4, atol=1e-12)
+
+
 class Clouds:
     """Inputs that are features already: a cloud per task."""
 
@@ -400,7 +505,7 @@ def in_float64():
 def test_the_course_of_the_trained_router_equals_formulas_in_float64(rate):
     course, tasks = Course(examples=10, pick_examples=6, epochs=4, batch=16, learning_rate=rate), ("0", "1", "2")
     inputs = Clouds()
-    training = Training({}, tasks, course, torch.Generator().manual_seed(8))
+    training = Training({}, "", tasks, course, torch.Generator().manual_seed(8))
     for _ in training.steps(inputs, inputs.validation):
         pass
     generator = torch.Generator().manual_seed(8)

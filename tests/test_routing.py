@@ -41,13 +41,12 @@ def test_counts_against_loops():
     draw = np.random.default_rng(0)
     tasks = ("a", "b", "c")
     picked = {t: draw.integers(3, size=10 + i) for i, t in enumerate(tasks)}
-    right = {t: draw.random(10 + i) < 0.5 for i, t in enumerate(tasks)}
+    right = {t: (picked[t] == i) & (draw.random(10 + i) < 0.5) for i, t in enumerate(tasks)}
     found = metrics.build("routing").measure(picked, right, {"a": 0.9, "c": 0.4})
     for i, t in enumerate(tasks):
         for j in range(3):
             assert found.confusion[i, j] == sum(p == j for p in picked[t]) / len(picked[t])
-        both = sum(p == i and r for p, r in zip(picked[t], right[t], strict=True)) / len(picked[t])
-        assert found.end_to_end[i] == both
+        assert found.end_to_end[i] == sum(right[t].tolist()) / len(right[t])
         assert found.routed_right[i] == found.confusion[i, i]
         assert found.low[i] <= found.routed_right[i] <= found.high[i]
         assert found.inputs[i] == len(picked[t])
@@ -55,6 +54,23 @@ def test_counts_against_loops():
     assert found.routed_right_average[0] == found.routed_right.mean()
     assert np.isnan(found.gap_average[0])
     np.testing.assert_allclose(found.confusion.sum(1), 1)
+
+
+def test_tasks_that_count_as_one_share_their_routes():
+    tasks = ("mnist", "emnist", "digits", "cars")
+    picked = {t: np.array([0, 1, 2, 3, 0, i]) for i, t in enumerate(tasks)}
+    right = {t: np.zeros(6, bool) for t in tasks}
+
+    def alike(text):
+        return metrics.build("routing", alike=text).measure(picked, right, {}).routed_alike
+
+    plain = metrics.build("routing").measure(picked, right, {})
+    np.testing.assert_allclose(plain.routed_alike, plain.routed_right)
+    shares = [sum(picked[t].tolist().count(j) for j in range(3)) / 6 for t in tasks[:3]]
+    np.testing.assert_allclose(alike("mnist=emnist, digits=emnist"), [*shares, plain.routed_right[3]])
+    np.testing.assert_allclose(alike("emnist=mnist")[2:], plain.routed_right[2:])
+    with pytest.raises(RecipeError, match="Did you mean 'cars'"):
+        alike("mnist=car")
 
 
 @pytest.mark.parametrize("options", [{}, {"store": "experts", "decision": "top-2"}], ids=["hard", "top-2"])
@@ -70,6 +86,27 @@ def test_it_agrees_with_the_scores(toy, svd, options):
     assert (found.end_to_end <= found.routed_right).all()
     ceiling = merged_by(toy, svd, examples=8, router="oracle", store=options.get("store", "tsv_c"))
     np.testing.assert_allclose(found.known_task, routing(toy, ceiling).end_to_end)
+
+
+ROUTED = {
+    "sim": {"examples": 8, "rank": 4}, "mass": {}, "dawin": {}, "ensemble": {}, "smile": {},
+    "twin_merging": {"examples": 16, "epochs": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ROUTED)
+def test_the_measured_accuracy_of_what_decides_per_input_is_its_score(toy, svd, key):
+    """Not that of the stored experts, each on its own task."""
+    merged, problem = merged_by(toy, svd, key, **ROUTED[key]), toy.problem(toy.experts[:3])
+    found = drive(measure_steps(metrics.build("accuracy"), problem, toy, merged, limit=LIMIT))
+    scores = score(toy, merged, toy.experts[:3], limit=LIMIT)
+    assert list(100 * found.merged) == pytest.approx([s.accuracy for s in scores.values()])
+    assert list(found.calibration) == pytest.approx([s.ece for s in scores.values()])
+    assert list(found.entropy) == pytest.approx([s.entropy for s in scores.values()], rel=1e-5)
+    with pytest.raises(RecipeError, match="no single model"):
+        merged.weights(toy.experts[0])
+    with pytest.raises(RecipeError, match="looks inside one model"):
+        drive(measure_steps(metrics.build("representation"), problem, toy, merged, limit=LIMIT))
 
 
 def test_the_oracle_leaves_no_gap(toy, svd):

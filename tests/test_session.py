@@ -56,6 +56,21 @@ def test_the_published_value_is_no_edit():
     assert state.set_parameter(edited, "task_arithmetic", "scaling", 0.3).edits == ()
 
 
+def test_an_empty_box_stands_for_the_word_of_a_number():
+    hp = declared(method_class("adarank"))["prior"]
+    html = controls.control("adarank", hp, "published", ())
+    assert html.count('value=""') == 2
+    assert 'placeholder="published"' in html
+    assert 'min="0" max="3"' in html
+    edited = state.set_parameter(state.choose_method(START, "adarank"), "adarank", "prior", "0")
+    assert state.parameters(edited, "adarank")["prior"] == 0
+    assert 'placeholder="published"' in controls.control("adarank", hp, 0.0, ())
+    cleared = state.set_parameter(edited, "adarank", "prior", "")
+    assert state.parameters(cleared, "adarank")["prior"] == "published"
+    with pytest.raises(RecipeError, match=r"a number in \[-10, 10\], or published"):
+        state.set_parameter(edited, "adarank", "prior", "much")
+
+
 @pytest.mark.parametrize(
     ("owner", "name", "value"),
     [("task_arithmetic", "scaling", "much"), ("task_arithmetic", "scaling", None), ("ties", "density", 2),
@@ -155,6 +170,21 @@ def test_every_declared_parameter_has_one_labelled_control(key):
     assert len(re.findall(r"<label", html)) == len(re.findall(r"</label>", html))
 
 
+def test_settings_of_a_choice_are_a_line_of_text():
+    hp = declared(method_class("sim"))["router_settings"]
+    html = controls.control("sim", hp, 'a="<b>"', ())
+    assert 'type="text"' in html
+    assert 'value="a=&quot;&lt;b&gt;&quot;"' in html
+    session = state.choose_method(START, "sim")
+    with pytest.raises(RecipeError, match="SiM: router settings must be NAME=VALUE"):
+        state.set_parameter(session, "sim", "router_settings", "shrinkage")
+    session = state.set_parameter(session, "sim", "router_settings", "shrinkage=0.2")
+    assert "No parameter of subspace to set named 'shrinkage'" in state.fault(session)
+    session = state.set_parameter(session, "sim", "router", "mahalanobis")
+    assert state.fault(session) == ""
+    assert dict(state.recipe(session).parameters)["router_settings"] == "shrinkage=0.2"
+
+
 def test_the_box_takes_the_legal_range_and_the_slider_the_useful_one():
     hp = HP("scaling", float, 0.3, "Scaling.", low=-10, high=10, soft=(0, 2), step=0.05, symbol="λ")
     html = controls.control("task_arithmetic", hp, 0.3, ())
@@ -180,6 +210,17 @@ def test_every_method_has_a_card(key):
     card = cards.method_card(key, state.parameters(START, key), 4)
     assert "<b>4</b>" in card
     assert ("mp-badges" in card) == bool(cls.needs or cls.experts_allowed != (1, None))
+
+
+def test_a_card_says_what_this_choice_is_given():
+    session = state.choose_method(START, "sim")
+    plain, told, odd = (
+        cards.method_card("sim", state.parameters(state.set_parameter(session, "sim", name, value), "sim"), 4)
+        for name, value in (("rank", 8), ("router", "oracle"), ("router_settings", "nothing=1"))
+    )
+    assert "ceiling: task known" not in plain
+    assert "ceiling: task known" in told
+    assert "uses inputs" in odd
 
 
 def test_the_menu_holds_every_method_once_under_its_family():
@@ -281,10 +322,12 @@ def test_a_pair_elsewhere_or_of_an_expert_that_left_is_in_no_address(toy, toy_by
     assert "pair=" in state.query(session)
     assert "pair=" not in state.query(dataclasses.replace(session, block=session.block ^ 1))
     fewer = acts.perform(session, {"act": "experts", "values": ["blob", "stripes"]})
-    assert "pair=" not in state.query(fewer)
+    assert dict(parse_qsl(state.query(fewer)))["pair"].startswith("blob:"), "what is left of it is one component"
+    other = acts.perform(session, {"act": "experts", "values": ["stripes"]})
+    assert "pair=" not in state.query(other)
 
 
-@pytest.mark.parametrize("wrong", ["pair=blob", "pair=blob:0.q:0", "pair=blob:0.q:0,blob:0.q:1", "pair=a:0.q:0,b,c,d",
+@pytest.mark.parametrize("wrong", ["pair=blob", "pair=blob:0.q", "pair=blob:0.q:0,blob:0.q:1", "pair=a:0.q:0,b,c,d",
                                    "pair=blob:0.q,grain:0.q", "pair=blob:0.q:0,grain:1.q:0", "of=moon", "sent=moon",
                                    "pair=moon:0.q:0,grain:0.q:0", "sort=moon", "around=moon.1", "around=blob",
                                    "around=blob.9999999", "deep=moon", "differ=moon"])  # fmt: skip

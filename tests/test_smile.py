@@ -11,7 +11,7 @@ from reference import per_input as naive
 
 from merge_engine.inputs import SuiteInputs
 from merge_engine.methods import build
-from merge_engine.routing.per_input import Decided, blended
+from merge_engine.routing.per_input import Decision, blended
 from merge_engine.running import merge
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
@@ -27,7 +27,7 @@ def network(toy):
     return SuiteInputs(toy)
 
 
-def smile_features(problem, network, x: torch.Tensor, sizes) -> torch.Tensor:
+def smile_features(problem, network, x: torch.Tensor, sizes, whole: bool) -> torch.Tensor:
     base = naive.double(problem.pretrained)
     experts = [naive.double(problem.experts[t]) for t in problem.tasks]
     linear = {path for path, layer in network.layers().items() if isinstance(layer, torch.nn.Linear)}
@@ -39,23 +39,24 @@ def smile_features(problem, network, x: torch.Tensor, sizes) -> torch.Tensor:
         vectors = [(e[weight] - base[weight], e[bias] - base[bias]) for e in experts]
 
         def out(layer, tokens, y):
-            return naive.smile_layer(base[weight], base[bias], vectors, tokens[0], sizes)[None]
+            return naive.smile_layer(base[weight], base[bias], vectors, tokens[0], sizes, whole)[None]
 
         return out
 
     return network.features(model, x[None].double(), {path: change(path) for path in linear})[0]
 
 
+@pytest.mark.parametrize("gate", ["difference", "weight"])
 @pytest.mark.parametrize("sizes", [(3, 1, 1), (5, 2, 2), (1000, 4, 4)])
-def test_smile_equals_loops_over_tokens(toy, network, sizes):
+def test_smile_equals_loops_over_tokens(toy, network, sizes, gate):
     problem, inputs = toy.problem(toy.experts[:3]), some(toy, 1)[1:2]
     rank, gate_rank, top_k = sizes
-    merged = merge(problem, build("smile", rank=rank, gate_rank=gate_rank, top_k=top_k), ctx=fresh())
+    merged = merge(problem, build("smile", rank=rank, gate_rank=gate_rank, top_k=top_k, gate=gate), ctx=fresh())
     got = said(merged, network, inputs)
     assert got.picked is None
     torch.testing.assert_close(got.route.sum(-1), torch.ones(got.route.shape[:2]))
     for x, features in zip(inputs, got.features, strict=True):
-        torch.testing.assert_close(features, smile_features(problem, network, x, sizes), **TOLERANCE)
+        torch.testing.assert_close(features, smile_features(problem, network, x, sizes, gate == "weight"), **TOLERANCE)
 
 
 def test_smile_with_one_expert_for_all_tokens_is_that_expert(toy, problem, network):
@@ -63,7 +64,7 @@ def test_smile_with_one_expert_for_all_tokens_is_that_expert(toy, problem, netwo
     merged, inputs = merge(problem, build("smile", rank=1000), ctx=fresh()), some(toy)
     for t, task in enumerate(problem.tasks):
         w = torch.eye(len(problem.tasks))[t].expand(len(inputs), -1)
-        got, _ = blended(network, merged.shared, merged.shares, Decided(w), inputs)
+        got, _ = blended(network, merged.shared, merged.shares, Decision.same(w), inputs)
         expert, paths = problem.experts[task], merged.shares
         model = {n: expert[n] if n.rpartition(".")[0] in paths else merged.shared[n] for n in problem.pretrained}
         torch.testing.assert_close(got, network.features(model, inputs), **TOLERANCE)

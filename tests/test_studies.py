@@ -17,7 +17,7 @@ from merge_engine.runs.draws import draw_steps
 from merge_engine.runs.protocol import Protocol
 from merge_engine.runs.publish import table_folder, write_study
 from merge_engine.runs.recipe import Recipe
-from merge_engine.runs.run import adapts, run_steps
+from merge_engine.runs.run import adapts, recipe_for, run_steps
 from merge_engine.runs.study_words import draws_words, robustness_words, seeds_words
 from merge_engine.runs.table import TableRun, entries
 from viz.page.spoiled import spoiled
@@ -98,21 +98,24 @@ def test_seeds_are_whole_runs_and_read_what_the_table_knows(toy, monkeypatch):
     assert "±" in seeds_words(rows)
 
 
-def test_seeds_read_rows_at_the_cpu_preset_or_as_published(toy):
-    lines = [line for line in entries() if not line.post and adapts(line.recipe(toy))]
-    assert {line.settings[0] for line in lines} == {"cpu", "default"}
-    preset = {"cpu": "cpu", "default": "published"}
-    table = [
-        {
-            "name": line.name, "setting": line.settings[0],
-            "recipe": line.recipe(toy, preset[line.settings[0]]).digest,
-            "content": suite_digest(toy, toy.experts, "score"), "accuracy": {t: {"merged": 50.0} for t in toy.seen},
-        }
-        for line in lines
-    ]  # fmt: skip
+def test_seeds_run_what_depends_on_chance_at_the_setting_of_the_table(toy):
+    lines = [e for e in entries() if not e.post and (e.method in seeds.DRAW or adapts(e.recipe(toy)))]
+    table = [_measured(toy, line, 50.0) for line in lines]
     rows = drive(seeds.seed_steps(toy, table, seeds=1))
     assert [row["name"] for row in rows] == [line.name for line in lines]
+    assert {"dare", "della", "twin_merging", "adarank", "surgery"} <= {row["name"] for row in rows}
     assert all(row["average"] == [50.0] for row in rows)
+
+
+def _measured(toy, line, percent):
+    """A row of a table in which the line has the same accuracy on every task."""
+    recipe = line.recipe(toy, "cpu" if line.settings[0] == "cpu" else "published")
+    blank = drive(run_steps(toy, recipe_for(toy, "average"), Protocol(limit=1))).result.to_dict()
+    accuracy = {task: {"merged": percent, "expert": 90.0, "pretrained": 20.0, "n": 1} for task in toy.seen}
+    own = {"recipe": recipe.digest, "content": suite_digest(toy, toy.experts, "score"), "accuracy": accuracy}
+    plain = recipe.to_dict()
+    own |= {key: plain[key] for key in ("experts", "method", "parameters", "post", "seed")}
+    return {**line.about(), "setting": line.settings[0], "tried": 1, **blank, **own}
 
 
 def test_a_seed_decides_the_order_of_the_stream(toy):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import numpy as np
@@ -108,6 +109,20 @@ def test_missing_experts_are_named_with_the_command(toy_folder, tmp_path):
 def test_a_broken_declaration_is_one_sentence(tmp_path, text):
     (tmp_path / "suite.toml").write_text(text)
     with pytest.raises(SuiteError, match=r"suite\.toml"):
+        Suite(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ('[[expert]]\nname = "mine"\ntask = "blob"', "Expert 'mine' of suite toy is of task 'blob'"),
+        ('[[expert]]\nname = "blobs"\ntask = "blobs"', "Did you mean 'blob'"),
+    ],
+)
+def test_an_expert_carries_the_name_of_its_task(toy_folder, tmp_path, changed, sentence):
+    text = (toy_folder / "suite.toml").read_text()
+    (tmp_path / "suite.toml").write_text(re.sub(r'\[\[expert\]\]\nname = "blob"\ntask = "blob"', changed, text))
+    with pytest.raises(SuiteError, match=re.escape(sentence)):
         Suite(tmp_path)
 
 

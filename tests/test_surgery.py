@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -100,6 +101,67 @@ def test_one_expert_averaged_needs_no_correction(toy):
     task = problem.tasks[0]
     expected = toy.features(problem.experts[task], toy.prepared(task, "validation")[:4])
     torch.testing.assert_close(served(merged, toy, task), expected, rtol=1e-4, atol=1e-3)
+
+
+bases = pytest.mark.parametrize("base", list(BASES))
+
+
+def still(base: str, problem, **options):
+    """The merge that is corrected, and what surgery serves before it has learned anything."""
+    merged = run(Surgery(base=base, steps=1, learning_rate=0.0, examples=8, **options), problem)
+    assert not merged.adapters.up.any()
+    changes = {"steps": 1} if base == "adamerging" else {}
+    return drive(BASES[base](**changes).run(problem, context())), merged
+
+
+@bases
+def test_g1_of_one_expert_it_starts_at_the_merge_of_that_expert_and_goes_towards_it(toy, base):
+    problem = toy.problem(toy.experts[:1])
+    [task] = problem.tasks
+    plain, merged = still(base, problem)
+    inputs = toy.prepared(task, "validation")[:4]
+    wanted = toy.features(plain.weights(), inputs)
+    torch.testing.assert_close(served(merged, toy, task), wanted, rtol=1e-5, atol=1e-5)
+    expert = toy.features(problem.experts[task], inputs)
+    fitted = run(Surgery(base=base, steps=40, learning_rate=0.005, examples=64), problem)
+    then, now = ((features - expert).abs().mean() for features in (wanted, served(fitted, toy, task)))
+    assert now < 0.9 * then or then < 1e-4
+
+
+@bases
+def test_g2_of_equal_experts_it_starts_at_their_merge(toy, base):
+    problem = toy.problem(toy.experts[:2])
+    first = next(iter(problem.experts.values()))
+    equal = dataclasses.replace(problem, experts=dict.fromkeys(problem.tasks, first))
+    plain, merged = still(base, equal)
+    pretrained, inputs = problem.pretrained, toy.prepared(problem.tasks[1], "validation")[:4]
+    share = {"average": 1.0, "task_arithmetic": 0.6}.get(base)
+    if share is not None:
+        model = {n: v + share * (first[n] - v) for n, v in pretrained.items()}
+        wanted = toy.features(model, inputs)
+        torch.testing.assert_close(served(merged, toy, problem.tasks[1]), wanted, rtol=1e-4, atol=1e-4)
+    for task in problem.tasks:
+        inputs = toy.prepared(task, "validation")[:4]
+        wanted = toy.features(plain.weights(), inputs)
+        torch.testing.assert_close(served(merged, toy, task), wanted, rtol=1e-5, atol=1e-5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unlabelled(SuiteInputs):
+    """Inputs of which nothing but the stream may be seen: the others are known to be of a task's train split."""
+
+    def support(self, task, count=32, draw=0):
+        raise AssertionError("surgery declares the stream alone")
+
+    train = validation = labelled_stream = support
+
+
+@bases
+def test_it_looks_at_the_stream_alone(toy, base):
+    problem = dataclasses.replace(toy.problem(toy.experts[:2]), inputs=Unlabelled(toy))
+    assert Surgery(base=base).needs == {"stream", "task id"}
+    merged = run(Surgery(base=base, steps=2, examples=8), problem)
+    assert merged.adapters.up.any()
 
 
 def test_tells_what_it_stores_and_what_it_cannot_give(toy):

@@ -85,7 +85,7 @@ class TestGrid:
         values = default_values(hp, count)
         assert [hp.check(value, key) for value in values] == list(values) == sorted(set(values))
         assert 2 <= len(values) <= count + 2
-        inside = hp.sweep or hp.span[0] <= hp.default <= hp.span[1]
+        inside = hp.default != hp.word and (hp.sweep or hp.span[0] <= hp.default <= hp.span[1])
         assert hp.default in values or not inside
 
     @pytest.mark.parametrize(
@@ -297,6 +297,9 @@ def test_marks_are_the_default_the_recipe_and_the_tables_choice():
     assert landmarks(suite, sweep)["table"] == (0.7,)
     fewer = dataclasses.replace(own, experts=EXPERTS[:2])
     assert "table" not in landmarks(suite, swept_over("scaling", given=fewer))
+    word = swept_over("prior", given=recipe("adarank"))
+    assert landmarks(suite, word) == {}, "a word has no place on the axis"
+    assert landmarks(suite, swept_over("prior", given=recipe("adarank", prior=0.5))) == {"current": (0.5,)}
 
 
 class TestCommand:

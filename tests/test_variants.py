@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,15 +51,30 @@ def test_a_variant_changes_what_the_method_declares_and_nothing_else(toy, key):
         assert set(variant.changes) <= set(declared(method_class(key)))
         assert {n for n, v in changed.parameters if v != dict(begin.parameters)[n]} <= set(variant.changes)
         assert len(variant.words) <= 30
-        seen.add(changed.digest)
-    assert len(seen | {begin.digest}) == 1 + len(others)
+        seen.add((changed.digest, variant.half))
+    assert len(seen | {(begin.digest, "adapt")}) == 1 + len(others)
 
 
 def test_a_variant_is_told_the_task_only_where_it_says_so(toy):
-    for variant in VARIANTS:
-        method, _ = variant.of(anchor(toy, variant.method)).build()
-        known = "task id" in method.needs or getattr(method, "protocol", "") == "as published"
-        assert variant.told == known, variant
+    told = [v for v in VARIANTS if "task id" in v.of(anchor(toy, v.method)).build()[0].needs]
+    said = {v.words for v in told}
+    assert said == {"as published: task known", "the same, transductive", "route: oracle, task known"}
+
+
+def test_a_row_says_what_that_variant_was_given(toy, monkeypatch):
+    some = [v for v in VARIANTS if v.words in ("as published: task known", "the same, transductive")]
+    quick = [replace(v, changes={**v.changes, "examples": 4, "epochs": 1}) for v in some]
+    monkeypatch.setattr(variants, "VARIANTS", quick)
+    first, second = drive(variant_steps(toy, limit=4))
+    for row in (first, second):
+        assert row["needs"] == ["stream", "task id", "train"]
+        assert row["told"]
+    assert (first["half"], second["half"]) == ("adapt", "score")
+    assert first["recipe"] == second["recipe"]
+    assert first["protocol"] != second["protocol"]
+    monkeypatch.setattr(variants, "run_steps", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setenv("MERGESCOPE_CACHE", "/nonexistent")
+    assert drive(variant_steps(toy, limit=4, before=[first, second])) == [first, second]
 
 
 def test_a_row_is_a_whole_run_and_is_measured_once(toy, monkeypatch):
@@ -109,7 +125,7 @@ def made_up(toy, key="twin_merging") -> list[dict]:
         own = variant.of(recipe)
         accuracy = {t: {"merged": 90.0 - 10 * i, "expert": 95.0, "pretrained": 40.0, "n": 10} for t in tasks}
         found.append({
-            **entries([key])[0].about(), "variant": variant.words, "told": variant.told, **own.to_dict(),
+            **entries([key])[0].about(), "variant": variant.words, "told": False, **own.to_dict(),
             "recipe": own.digest, "accuracy": accuracy, "average": 90.0 - 10 * i, "normalised_average": 90.0,
             "nai": 0.5, "unseen_average": None, "stored_parameters": 1e6 * (1 + i), "seconds": {"merge": 1.0},
             "protocol": "", "split": "score", "limit": None, "half": "", "forwards": 2.0, "warnings": [],

@@ -13,11 +13,17 @@ from merge_engine.errors import MergeError
 from merge_engine.evaluate import Score
 from merge_engine.maths.svd import SvdStore
 from merge_engine.places import depth
+from merge_engine.running import drive
+from merge_engine.runs.content import suite_digest
+from merge_engine.runs.protocol import Protocol
 from merge_engine.runs.recipe import Recipe
+from merge_engine.runs.results import Results
+from merge_engine.runs.run import run_steps
 from merge_engine.suite import load_suite
 from viz import places
 from viz.page import acts, view
 from viz.page import session as state
+from viz.page.measured import measured
 from viz.page.plotly_panel import Selection
 from viz.page.record import Run, average_of
 from viz.page.remaining import seconds_left, words_left
@@ -102,6 +108,17 @@ def test_a_finished_run_is_found_by_another_process(bench, recipe):
     stored = Workbench(svd=SvdStore(folder=None)).record.known(recipe)
     assert stored.stored
     assert {t: s.correct for t, s in stored.scores.items()} == {t: s.correct for t, s in done.scores.items()}
+
+
+def test_a_finished_run_is_stored_with_its_protocol_and_unseen_tasks(bench, recipe):
+    list(bench.record.baseline_steps("toy", None, lambda: True))
+    list(bench.run(recipe))
+    suite = load_suite(recipe.suite)
+    found = Results(recipe.suite).find(recipe, suite_digest(suite, recipe.experts, "score"))
+    unseen = [found.accuracy[task].merged for task in suite.unseen]
+    assert found.unseen_average == pytest.approx(sum(unseen) / len(unseen))
+    assert "true task picks head" in found.protocol
+    assert "scored in float32" in found.protocol
 
 
 def test_the_plain_average_is_measured_once_and_in_nobodys_way(bench, recipe):
@@ -429,3 +446,22 @@ def test_what_is_left_follows_the_pace_so_far():
     points = (Point(1, 10.0, 0.5, {}), Point(11, 30.0, 0.4, {}))
     assert seconds_left(Run(adapting, "merging", Step(11, 21), curve=points[:1])) is None
     assert seconds_left(Run(adapting, "merging", Step(11, 21), curve=points)) == pytest.approx(20.0)
+
+
+def test_a_number_says_how_it_was_measured(bench, recipe):
+    list(bench.record.baseline_steps("toy", None, lambda: True))
+    assert measured(None) == ""
+    *_, done = bench.run(recipe)
+    assert "the true task picks the head" in measured(done)
+    assert "inductive" not in measured(done)
+    *_, routed = bench.run(dataclasses.replace(recipe, method="sim", parameters={}))
+    assert "the merge picks the head" in measured(routed)
+
+
+def test_an_adapted_number_has_its_transductive_one_beside_it(bench, recipe):
+    quick = dataclasses.replace(recipe, method="adamerging", parameters={"steps": 1, "batch": 2})
+    *_, done = bench.run(quick)
+    suite = load_suite("toy")
+    seen = drive(run_steps(suite, quick, Protocol("score", half="score"))).result
+    Results("toy").save(seen)
+    assert f"inductive · the true task picks the head · {seen.average:.1f} % transductive" in measured(done)

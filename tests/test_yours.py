@@ -251,8 +251,12 @@ class TestPanel:
         assert (star.x[0], star.y[0], star.marker.symbol) == (1, -2, "star")
         assert drawn.figures["pca"].layout.annotations[-1].text == "yours"
         assert drawn.figures["pca"].layout.meta["table"]["rows"][-1][1] == "yours"
-        assert "made anew" in drawn.figures["umap"].layout.meta["note"]
+        assert "no place on this map yet" in drawn.figures["umap"].layout.meta["note"]
         assert all(trace.marker.symbol != "star" for trace in drawn.figures["umap"].data)
+        placed = draw(manifold, dataclasses.replace(data, yours_near=np.array([3.0, 4.0]))).figures["umap"]
+        assert (placed.data[-1].x[0], placed.data[-1].y[0], placed.data[-1].marker.symbol) == (3, 4, "star")
+        assert "note" not in placed.layout.meta
+        assert placed.layout.meta["table"]["rows"][-1][1:] == ["yours", "", 3, 4]
         assert "note" not in draw(manifold, manifold.demo()).figures["umap"].layout.meta
 
 
@@ -261,6 +265,7 @@ def bench(toy_suite):
     looks.looks.cache_clear()
     made = Workbench(svd=SvdStore(folder=None))
     made.near.embed = lambda features: pca(features).coordinates
+    made.near.put = lambda features, others: pca(features).place(others)
     return made
 
 
@@ -319,6 +324,17 @@ class TestSteps:
             assert yours.method_class(method).title in found["replies"]
         assert '"yours"' in found["map"].to_json()
         assert json.loads(found["replying"])["text"] == ""
+
+    def test_it_has_a_place_on_the_map_before_anything_is_merged(self, bench, drawn):
+        found, _ = parts_of(bench, drawn, "")
+        views = json.loads(found["map"].to_json())["views"]
+        assert set(views) == {"pca", "umap"}
+        for view in views.values():
+            symbols = [trace["marker"]["symbol"] for trace in view["data"]]
+            assert set(symbols[:-1]) == {"x-thin"}, "the support set alone"
+            assert symbols[-1] == "star"
+        shown = list(sight.sight_steps(bench, drawn, "", lambda: True))
+        assert "star" in shown[-1]["map"].to_json()
 
     def test_distances_are_compared_with_the_support_inputs(self, bench, runs, drawn):
         shown = runs["task_arithmetic"].recipe.digest

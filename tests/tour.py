@@ -97,9 +97,9 @@ class Tour:
     def open(self) -> None:
         painted = "document.querySelector('#panel-accuracy .main-svg')"
         self.watched("open: first figure", lambda: self.page.goto(self.address), painted)
-        every = "['interference', 'spectrum', 'overlap', 'overlap-depth', 'histogram'].every("
-        self.watched("open: every panel after that", lambda: None,
-                     every + "p => document.querySelector(`#panel-${p} :is(.main-svg .trace, .hm)`))")  # fmt: skip
+        always = "[...document.querySelectorAll('#mp-answer figure.ms-panel')].filter(p => !p.closest('.mp-if-known'))"
+        drawn = "panels.length > 7 && panels.every(p => p.querySelector('.main-svg :is(.trace, .hm)'))"
+        self.watched("open: every panel after that", lambda: None, f"(panels => {drawn})({always})")
         self.picture("1-open")
         self.picture("1-open-whole", full=True)
 

@@ -188,7 +188,7 @@ def picture(traces: Sequence[Any], scale: Scale, values: np.ndarray, *, xaxis: M
 def pairs(values: np.ndarray, names: Sequence[str], scale: Scale, hover: str, expected: np.ndarray) -> go.Figure:
     """Return expert against expert, (T, T), first expert on top; missing values stay blank."""
     trace = cells(names, names, values, scale, hover=hover, text=len(names) <= 12, gap=1.5, expected=expected)
-    at, shown, narrow = list(range(len(names))), theme.shorts(names, 12), theme.shorts(names, 7)
+    at, shown, narrow = list(range(len(names))), theme.shorts(names, 12), theme.shorts(names, 11)
     ticks = {"type": "category", "tickvals": at, "ticktext": shown}
     return picture(
         [trace], scale, values, rows=len(names), row_height=max(24, min(40, 320 // len(names))), top=34,
@@ -197,7 +197,7 @@ def pairs(values: np.ndarray, names: Sequence[str], scale: Scale, hover: str, ex
         meta={
             "axes": {"x": [[n, {"other": n}] for n in names], "y": [[n, {"expert": n}] for n in names]},
             "narrow": {"layout.xaxis.ticktext": narrow, "layout.yaxis.ticktext": narrow, "layout.xaxis.tickangle": -90,
-                       "data.0.textfont.size": 9 if len(names) <= 9 else 7},
+                       "data.0.textfont.size": theme.TINY},
         },
     )  # fmt: skip
 

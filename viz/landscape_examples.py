@@ -14,7 +14,7 @@ from merge_engine.landscape.surface import Marker, Surface, frame
 MODELS = ("pretrained", "digits", "letters")
 
 
-def surface(models: Sequence[str] = MODELS, *, side: int = 9, merges: int = 3) -> Surface:
+def surface(models: Sequence[str] = MODELS, *, side: int = 11, merges: int = 3) -> Surface:
     """Return two valleys, one per task, around an expert each, and merges between them; `side` points are known."""
     plane = Plane(np.array([[0.0, 0.0], [2.0, 0.0], [0.15, 1.9]]))
     x, y = frame(plane)
@@ -33,7 +33,7 @@ def surface(models: Sequence[str] = MODELS, *, side: int = 9, merges: int = 3) -
     return Surface(tuple(models), tasks, 16, x, y, loss, _accuracy(loss), mixture, tuple(markers))
 
 
-def path(models: Sequence[str] = ("digits", "letters"), *, detail: int = 17) -> Path:
+def path(models: Sequence[str] = ("digits", "letters"), *, detail: int = 21) -> Path:
     """Return a line with a barrier for one task and none for the other."""
     shares = np.array(parts(detail)) / 24
     bump = 1.1 * np.exp(-(((shares - 0.45) / 0.2) ** 2))

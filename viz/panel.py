@@ -8,7 +8,7 @@ A panel is a module of `viz.panels` with
     rows(data, **options)    the same numbers as (columns, rows); takes those options that change them
     demo()                   an example of `data`
 
-A panel that is not a figure has `html(data, **options)` in place of `figure` and `rows`, which returns its HTML.
+A panel that is not a figure has `html(data, **options)` in place of `figure`, which returns its HTML with its rows.
 `draw(module, data)` and `write(module, data)` put them together; `python -m viz.panels.<name>` writes and opens its
 demonstration.
 """
@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from types import ModuleType
@@ -26,9 +25,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from . import markup, theme
-
-Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
+from . import markup, sheet, theme
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,7 @@ def draw(
     for key in labels or {"": panel.TITLE}:
         chosen = {**options, **({"view": key} if key else {})}
         figure = panel.figure(data, **chosen)
-        columns, rows = panel.rows(data, **_accepted(panel.rows, chosen))
-        own = {"table": {"columns": list(columns), "rows": [[_plain(cell) for cell in row] for row in rows]}}
+        own = {"table": sheet.numbers(panel.rows(data, **_accepted(panel.rows, chosen)))}
         words = {"panel": name, "title": panel.TITLE, "about": panel.ABOUT, **(figure.layout.meta or {})}
         figure.layout.meta = {**words, **own, **({"selected": dict(selected)} if selected else {})}
         figures[key] = figure
@@ -104,13 +100,3 @@ def _accepted(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that a function takes; a table needs the place of its figure but not the colours."""
     known = inspect.signature(function).parameters
     return {name: value for name, value in options.items() if name in known}
-
-
-def _plain(cell: Any) -> Any:
-    """Return a JSON value: numbers rounded to six digits, missing ones as None."""
-    if cell is None or isinstance(cell, str | bool):
-        return cell
-    number = float(cell)
-    if not math.isfinite(number):
-        return None
-    return int(number) if number == int(number) and abs(number) < 1e15 else float(f"{number:.6g}")

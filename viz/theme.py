@@ -19,7 +19,8 @@ EXPERTS = tuple(f"var(--ms-expert-{i})" for i in range(1, 13))
 SEQUENTIAL = [[i / 8, f"var(--ms-seq-{i})"] for i in range(9)]
 DIVERGING = [[i / 8, f"var(--ms-div-{i})"] for i in range(9)]
 
-TEXT, SMALL = 13, 11
+# Pixels: the three smaller steps of the scale in assets/css/tokens.css.
+TINY, SMALL, TEXT = 10, 12, 14
 NARROW = 480  # pixels; below this width the browser applies meta.narrow
 
 
@@ -69,7 +70,7 @@ def figure(
             "template": "none",
             "height": height,
             "margin": {"l": 8, "r": 8, "t": 12, "b": 40, **(margin or {})},
-            "font": {"family": "var(--ms-font)", "size": TEXT, "color": INK},
+            "font": {"family": "var(--ms-font)", "size": SMALL, "color": INK},
             "paper_bgcolor": SURFACE,
             "plot_bgcolor": SURFACE,
             "showlegend": False,
@@ -77,7 +78,7 @@ def figure(
             "hoverlabel": {
                 "bgcolor": "var(--ms-tip)",
                 "bordercolor": RULE,
-                "font": {"family": "var(--ms-font)", "size": 12, "color": INK},
+                "font": {"family": "var(--ms-font)", "size": SMALL, "color": INK},
                 "align": "left",
                 "namelength": 0,
             },

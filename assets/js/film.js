@@ -19,6 +19,7 @@
         this.stop();
         this.go(Number(this.slider.value));
       });
+      this.slider.addEventListener("change", () => this.tell());
       this.words = document.createElement("output");
       this.box?.replaceChildren(this.play, this.slider, this.words);
       this.stop();
@@ -27,7 +28,8 @@
     /* Take the moments of a new figure: stay at the moment that is looked at, or at the last one while it grows. */
     take(film) {
       const before = this.film;
-      const last = !before || this.name === before.names.at(-1);
+      if (!before) this.name = this.kept() ?? this.name;
+      const last = before ? this.name === before.names.at(-1) : !this.kept();
       this.film = film || null;
       if (!film) this.stop();
       if (this.box) this.box.hidden = !film;
@@ -35,6 +37,29 @@
       const found = film.names.indexOf(this.name);
       this.at = (last && !this.timer) || found < 0 ? film.names.length - 1 : found;
       this.write();
+    }
+
+    /* The moment that is in the address; the last one needs no word. */
+    kept() {
+      return MergeScope.views.of(this.key);
+    }
+
+    tell() {
+      MergeScope.views.tell(this.key, this.name, this.film.names.at(-1));
+    }
+
+    get key() {
+      return `${this.panel.name}-at`;
+    }
+
+    /* Go to the moment of an address that was opened; returns whether it is another one. */
+    restore() {
+      if (!this.film) return false;
+      const wanted = this.film.names.includes(this.kept()) ? this.kept() : this.film.names.at(-1);
+      if (wanted === this.name) return false;
+      this.stop();
+      this.name = wanted;
+      return true;
     }
 
     go(at) {
@@ -64,6 +89,7 @@
     }
 
     stop() {
+      if (this.timer && this.film) this.tell();
       clearInterval(this.timer);
       this.timer = null;
       this.label();

@@ -1,10 +1,10 @@
-// The page's own widgets: HTML made by Python reports what the visitor does, and the address bar follows the session.
+// The page's own widgets: HTML made by Python reports what the visitor does.
 (() => {
   "use strict";
   if (window.MergePage) return;
 
   const PAUSE = 90; // milliseconds between reports of a slider that is being dragged
-  const SETTLED = 700; // changes that follow each other sooner are one step of the history
+  const PATIENCE = 400; // milliseconds before the answer of another recipe is marked: a moved slider is answered sooner
 
   // What an element says: its act, the words in its data attributes, its value, and its group's values.
   const said = (target) => {
@@ -51,8 +51,20 @@
     let unfolded = false; // new HTML folds what the visitor had unfolded
     const fold = () => element.querySelector(".mp-variant");
     element.addEventListener("toggle", (event) => event.target === fold() && (unfolded = event.target.open), true);
+    const arrives = () => element.querySelector("[data-arrive]");
+    let arrived = arrives()?.dataset.arrive;
+    // What was chosen elsewhere on the page is told here: bring it into view.
+    const arrive = () => {
+      const place = arrives();
+      if (!place || place.dataset.arrive === arrived) return;
+      arrived = place.dataset.arrive;
+      if (arrived && navigator.userActivation?.hasBeenActive) goTo(place, "nearest");
+    };
     watch(["value"], () => {
       if (unfolded && fold()) fold().open = true;
+      arrive();
+      compare();
+      MergeScope.views.fit(element);
       if (written() === drawn) return;
       drawn = written();
       last = null;
@@ -88,9 +100,17 @@
       if (check) checkAll(check, report);
       const step = event.target.closest("button[data-step]");
       if (step) stepMenu(element.querySelector("select"), Number(step.dataset.step));
-      const copy = event.target.closest("button[data-copy]");
-      if (copy) copyLink(copy);
     });
+  };
+
+  // The answer on the page is of the merge before while the recipe is another one; `data-before` has it marked.
+  let marking = 0;
+  const compare = () => {
+    const shown = document.querySelector("#mp-headline [data-shown]")?.dataset.shown;
+    const wanted = document.querySelector("#mp-link [data-recipe]")?.dataset.recipe;
+    clearTimeout(marking);
+    if (!shown || shown === wanted) document.body.removeAttribute("data-before");
+    else marking = setTimeout(() => document.body.setAttribute("data-before", ""), PATIENCE);
   };
 
   // A number that was touched is at no preset any more.
@@ -111,87 +131,8 @@
     menu.dispatchEvent(new Event("change", { bubbles: true }));
   };
 
-  // The session's link: `data-query` of the link widget goes to the address bar, so copying it shares everything.
-  // Every settled change is a step of the browser's history; going back or on tells Python to open that address.
-  const follow = (element, trigger, watch) => {
-    let at = history.state?.step ?? 0;
-    let top = at;
-    let when = Infinity;
-    let turn = 0; // how often an address was opened; answers to what was done before the last time tell nothing
-    let turning = false;
-    const reopen = () => {
-      turning = true;
-      turn += 1;
-      trigger("act", { act: "open", value: location.search.slice(1), turn: String(turn) });
-    };
-    const paint = () => {
-      element.querySelector("[data-undo]")?.toggleAttribute("disabled", at <= 0);
-      element.querySelector("[data-redo]")?.toggleAttribute("disabled", at >= top);
-    };
-    const write = () => {
-      const told = element.querySelector("[data-query]")?.dataset;
-      if (told?.turn === "lost") return turning || reopen();
-      if (told && told.turn !== (turn ? String(turn) : "")) return;
-      const query = told?.query;
-      if (query && location.search !== `?${query}`) {
-        const same = turning || when === Infinity || Date.now() - when < SETTLED;
-        if (!same) top = at += 1;
-        const address = `${location.pathname}?${query}${location.hash}`;
-        history[same ? "replaceState" : "pushState"]({ step: at }, "", address);
-        if (when === Infinity) tabs.open();
-        when = turning ? 0 : Date.now();
-      } else if (query && when === Infinity) {
-        tabs.open();
-        when = 0;
-      }
-      if (told) turning = false;
-      paint();
-    };
-    const go = (step) => (step < 0 ? at > 0 : at < top) && history.go(step);
-    addEventListener("popstate", (event) => {
-      at = event.state?.step ?? 0;
-      top = Math.max(top, at);
-      when = 0;
-      paint();
-      tabs.tell();
-      reopen();
-    });
-    element.addEventListener("click", (event) => {
-      if (event.target.closest("[data-undo]")) go(-1);
-      if (event.target.closest("[data-redo]")) go(1);
-    });
-    document.addEventListener("keydown", (event) => {
-      const key = event.key.toLowerCase();
-      const typing = event.target.matches?.("input:not([type=range]):not([type=checkbox]), textarea, select");
-      if (typing || event.altKey || !(event.ctrlKey || event.metaKey) || !["z", "y"].includes(key)) return;
-      event.preventDefault();
-      go(key === "y" || event.shiftKey ? 1 : -1);
-    });
-    watch(["value"], write);
-    write();
-  };
-
-  // The tab that is open is the fragment of the address, `#inputs`; the first one is none.
-  const tabs = {
-    all: () => [...document.querySelectorAll("#mp-tabs button[role=tab]")],
-    word: (tab) => `#${tab.textContent.trim().toLowerCase().replaceAll(" ", "-")}`,
-    open() {
-      const [wanted] = this.all().filter((tab) => this.word(tab) === location.hash);
-      if (wanted) setTimeout(() => wanted.click(), 60); // once the server's own choice of a tab is on the page
-      const bar = document.querySelector("#mp-tabs");
-      const seen = new MutationObserver(() => this.tell());
-      setTimeout(() => seen.observe(bar, { subtree: true, attributeFilter: ["aria-selected"] }), 120);
-    },
-    tell() {
-      const now = this.all().findIndex((tab) => tab.ariaSelected === "true");
-      const hash = now > 0 ? this.word(this.all()[now]) : "";
-      if (now < 0 || hash === location.hash) return;
-      history.replaceState(history.state, "", `${location.pathname}${location.search}${hash}`);
-    },
-  };
-
-  const goTo = (element) =>
-    element.scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  const goTo = (element, block = "start") =>
+    element.scrollIntoView({ block, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
 
   // In one column the answer is below the button: go there.
   document.addEventListener("click", (event) => {
@@ -214,18 +155,6 @@
     };
     look();
   });
-
-  const copyLink = async (button) => {
-    const told = button.querySelector("[aria-live]") ?? button;
-    const words = told.textContent;
-    try {
-      await navigator.clipboard.writeText(location.href);
-      told.textContent = "Link copied";
-    } catch {
-      told.textContent = "Copy it from the address bar";
-    }
-    setTimeout(() => (told.textContent = words), 2000);
-  };
 
   // The status line changes in place; what is said aloud waits until the words have settled.
   const status = (element, props, watch) => {
@@ -259,5 +188,5 @@
     if (last) trigger("turn", {});
   };
 
-  window.MergePage = { mount, follow, status, signal };
+  window.MergePage = { mount, compare, status, signal };
 })();

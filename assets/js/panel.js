@@ -29,6 +29,8 @@
       this.keys = new MergeScope.Keys(this);
       this.film = new MergeScope.Film(this);
       this.stopTheme = MergeScope.onTheme(() => this.schedule());
+      this.reopen = () => this.restore();
+      document.addEventListener("mergescope:views", this.reopen);
       this.resize = new ResizeObserver(([{ contentRect }]) => {
         this.room = Math.round(contentRect.width);
         if (Math.abs(this.room - this.width) > 1) this.schedule();
@@ -45,15 +47,31 @@
       const payload = json ? JSON.parse(json) : { views: {}, labels: {} };
       this.views = payload.views || { "": payload };
       this.labels = payload.labels || {};
-      if (!(this.view in this.views) || this.given !== payload.view) this.view = payload.view ?? Object.keys(this.views)[0];
-      this.given = payload.view;
+      const before = this.usual;
+      this.usual = payload.view ?? Object.keys(this.views)[0];
+      if (!(this.view in this.views) || this.usual !== before) this.view = this.wanted();
       this.turn();
+    }
+
+    /* The view that the visitor chose, where this figure has it, else the usual one. */
+    wanted() {
+      const kept = MergeScope.views.of(this.name);
+      return kept in this.views ? kept : this.usual;
     }
 
     choose(view) {
       this.view = view;
       this.turn();
-      this.trigger("view", { panel: this.name, view });
+      MergeScope.views.tell(this.name, view, this.usual);
+    }
+
+    /* Show what an address says that was opened. */
+    restore() {
+      if (!this.views) return;
+      const view = this.wanted();
+      const other = view !== this.view;
+      this.view = view;
+      if (this.film.restore() || other) this.turn();
     }
 
     /* Show a view, at the moment that is looked at where it has several. */
@@ -81,11 +99,11 @@
 
     /* Draw the current figure at the current width and theme; a hidden panel waits until it is seen. */
     draw() {
-      const width = this.room ?? this.plot.clientWidth; // asking for a width lays out the page anew
       const empty = !this.source || Boolean(this.meta.empty);
       this.plot.hidden = empty;
-      this.width = width;
-      if (empty || !width) return;
+      if (empty) return;
+      const width = (this.width = this.room ?? this.plot.clientWidth); // asking for a width lays out the page anew
+      if (!width) return;
       const figure = this.composed(width, this.plot);
       this.figure = figure;
       this.ranges = structuredClone({ xaxis: figure.layout.xaxis?.range, yaxis: figure.layout.yaxis?.range });
@@ -99,6 +117,7 @@
       delete figure.layout.template;
       adapt(figure, this.film.changes);
       if (width < NARROW) adapt(figure, { ...this.meta.narrow, ...this.film.narrow });
+      MergeScope.room(figure, width);
       figure.data.forEach(MergeScope.spell);
       if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
       figure.layout.width = width;
@@ -120,34 +139,44 @@
     listen() {
       this.listening = true;
       this.plot.on("plotly_click", (event) => this.select(event.points[0]));
-      this.plot.on("plotly_hover", (event) => this.hover(event.points[0]));
+      this.plot.on("plotly_hover", (event) => MergeScope.bus.mark(this.address(event.points[0])));
       this.plot.on("plotly_unhover", () => MergeScope.bus.mark(null));
       this.plot.on("plotly_selected", (event) => event && this.enclose(event.points || []));
       this.plot.on("plotly_deselect", () => this.enclose([]));
-      this.plot.on("plotly_relayout", (change) => {
+      this.plot.on("plotly_relayout", () => {
         this.marks.paint();
         this.tools.zoomed();
-        this.trigger("relayout", { panel: this.name, change: plain(change) });
       });
     }
 
     select(point) {
       const address = this.address(point);
+      this.picked = this.number(point);
+      this.tools.offer();
       MergeScope.bus.select(address);
       this.trigger("select", this.event(point, address));
-    }
-
-    hover(point) {
-      const address = this.address(point);
-      MergeScope.bus.mark(address);
-      clearTimeout(this.hovering);
-      this.hovering = setTimeout(() => this.trigger("hover", this.event(point, address)), 150);
     }
 
     /* Points that were drawn around, by the numbers they carry. */
     enclose(points) {
       const ids = points.map((point) => this.number(point)).filter((id) => id !== undefined);
       this.trigger("select", plain({ panel: this.name, view: this.view, ids }));
+    }
+
+    /* True where points can be drawn around, which takes a mouse. */
+    get encloses() {
+      return this.source?.layout?.dragmode === "lasso";
+    }
+
+    /* Choose the points nearest to the one that was chosen, as by drawing around them; those aside are no choice. */
+    around(count) {
+      const points = this.plot._fullData.flatMap((trace) =>
+        Array.from(trace.customdata ?? [], (id, i) => ({ id, at: [trace.x[i], trace.y[i]], aside: trace.meta?.aside })));
+      const from = points.find(({ id }) => id === this.picked)?.at;
+      if (!from) return;
+      const far = ({ at }) => Math.hypot(at[0] - from[0], at[1] - from[1]);
+      const nearest = points.filter(({ id, aside }) => Number.isInteger(id) && !aside).sort((a, b) => far(a) - far(b));
+      this.trigger("select", plain({ panel: this.name, view: this.view, ids: nearest.slice(0, count).map(({ id }) => id) }));
     }
 
     event(point, address) {
@@ -179,7 +208,7 @@
       MergeScope.turns.leave(this);
       this.marks.stop();
       cancelAnimationFrame(this.pending);
-      clearTimeout(this.hovering);
+      document.removeEventListener("mergescope:views", this.reopen);
       if (this.listening) Plotly.purge(this.plot);
       panels.delete(this);
     }

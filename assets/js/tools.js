@@ -1,6 +1,7 @@
-/* A panel's words and tools: heading, views, picture and CSV, data table. */
+/* A panel's words and tools: heading, views, what can be saved, data table. */
 (() => {
   const MergeScope = (window.MergeScope ||= {});
+  const NEAREST = 20; // points that are chosen around one
 
   class Tools {
     constructor(panel) {
@@ -9,11 +10,17 @@
       this.parts = { title: find("h3"), about: find(".ms-about"), views: find(".ms-views"), tools: find(".ms-tools"),
         empty: find(".ms-empty"), note: find(".ms-note"), data: find(".ms-data"), table: find(".ms-table"), live: find(".ms-live") };
       this.reset = button("Reset zoom", "Show everything again", () => this.unzoom());
-      this.reset.hidden = true;
-      this.csv = button("CSV", "Copy the numbers as CSV", () => this.copy());
-      this.png = button("PNG", "Save the figure as PNG", () => this.save("png"));
-      this.svg = button("SVG", "Save the figure as SVG", () => this.save("svg"));
-      this.parts.tools.replaceChildren(this.reset, this.csv, this.png, this.svg);
+      this.near = button(`Its ${NEAREST} nearest`, `Choose the ${NEAREST} points nearest to the one chosen`, () => panel.around(NEAREST));
+      this.reset.hidden = this.near.hidden = true;
+      this.menu = Object.assign(document.createElement("details"), { className: "ms-save" });
+      this.png = button("Picture, PNG", "", () => this.save("png"));
+      this.svg = button("Drawing, SVG", "", () => this.save("svg"));
+      this.csv = button("Numbers, CSV", "", () => this.give("csv"));
+      this.copy = button("Copy numbers", "", () => this.give("copy"));
+      const choices = Object.assign(document.createElement("div"), { className: "ms-menu" });
+      choices.append(this.png, this.svg, this.csv, this.copy);
+      this.menu.append(Object.assign(document.createElement("summary"), { textContent: "Save" }), choices);
+      this.parts.tools.replaceChildren(this.reset, this.near, this.menu);
       this.parts.data.addEventListener("toggle", () => this.fill());
     }
 
@@ -26,10 +33,17 @@
       empty.hidden = !empty.textContent;
       note.textContent = meta.note || "";
       note.hidden = !meta.note;
-      data.hidden = this.csv.hidden = !meta.table;
+      data.hidden = this.csv.hidden = this.copy.hidden = !meta.table;
       this.png.hidden = this.svg.hidden = !this.panel.source || Boolean(meta.empty);
+      this.menu.hidden = this.csv.hidden && this.png.hidden;
+      this.offer();
       this.choices(view);
       this.fill();
+    }
+
+    /* Where points can be drawn around, those near a chosen one can be chosen without a mouse. */
+    offer() {
+      this.near.hidden = !this.panel.encloses || this.panel.picked === undefined;
     }
 
     /* Buttons for two to four views, a list for more; keep them while the choices stay the same. */
@@ -48,8 +62,7 @@
 
     fill() {
       const { meta } = this.panel;
-      if (!this.parts.data.open || !meta.table) return;
-      this.parts.table.replaceChildren(table(meta.table, meta.title));
+      if (this.parts.data.open && meta.table) this.parts.table.replaceChildren(...MergeScope.sheet(meta.table, meta.title));
     }
 
     say(sentence) {
@@ -67,16 +80,14 @@
       Plotly.relayout(this.panel.plot, Object.fromEntries(given.map(([name, range]) => [`${name}.range`, [...range]])));
     }
 
-    async copy() {
-      await write(csv(this.panel.meta.table));
-      this.say("Numbers copied as CSV.");
-      flash(this.csv, "Copied");
+    async give(how) {
+      const { acts, told } = MergeScope.sheets;
+      told(this.menu, await acts[how](this.panel.meta.table, this.panel.name));
     }
 
     async save(format) {
-      const href = await MergeScope.picture(this.panel, format);
-      Object.assign(document.createElement("a"), { href, download: `mergescope-${this.panel.name}.${format}` }).click();
-      this.say(`Figure saved as ${format.toUpperCase()}.`);
+      MergeScope.download(await MergeScope.picture(this.panel, format), `${this.panel.name}.${format}`);
+      MergeScope.sheets.told(this.menu, `Figure saved as ${format.toUpperCase()}.`);
     }
   }
 
@@ -100,57 +111,5 @@
     return node;
   }
 
-  function flash(node, text) {
-    const before = node.textContent;
-    node.textContent = text;
-    setTimeout(() => (node.textContent = before), 1200);
-  }
-
-  /* Four digits to read; the CSV has them all. */
-  const shown = (cell) =>
-    cell === null || cell === undefined ? "–" : typeof cell === "number" && !Number.isInteger(cell) ? String(+cell.toPrecision(4)) : String(cell);
-
-  function table({ columns, rows }, title) {
-    const node = document.createElement("table");
-    node.setAttribute("aria-label", title || "Data");
-    const line = (cells, tag) => {
-      const row = document.createElement("tr");
-      row.append(...cells.map((cell, i) => {
-        const td = Object.assign(document.createElement(tag), { textContent: shown(cell) });
-        if (typeof (rows[0]?.[i] ?? cell) === "string") td.className = "ms-word";
-        if (tag === "th") td.scope = "col";
-        return td;
-      }));
-      return row;
-    };
-    const head = document.createElement("thead");
-    const body = document.createElement("tbody");
-    head.append(line(columns, "th"));
-    body.append(...rows.slice(0, 1000).map((row) => line(row, "td")));
-    node.append(head, body);
-    return node;
-  }
-
-  function csv({ columns, rows }) {
-    const cell = (value) => {
-      const text = value === null || value === undefined ? "" : String(value);
-      return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-    };
-    return [columns, ...rows].map((row) => row.map(cell).join(",")).join("\n");
-  }
-
-  /* The clipboard needs a secure page; elsewhere the old command still works. */
-  async function write(text) {
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {
-      const area = Object.assign(document.createElement("textarea"), { value: text });
-      document.body.append(area);
-      area.select();
-      document.execCommand("copy");
-      area.remove();
-    }
-  }
-
-  Object.assign(MergeScope, { Tools, csv });
+  Object.assign(MergeScope, { Tools });
 })();

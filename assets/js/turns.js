@@ -1,12 +1,19 @@
-/* When panels are drawn: those near the window at once, the others one by one while the browser has nothing else to do. */
+/* When panels are drawn: of those near the window the first at once and each other one in a task of its own, so that the
+   browser can show what is drawn meanwhile; the rest one by one while the browser has nothing else to do. */
 (() => {
   const MergeScope = (window.MergeScope ||= {});
   const MARGIN = 200; // pixels around the window that count as near
-  const LATEST = 300; // milliseconds after which one more of the others is drawn even if the browser is busy
+  const LATEST = 300; // milliseconds after which one more of the rest is drawn even if the browser is busy
   const owner = new WeakMap();
   const waiting = new Set();
   const soon = window.requestIdleCallback ? (next) => requestIdleCallback(next, { timeout: LATEST }) : setTimeout;
   let asked = null;
+  let hurrying = false;
+
+  const draw = (panel) => {
+    waiting.delete(panel);
+    panel.draw();
+  };
 
   const later = () => {
     asked ??= soon(() => {
@@ -17,27 +24,26 @@
     });
   };
 
-  const draw = (panel) => {
-    waiting.delete(panel);
-    panel.draw();
+  const next = () => {
+    const panel = [...waiting].find((one) => one.near);
+    hurrying = Boolean(panel);
+    if (!panel) return;
+    setTimeout(next);
+    draw(panel);
+  };
+
+  const look = (panel) => {
+    if (panel.near === false) later();
+    else if (panel.near && !hurrying) next();
   };
 
   const observer = new IntersectionObserver(
     (entries) => {
-      for (const { target, isIntersecting } of entries) {
-        const panel = owner.get(target);
-        panel.near = isIntersecting;
-        if (isIntersecting && waiting.has(panel)) draw(panel);
-      }
+      for (const { target, isIntersecting } of entries) owner.get(target).near = isIntersecting;
+      for (const { target } of entries) if (waiting.has(owner.get(target))) look(owner.get(target));
     },
     { rootMargin: `${MARGIN}px` },
   );
-
-  const near = (panel) => {
-    if (panel.near !== undefined) return panel.near;
-    const { top, bottom } = panel.root.getBoundingClientRect();
-    return bottom > -MARGIN && top < innerHeight + MARGIN;
-  };
 
   MergeScope.turns = {
     enter(panel) {
@@ -48,10 +54,10 @@
       observer.unobserve(panel.root);
       waiting.delete(panel);
     },
+    /* A new panel waits until the browser has told where it is: asking would lay out the page once for every panel. */
     ask(panel) {
-      if (near(panel)) return draw(panel);
       waiting.add(panel);
-      later();
+      look(panel);
     },
     waits: (panel) => waiting.has(panel),
   };

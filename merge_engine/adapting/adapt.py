@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,13 @@ from ..contract import Step
 from ..merged import Merged
 from ..problem import Inputs
 from .history import History
+
+JOINT = 32
+"""Inputs that one pass takes: of several tasks together where their batches are smaller."""
+Batches = Mapping[str, Tensor]
+"""Inputs (B, ...) or features (B, D) by task."""
+BETAS = (0.9, 0.999)
+"""Adam's, of the mean gradient and the mean square."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,21 @@ class Settings:
         """Return the factor of the learning rate at a step counted from 0."""
         return 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.schedule == "cosine" else 1.0
 
+    def reach(self, delay: int = 0) -> np.ndarray:
+        """Return how far Adam can still move a parameter before each update, (steps + 1,), in learning rates.
+
+        Its first update is the one after `delay`. Whatever the gradients, with m̂ = Σ_i a_i g_i and v̂ = Σ_i b_i g_i²
+        Cauchy and Schwarz give |m̂| / √v̂ ≤ √(Σ_i a_i² / b_i).
+        """
+        first, second = BETAS
+        count = np.arange(1, max(0, self.steps - delay) + 1)
+        ratio = first**2 / second
+        squares = (1 - first) ** 2 / (1 - second) * (1 - ratio**count) / (1 - ratio)
+        most = np.sqrt(squares * (1 - second**count)) / (1 - first**count)
+        moves = np.zeros(self.steps + 1)
+        moves[delay : self.steps] = most * [self.rate(step) for step in range(delay, self.steps)]
+        return moves[::-1].cumsum()[::-1]
+
 
 class Adaptable(Protocol):
     """What is being adapted.
@@ -62,8 +84,8 @@ class Adaptable(Protocol):
         """Prepare a step, such as building the weights once for all tasks."""
         ...
 
-    def features(self, task: str, inputs: Tensor) -> Tensor:
-        """Return features (B, D), differentiable in the parameters or in what `begin` built."""
+    def features(self, batches: Batches) -> Batches:
+        """Return features of inputs, differentiable in the parameters or in what `begin` built."""
         ...
 
     def finish(self) -> None:
@@ -82,23 +104,27 @@ class Adaptable(Protocol):
 def adapt_steps(
     what: Adaptable, inputs: Inputs, tasks: Sequence[str], settings: Settings
 ) -> Generator[Step, None, History]:
-    """Adapt, yielding a Step with the mean entropy and a snapshot after every update; returns the history.
+    """Adapt, yielding a Step with a snapshot at the start, and with the mean entropy too after every update.
 
-    Between the tasks of an update come Steps without either, so that one who wants to stop need not wait for its end.
+    Returns the history. Between the passes of an update come Steps without either, so that one who wants to stop need
+    not wait for its end.
     """
     history = History(tuple(tasks), tuple(getattr(what, "tensors", ())), dict(getattr(what, "ranks", {})))
     start = time.perf_counter()
-    optimiser = torch.optim.Adam(list(what.parameters()), lr=settings.learning_rate)  # type: ignore[arg-type]
+    optimiser = torch.optim.Adam(list(what.parameters()), lr=settings.learning_rate, betas=BETAS)  # type: ignore[arg-type]
     rates = [group["lr"] for group in optimiser.param_groups]
     streams = {task: _stream(inputs, task, settings) for task in tasks}
+    size = max(1, JOINT // settings.batch)
+    passes = [tasks[i : i + size] for i in range(0, len(tasks), size)]
     history.keep(0, settings.steps, what.state)
+    yield Step(0, settings.steps, "start", snapshot=what.merged, history=history)
     for step in range(settings.steps):
         what.begin()
         seen: list[float] = []
-        for task in tasks:
+        for together in passes:
             if seen:
                 yield Step(step, settings.steps, f"step {step}", history=history)
-            seen.append(_descend(what, inputs, task, *next(streams[task]), settings))
+            seen += descend(what, inputs, {task: next(streams[task]) for task in together}, settings)
         what.finish()
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * settings.rate(step)
@@ -110,6 +136,12 @@ def adapt_steps(
         live = {"entropy": sum(seen) / len(seen)}
         yield Step(step + 1, settings.steps, f"step {step + 1}", live, what.merged, history)
     return history
+
+
+def jointly(run: Callable[[Tensor], Tensor], batches: Batches) -> dict[str, Tensor]:
+    """Return what one pass over all batches makes of each."""
+    made = run(torch.cat([*batches.values()])).split([len(batch) for batch in batches.values()])
+    return dict(zip(batches, made, strict=True))
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -126,14 +158,20 @@ def _stream(inputs: Inputs, task: str, settings: Settings) -> Iterator[tuple[Ten
     return ((batch, None) for batch in inputs.stream(task, settings.batch, **part))
 
 
-def _descend(
-    what: Adaptable, inputs: Inputs, task: str, batch: Tensor, labels: Tensor | None, settings: Settings
-) -> float:
-    """Add one task's gradient; returns its mean entropy."""
+def descend(
+    what: Adaptable, inputs: Inputs, given: Mapping[str, tuple[Tensor, Tensor | None]], settings: Settings
+) -> list[float]:
+    """Add the gradient of some tasks' batches, with labels for the oracle; returns the mean entropy of each."""
+    seen, losses = [], []
     with torch.enable_grad():
-        logits = inputs.logits(task, what.features(task, batch))
-        mean = entropy(logits).mean()
-        loss = mean if labels is None else cross_entropy(logits, labels.to(logits.device))
-        if loss.requires_grad:  # not where no expert differs from the pretrained model
-            (loss / math.log(logits.shape[-1]) if settings.balanced else loss).backward()
-    return mean.item()
+        found = what.features({task: batch for task, (batch, _) in given.items()})
+        for task, (_, labels) in given.items():
+            logits = inputs.logits(task, found[task])
+            mean = entropy(logits).mean()
+            loss = mean if labels is None else cross_entropy(logits, labels.to(logits.device))
+            losses.append(loss / math.log(logits.shape[-1]) if settings.balanced else loss)
+            seen.append(mean.item())
+        total = torch.stack(losses).sum()
+        if total.requires_grad:  # not where no expert differs from the pretrained model
+            total.backward()
+    return seen

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import hp
@@ -16,6 +16,9 @@ from .adapt import Adaptable, Settings, adapt_steps
 
 ORACLE = "oracle"
 """The loss that needs labels."""
+AS_PUBLISHED = "published"
+"""What stands for the number that was published for a base and a number of experts."""
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,24 @@ class AdaptiveMerge(MergeMethod):
         history = yield from adapt_steps(what, inputs, problem.tasks, self.settings())
         notes = (*self.remarks(problem.tasks), *ctx.notes)
         return dataclasses.replace(what.merged(), history=history, notes=notes)  # type: ignore[call-arg]
+
+
+def published(by_experts: Mapping[int, Value], experts: int) -> Value:
+    """Return what was published for the nearest number of experts, the smaller one between two."""
+    return by_experts[min(by_experts, key=lambda count: abs(count - experts))]
+
+
+def chosen(given: float | str, published: float) -> float:
+    """Return a number where one was given, else the published one."""
+    return published if isinstance(given, str) else given
+
+
+def of_few_on_cart(title: str, base: str, tasks: tuple[str, ...]) -> list[str]:
+    """Return the remark on a method that starts from CART of one expert or two, whose distances cancel."""
+    if base != "cart" or len(tasks) > 2:
+        return []
+    what = "is that expert" if len(tasks) == 1 else "starts at the weight average"
+    return [f"{title} on CART of {len(tasks)} {'expert' if len(tasks) == 1 else 'experts'} {what}."]
 
 
 def steps(default: int, *, sweep: tuple[int, ...] = ()) -> Any:

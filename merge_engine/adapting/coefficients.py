@@ -6,6 +6,7 @@ their construction; G = Σ_t ∂L_t/∂W then goes to coefficients and masks in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,17 +16,24 @@ from torch import Tensor
 from ..merged import StaticMerged
 from ..problem import Problem
 from ..weights import in_memory
+from .adapt import Batches, jointly
 from .components import Components, packed, unpacked
 
+ROUNDING = 1.001  # of the farthest that a logit can move
 HARD, SOFT = (0.1, -0.1), (2.0, 0.0)
 """Logits of components that start on, and off."""
+BOUNDS = {"unit": (0.0, 1.0), "wide": (-0.5, 2.0)}
+SOFTMAX = "softmax"
+CONSTRAINTS = ("none", *BOUNDS, SOFTMAX)
+"""What holds coefficients: nothing, bounds, or that those of all experts for a tensor are a softmax."""
 
 
 class Masks:
     """Logits m of all learned components, tensor after tensor.
 
     Forward b = 1[m > 0], backward that of σ(m/τ) (straight-through); soft masks are σ(m/τ) both ways. They move only
-    after `delay` updates.
+    after `delay` updates. Components of hard masks that can change sides no more are let go: before every update, no
+    logit can move farther than `reach` (updates + 1,) times the rate.
     """
 
     def __init__(
@@ -36,8 +44,10 @@ class Masks:
         soft: bool = False,
         rate: float = 1e-3,
         delay: int = 0,
+        reach: np.ndarray | None = None,
     ) -> None:
         self.parts, self.temperature, self.soft, self.rate, self.delay = parts, temperature, soft, rate, delay
+        self.reach, self.updates = reach, 0
         on, off = SOFT if soft else HARD
         started = torch.cat([part.on for part in parts]) if parts else torch.zeros(0, dtype=torch.bool)
         self.logits = torch.nn.Parameter(torch.where(started, on, off))
@@ -45,7 +55,7 @@ class Masks:
     @property
     def due(self) -> bool:
         """True when the masks may move."""
-        return self.delay <= 0
+        return self.updates >= self.delay
 
     @property
     def sigma(self) -> Tensor:
@@ -60,10 +70,17 @@ class Masks:
         """Turn components on and off; returns soft masks by tensor, None where masks are 0 or 1."""
         if self.soft:
             return self.of_parts(self.sigma)
-        for part, on in zip(self.parts, self.of_parts(self.logits.detach() > 0), strict=True):
+        for part, m in zip(self.parts, self.of_parts(self.logits.detach()), strict=True):
             if len(part):
-                part.switch(on)
+                part.switch(m > 0)
+                part.narrow(m.abs() <= self._farthest())
         return [None] * len(self.parts)
+
+    def _farthest(self) -> float:
+        """Return how far a logit can still move."""
+        if self.reach is None:
+            return math.inf
+        return ROUNDING * self.rate * float(self.reach[min(self.updates, len(self.reach) - 1)])
 
     def descend(self, aligned: Sequence[Tensor], used: Sequence[Tensor]) -> None:
         """Set the gradient of m, λ s uᵀ G v σ'(m/τ)/τ, from s uᵀ G v and λ by tensor, once masks may move."""
@@ -116,13 +133,13 @@ class Coefficients:
         parts: Sequence[Components],
         start: Tensor,
         *,
-        clamp: bool = False,
+        constraint: str = "none",
         learned: bool = True,
         masks: Masks | None = None,
     ) -> None:
         assert problem.inputs is not None
         self.problem, self.parts, self.inputs = problem, parts, problem.inputs
-        self.clamp, self.learned, self.masks = clamp, learned, masks
+        self.constraint, self.learned, self.masks = constraint, learned, masks
         self.base = in_memory(problem.pretrained, start.device)
         self.values = torch.nn.Parameter(start)
         self.leaves: dict[str, Tensor] = {}
@@ -148,13 +165,17 @@ class Coefficients:
 
     def used(self) -> Tensor:
         """Return the coefficients as they are applied, (T, N) or (T, 1)."""
-        return self.values.detach().clamp(0, 1) if self.clamp else self.values.detach()
+        values = self.values.detach()
+        if self.constraint == SOFTMAX:
+            return values.softmax(0)
+        return values.clamp(*BOUNDS[self.constraint]) if self.constraint in BOUNDS else values
 
     def begin(self) -> None:
         self.leaves = {n: (self.base[n] + d).requires_grad_() for n, d in self._changes().items()}
 
-    def features(self, task: str, inputs: Tensor) -> Tensor:
-        return self.inputs.features({**self.base, **self.leaves}, inputs)
+    def features(self, batches: Batches) -> Batches:
+        weights = {**self.base, **self.leaves}
+        return jointly(lambda inputs: self.inputs.features(weights, inputs), batches)
 
     def finish(self) -> None:
         if not self.parts:
@@ -169,7 +190,7 @@ class Coefficients:
             self.masks.descend(aligned, self._by_tensor())
             slopes = self.masks.with_soft(slopes, aligned)
         if self.masks is not None:
-            self.masks.delay -= 1
+            self.masks.updates += 1
         if self.learned:
             self._descend(torch.stack(slopes, 1))
         self.leaves = {}
@@ -181,7 +202,8 @@ class Coefficients:
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
         """Return to a kept state, as far as the merge of it goes."""
-        self.values.data.copy_(torch.from_numpy(state["coefficients"]))
+        used = torch.from_numpy(state["coefficients"])
+        self.values.data.copy_(used.log() if self.constraint == SOFTMAX else used)
         if self.masks is not None:
             self.masks.load(state)
 
@@ -211,5 +233,7 @@ class Coefficients:
     def _descend(self, gradient: Tensor) -> None:
         if self.values.shape[1] == 1:
             gradient = gradient.sum(1, keepdim=True)
-        inside = (self.values.detach() >= 0) & (self.values.detach() <= 1)
-        self.values.grad = gradient * inside if self.clamp else gradient
+        used, values = self.used(), self.values.detach()
+        if self.constraint == SOFTMAX:
+            gradient = used * (gradient - (used * gradient).sum(0))
+        self.values.grad = gradient * (used == values) if self.constraint in BOUNDS else gradient

@@ -4,7 +4,8 @@
     ∂L/∂λ_t = ⟨G, M_t⟩,   ∂L/∂b_tr = λ_t s_tr u_trᵀ G v_tr,   G = ∂L/∂Δ
 
 The components of all T experts lie side by side, so that u_trᵀ G v_tr of all of them takes one product. While every b
-is 0 or 1, M_t is kept dense and only the components that change sides are added or taken away.
+is 0 or 1, M_t is kept dense, only the components that change sides are added or taken away, and only the vectors of
+those are held that still can.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from ..problem import TensorGroup
 class Components:
     """The experts' parts of one tensor of shape S, or of several that are fused along rows.
 
-    `kept` (T, *S) is M_t as it stands, without soft components. `left` (K, m), `s` (K,) and `right` (K, n) are the
-    components whose masks are learned, expert by expert; `owner` and `place` (K,) are their experts and their places
-    in the spectrum. `start` (T, r) says what is on at first, fixed components included; `on` (K,) what is on.
+    `kept` (T, *S) is M_t as it stands, without soft components. K components have masks that are learned, expert by
+    expert: `s`, `owner` and `place` (K,) are their values, experts and places in the spectrum, and `left` (O, m) and
+    `right` (O, n) the vectors of those numbered `open` (O,), which can still change sides. `start` (T, r) says what is
+    on at first, fixed components included; `on` (K,) what is on.
     """
 
     names: tuple[str, ...]
@@ -41,6 +43,7 @@ class Components:
     place: Tensor
     start: Tensor
     on: Tensor
+    open: Tensor
 
     @classmethod
     def whole(cls, group: TensorGroup, kept: Tensor, offset: Tensor | None = None) -> Components:
@@ -49,7 +52,7 @@ class Components:
         places = torch.zeros(0, dtype=torch.long, device=kept.device)
         start = places.bool().expand(len(kept), 0)
         return cls(
-            group.names, _rows(group), kept, offset, none, none[:, 0], none, places, places, start, start[0]
+            group.names, _rows(group), kept, offset, none, none[:, 0], none, places, places, start, start[0], places
         )
 
     @classmethod
@@ -80,20 +83,28 @@ class Components:
         left, right = torch.cat([part.U.T for part in chosen]), torch.cat([part.Vh for part in chosen])
         s, place = torch.cat([part.s for part in chosen]), torch.cat(places)
         return cls(
-            group.names, _rows(group), kept, offset, left, s, right, owner, place, start, start[owner, place]
-        )
+            group.names, _rows(group), kept, offset, left, s, right, owner, place, start, start[owner, place],
+            torch.arange(len(s), device=device),
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.s)
 
+    def narrow(self, can_change: Tensor) -> None:
+        """Let go of the vectors of components that cannot change sides any more, once a tenth cannot; (K,), boolean."""
+        still = can_change[self.open]
+        if int(still.sum()) < 0.9 * len(still):
+            self.open, self.left, self.right = self.open[still], self.left[still], self.right[still]
+
     def switch(self, on: Tensor) -> None:
         """Set the masks (K,), boolean: M_t changes by Σ ± s u vᵀ over the components that change sides."""
-        changed = (on != self.on).nonzero().squeeze(1)
-        counts = self.owner[changed].bincount(minlength=len(self.kept)).tolist()
-        for kept, which in zip(self.kept, changed.split(counts), strict=True):
-            if len(which):
-                signed = torch.where(on[which], self.s[which], -self.s[which])
-                kept.addmm_(self.left[which].T * signed, self.right[which])
+        changed = (on != self.on)[self.open].nonzero().squeeze(1)  # among the open ones
+        which = self.open[changed]
+        signed = torch.where(on[which], self.s[which], -self.s[which])
+        counts = self.owner[which].bincount(minlength=len(self.kept)).tolist()
+        for kept, rows, sign in zip(self.kept, changed.split(counts), signed.split(counts), strict=True):
+            if len(rows):
+                kept.addmm_(self.left[rows].T * sign, self.right[rows])
         self.on = on
 
     def change(self, coefficients: Tensor, soft: Tensor | None = None) -> Tensor:
@@ -104,10 +115,12 @@ class Components:
         return total if self.offset is None else total.add_(self.offset)
 
     def alignment(self, gradient: Tensor) -> Tensor:
-        """Return s uᵀ G v of all components (K,), for G (m, n)."""
+        """Return s uᵀ G v of all components (K,), for G (m, n); 0 for those that are not open."""
         if gradient.shape[0] >= gradient.shape[1]:
-            return self.s * torch.linalg.vecdot(self.left @ gradient, self.right)
-        return self.s * torch.linalg.vecdot(self.right @ gradient.T, self.left)
+            found = torch.linalg.vecdot(self.left @ gradient, self.right)
+        else:
+            found = torch.linalg.vecdot(self.right @ gradient.T, self.left)
+        return self.s * torch.zeros_like(self.s).index_copy(0, self.open, found)
 
     def slopes(self, gradient: Tensor) -> Tensor:
         """Return ∂L/∂λ (T,), without soft components."""

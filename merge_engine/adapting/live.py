@@ -56,8 +56,9 @@ class Point:
 class Watch:
     """Scores the snapshots of a run now and then, and keeps the curve.
 
-    After a scoring that took s seconds, the next waits until s / SHARE - s seconds have passed, so that watching costs
-    about that share, or less long while the run is young. The last update is always scored.
+    The start, update 0, is the first point. After a scoring that took s seconds, the next waits until s / SHARE - s
+    seconds have passed, so that watching costs about that share, or less long while the run is young. The last update
+    is always scored. Where a course follows another, the curve is that of the latter.
     """
 
     suite: Suite
@@ -98,6 +99,8 @@ class Watch:
                 break
             yield replace(step, snapshot=None)
         accuracy = {task: found.accuracy for task, found in self.scores.items()}
+        if self.points and step.done <= self.points[-1].step:  # another course, as of surgery after AdaMerging
+            self.points.clear()
         point = Point(step.done, begun - start - self._watching, step.metrics.get("entropy"), accuracy)
         self.points.append(point)
         taken = self.clock() - begun

@@ -125,7 +125,7 @@ def _features(inputs: Inputs, weights: Weights, taken: Tensor) -> Tensor:
 def surgery_steps(
     inputs: Inputs, base: StaticMerged, pools: Mapping[str, Pool], rank: int, settings: Settings, ctx: Context
 ) -> Generator[Step, None, SurgeryMerged]:
-    """Fit the adapters, yielding a Step with the mean distance and a snapshot after every update."""
+    """Fit the adapters, yielding a Step with a snapshot at the start, and with the mean distance after every update."""
     tasks = tuple(pools)
     adapters = Adapters.start(next(iter(pools.values())).merged.shape[1], rank, tasks, ctx)
     optimiser = torch.optim.Adam(
@@ -133,6 +133,8 @@ def surgery_steps(
     )
     draws = {task: ctx.generator("surgery rows", task) for task in tasks}
     history, start = History(tasks), time.perf_counter()
+    standing = partial(_standing, base, tasks, adapters)
+    yield Step(0, settings.steps, "start", snapshot=standing)
     for step in range(1, settings.steps + 1):
         merged, expert = _batch(pools, draws, settings.batch)
         with torch.enable_grad():
@@ -151,7 +153,7 @@ def surgery_steps(
         history.seconds.append(time.perf_counter() - start)
         history.keep(step, settings.steps, lambda far=far: {"distance": far})
         live = {"distance": float(far.mean()), "entropy": sum(seen) / len(seen)}
-        yield Step(step, settings.steps, f"step {step}", live, partial(_standing, base, tasks, adapters))
+        yield Step(step, settings.steps, f"step {step}", live, standing)
     return dataclasses.replace(_standing(base, tasks, adapters), history=history)
 
 

@@ -53,6 +53,14 @@ class Backbone(ABC):
     def pool_block(self, hidden: Tensor, inputs: Tensor) -> Tensor:
         """One vector per input (N, width) from the hidden state after a block."""
 
+    def mean_token(self, hidden: Tensor, inputs: Tensor) -> Tensor:
+        """The mean over the tokens that are no padding (N, width) of the hidden state after a block."""
+        real = self.real_tokens(inputs)
+        if real is None:
+            return hidden.mean(1)
+        mask = real.unsqueeze(-1).to(hidden)
+        return (hidden * mask).sum(1) / mask.sum(1).clamp_min(1)
+
     @abstractmethod
     def prepare(self, raw: Any) -> Tensor:
         """Inputs of the module, as one tensor with the batch first."""
@@ -181,14 +189,14 @@ class Backbone(ABC):
         return taken
 
     def block_features(
-        self, module: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor
+        self, module: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor, mean: bool = False
     ) -> list[Tensor]:
-        """One feature vector per input (N, width) after each block, in order of depth."""
-        taken: list[Tensor] = []
+        """One feature vector per input (N, width) after each block, in order of depth: pooled, or the `mean` token."""
+        pool, taken = self.mean_token if mean else self.pool_block, []
 
         def keep(_: nn.Module, __: tuple, output: Any) -> None:
             hidden = output[0] if isinstance(output, tuple) else output
-            taken.append(self.pool_block(hidden.detach(), inputs))
+            taken.append(pool(hidden.detach(), inputs))
 
         blocks: Sequence[nn.Module] = list(module.get_submodule(self.blocks).children())
         self._run_hooked([block.register_forward_hook(keep) for block in blocks], module, weights, inputs)

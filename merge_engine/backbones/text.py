@@ -52,8 +52,7 @@ class Bert(Backbone):
         return self.pool_block(output.last_hidden_state, inputs)
 
     def pool_block(self, hidden: Tensor, inputs: Tensor) -> Tensor:
-        mask = inputs[:, 1, :, None].to(hidden)
-        return (hidden * mask).sum(1) / mask.sum(1).clamp_min(1)
+        return self.mean_token(hidden, inputs)
 
     def real_tokens(self, inputs: Tensor) -> Tensor | None:
         return inputs[:, 1].bool()

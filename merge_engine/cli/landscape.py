@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path as File
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,15 +12,18 @@ import typer
 
 from ..contract import Context
 from ..devices import chosen_device
-from ..errors import RecipeError
+from ..errors import RecipeError, no_such
+from ..landscape.corners import Corner, known_models, of_file, of_recipe, of_suite
 from ..landscape.disentanglement import Disentanglement, DisentanglementSurvey
 from ..landscape.path import TOLERANCE, Path, PathSurvey
 from ..landscape.surface import PlaneSurvey, Surface, check_detail
-from ..merged import StaticMerged
+from ..merged import Merged, StaticMerged
 from ..methods import method_class
+from ..methods import registry as methods
 from ..running import merge_steps
+from ..runs.recipe import Recipe, load_recipe
 from ..runs.run import problem_of, recipe_for
-from ..suite import load_suite
+from ..suite import Suite, load_suite
 from . import options
 from .output import check_target, emit, followed, print_table
 
@@ -26,18 +31,26 @@ from .output import check_target, emit, followed, print_table
 def landscape(
     suite: options.SuiteName = None,
     models: Annotated[
-        str | None, typer.Option("--models", metavar="A,B,C", help="The plane through these: pretrained or experts.")
+        str | None,
+        typer.Option(
+            "--models", metavar="A,B,C",
+            help="The plane through these: pretrained, an expert, a method to merge by, a recipe file, a saved model.",
+        ),
     ] = None,
     merge: Annotated[
         list[str] | None, typer.Option("--merge", help="Project this method's merge onto the plane; repeat.")
     ] = None,
     experts: options.Experts = None,
-    path: Annotated[str | None, typer.Option("--path", metavar="A,B", help="The line from A to B.")] = None,
+    path: Annotated[
+        str | None, typer.Option("--path", metavar="A,B", help="The line from A to B, named as above.")
+    ] = None,
     disentangle: Annotated[
         str | None, typer.Option("--disentangle", metavar="A,B", help="Weight disentanglement of two experts.")
     ] = None,
     pictures: Annotated[int, typer.Option("--pictures", help="Validation pictures per task.")] = 16,
-    detail: Annotated[int, typer.Option("--detail", help="Points along a side: 5, 9 or 17.")] = 9,
+    detail: Annotated[
+        int, typer.Option("--detail", help="Points along a side: 21, as published, or 11 or 6 for a cheaper look.")
+    ] = 21,
     tasks: Annotated[str | None, typer.Option("--tasks", help="Tasks to score: A,B or all. [those of A, B, C]")] = None,
     device: options.Device = None,
     json_to: options.Json = None,
@@ -46,17 +59,19 @@ def landscape(
     check_target(json_to)
     if not (models or path or disentangle):
         raise RecipeError("Say what to measure: --models A,B,C for a plane, --path A,B, or --disentangle A,B.")
-    if (merge or experts) and not models:
-        raise RecipeError("--merge and --experts place merges on a plane; add --models A,B,C.")
+    if merge and not models:
+        raise RecipeError("--merge places merges on a plane; add --models A,B,C.")
     check_detail(detail)
     chosen = load_suite(suite or options.DEFAULT_SUITE).on(chosen_device(device))
-    scored = options.tasks_of(chosen, tasks)
+    scored, merged = options.tasks_of(chosen, tasks), options.experts_of(chosen, options.names(experts))
     found: dict[str, Any] = {}
     if models:
-        plane = PlaneSurvey(chosen, options.names(models) or (), pictures, scored)
-        found["plane"] = _plane(plane, detail, merge or [], experts)
+        plane = PlaneSurvey(chosen, _corners(chosen, models, merged), pictures, scored)
+        found["plane"] = _plane(plane, detail, merge or [], merged)
     if path:
-        found["path"] = followed(PathSurvey(chosen, options.names(path) or (), pictures, scored).steps(detail), "path")
+        line = PathSurvey(chosen, _corners(chosen, path, merged), pictures, scored)
+        _opened(line.ends, line.missing(detail))
+        found["path"] = followed(line.steps(detail), "path")
     if disentangle:
         pair = DisentanglementSurvey(chosen, options.names(disentangle) or (), pictures)
         found["disentanglement"] = followed(pair.steps(detail), "disentanglement")
@@ -65,18 +80,52 @@ def landscape(
             _SHOWN[key](value)
 
 
-def _plane(survey: PlaneSurvey, detail: int, methods: Sequence[str], experts: str | None) -> Surface | None:
+def _plane(survey: PlaneSurvey, detail: int, methods: Sequence[str], experts: tuple[str, ...]) -> Surface | None:
     merges, names = {}, {}
     for key in methods:
-        recipe = recipe_for(survey.suite, key, experts=options.experts_of(survey.suite, options.names(experts)))
-        method, post = recipe.build()
-        problem = problem_of(survey.suite, recipe)
-        merged = followed(merge_steps(problem, method, post, Context(survey.suite.device, recipe.seed)), key)
+        recipe = recipe_for(survey.suite, key, experts=experts)
+        merged = _merged(survey.suite, recipe)
         if not isinstance(merged, StaticMerged):
             raise RecipeError(f"{method_class(key).title} makes several models, which have no place on a plane.")
         merges[recipe.digest], names[recipe.digest] = merged, method_class(key).title
+    _opened(survey.corners, survey.missing(detail))
     followed(survey.steps(detail, merges), "plane")
     return survey.surface(names)
+
+
+def _corners(suite: Suite, given: str, experts: tuple[str, ...]) -> list[Corner]:
+    return [_corner(suite, word, experts) for word in options.names(given) or ()]
+
+
+def _corner(suite: Suite, word: str, experts: tuple[str, ...]) -> Corner:
+    """Return the model that a word names: of the suite, a method's merge, that of a recipe file, or a saved one."""
+    if word in known_models(suite):
+        return of_suite(suite, word)
+    if word in methods():
+        made = recipe_for(suite, word, experts=experts)
+    elif not File(word).exists():
+        raise RecipeError(no_such("model, method or file", word, (*known_models(suite), *methods())))
+    elif File(word).suffix.lower() not in (".json", ".toml"):
+        return of_file(suite, word)
+    else:
+        given = load_recipe(word)
+        post = [(key, dict(own)) for key, own in given.post]
+        made = recipe_for(suite, given.method, dict(given.parameters), given.experts, post, given.seed)
+    return of_recipe(suite, made, File(word).stem, lambda: _merged(suite, made))
+
+
+@cache
+def _merged(suite: Suite, recipe: Recipe) -> Merged:
+    method, post = recipe.build()
+    method.check(recipe.experts)
+    steps = merge_steps(problem_of(suite, recipe), method, post, Context(suite.device, recipe.seed))
+    return followed(steps, recipe.method)
+
+
+def _opened(corners: Sequence[Corner], missing: int) -> None:
+    """Merge what has to be merged before a view is measured, each behind a progress bar of its own."""
+    for corner in corners if missing else ():
+        corner.weights()
 
 
 def _plane_json(found: Surface) -> dict[str, Any]:

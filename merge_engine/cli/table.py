@@ -15,7 +15,7 @@ from ..landscape.first import survey_steps
 from ..runs.draws import draw_steps
 from ..runs.entropy_study import entropy_steps
 from ..runs.first_look import FOLDER, look_steps
-from ..runs.publish import study_in, table_folder, write_study, write_table
+from ..runs.publish import stored_lines, study_in, table_folder, write_study, write_table
 from ..runs.results import read_json
 from ..runs.robustness import ADAPTED, PICTURES, cases, joined, robustness_steps
 from ..runs.seeds import seed_steps
@@ -47,7 +47,12 @@ def table(
     adapted: Annotated[
         str, typer.Option("--adapted", help="Pictures that methods adapt to in the robustness study.")
     ] = ",".join(ADAPTED),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the rows of an interrupted run.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Measure anew at the settings that the stored table chose on validation.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget the rows of an interrupted run, and those of stored variants.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder of table.json. [the suite's; none with --limit]")
     ] = None,
@@ -60,7 +65,7 @@ def table(
     wanted = _parts(parts, methods)
     spoiled = {"severities": _severities(severities), "adapted": _adapted(adapted)}
     lines = entries(options.names(methods))
-    run = TableRun(chosen, limit, validation)
+    run = TableRun(chosen, limit, validation, stored_lines(chosen) if again else {})
     target = out if out is not None or limit is not None else table_folder(chosen)
     if target is not None:
         writable(target)
@@ -83,7 +88,8 @@ def table(
         note(f"landscape: {len(followed(survey_steps(chosen, target), 'landscape'))} views in {target}")
     known, named = (stored or {}).get("rows", rows), options.names(methods)
     for name in (part for part in wanted if part not in ("methods", "weights", "landscape")):
-        _study(chosen, name, _steps_of(name, chosen, known, spoiled, limit, named), target)
+        before = () if fresh or target is None else study_in(chosen, name, target)
+        _study(chosen, name, _steps_of(name, chosen, known, spoiled, limit, named, before), target)
 
 
 def _parts(given: str | None, methods: str | None) -> tuple[str, ...]:
@@ -116,8 +122,9 @@ def _steps_of(
     spoiled: Mapping[str, Sequence[Any]],
     limit: int | None,
     methods: Sequence[str] | None,
+    before: Sequence[Mapping[str, Any]],
 ) -> Generator[Step, None, Any]:
-    """Return the steps of a study, which may read what is known from the rows of a table."""
+    """Return the steps of a study, which may read what is known from the rows of a table, or of itself before."""
     if name == "draws":
         return draw_steps(suite, limit=limit)
     if name == "seeds":
@@ -126,7 +133,7 @@ def _steps_of(
         lines = cases(suite, known, adapted=spoiled["adapted"])
         return robustness_steps(suite, lines, spoiled["severities"], limit or PICTURES)
     if name == "variants":
-        return variant_steps(suite, known, methods, limit)
+        return variant_steps(suite, known, methods, limit, before)
     return entropy_steps(suite, limit)
 
 

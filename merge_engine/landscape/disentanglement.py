@@ -20,8 +20,9 @@ from ..contract import Step
 from ..errors import RecipeError
 from ..suite import Suite
 from . import lattice
+from .corners import PRETRAINED, corners, of_suite
 from .probe import Probe
-from .span import PRETRAINED, Span, check_models
+from .span import Span
 from .stored import Stored
 
 REACH = 2.0  # largest scaling of a task vector, either way
@@ -30,9 +31,9 @@ ZERO = lattice.FINE // 2  # place of the scaling 0 on the lattice
 
 @dataclass(frozen=True, eq=False)
 class Disentanglement:
-    """Share of changed predictions on the inputs of the first expert and of the second, (17, 17, 2).
+    """Share of changed predictions on the inputs of the first expert and of the second, (21, 21, 2).
 
-    Rows are the second expert's scaling, columns the first's, both in `scalings` (17,); not a number where unmeasured.
+    Rows are the second expert's scaling, columns the first's, both in `scalings` (21,); not a number where unmeasured.
     """
 
     experts: tuple[str, str]
@@ -42,7 +43,7 @@ class Disentanglement:
 
     @property
     def error(self) -> np.ndarray:
-        """ξ, (17, 17), between 0 and 2."""
+        """ξ, (21, 21), between 0 and 2."""
         return self.changed.sum(-1)
 
 
@@ -54,15 +55,16 @@ class DisentanglementSurvey:
     ) -> None:
         if PRETRAINED in experts:
             raise RecipeError("Weight disentanglement is between two experts; the pretrained model has no task vector.")
-        first, second = check_models(suite, experts, 2)
-        self.suite, self.experts = suite, (first, second)
+        first, second = corners(suite, experts, 2)
+        self.suite, self.experts = suite, (first.name, second.name)
         self.own = [suite.task_of[name] for name in self.experts]
         self.probe = Probe(suite, tuple(dict.fromkeys(self.own)), pictures, dtype)
-        self.stored = Stored("disentanglement", suite, (PRETRAINED, *self.experts), self.probe)
+        models = (of_suite(suite, PRETRAINED), first, second)
+        self.stored = Stored("disentanglement", suite, models, self.probe, str(lattice.FINE))
 
     def missing(self, detail: int) -> int:
         """Return how many models have to be read for a lattice of `detail` scalings a side."""
-        return sum(lattice.word(point) not in self.stored for point in lattice.points(detail))
+        return sum(lattice.word(point) not in self.stored for point in axes_first(detail))
 
     def steps(self, detail: int) -> Generator[Step, None, Disentanglement | None]:
         """Read the models of the lattices up to `detail`, single experts first, yielding a Step after each."""
@@ -100,10 +102,12 @@ class DisentanglementSurvey:
 
 
 def scale() -> np.ndarray:
-    """Return the scalings of the finest lattice, (17,)."""
-    return np.linspace(-REACH, REACH, lattice.FINE + 1)
+    """Return the scalings of the finest lattice, (21,)."""
+    return np.linspace(-REACH, REACH, lattice.FINE + 1).round(9)
 
 
 def axes_first(side: int) -> list[lattice.Point]:
-    """Return the places of a lattice: the pretrained model, then one expert alone, then both."""
-    return sorted(lattice.points(side), key=lambda point: -point.count(ZERO))
+    """Return what a lattice needs: the pretrained model, one expert alone at every scaling, then both."""
+    along = lattice.along(side)
+    alone = [point for place in along for point in ((place, ZERO), (ZERO, place))]
+    return list(dict.fromkeys(((ZERO, ZERO), *alone, *lattice.points(side))))

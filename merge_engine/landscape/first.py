@@ -11,13 +11,13 @@ from ..contract import Step
 from ..precision import KNOWN
 from ..runs.results import write_json
 from ..suite import Suite
+from .corners import PRETRAINED
 from .disentanglement import DisentanglementSurvey
 from .path import PathSurvey
-from .span import PRETRAINED
 from .stored import FOLDER
 from .surface import PlaneSurvey
 
-PICTURES, DETAIL = 16, 9
+PICTURES, DETAIL = 16, 21
 Surveys = tuple[PlaneSurvey, PathSurvey, DisentanglementSurvey]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-FINE = 16
-SIDES = (5, 9, 17)
+FINE = 20
+SIDES = (6, 11, 21)
 """Points along a side of the coarse, the middle and the fine lattice; each holds the one before."""
 
 Point = tuple[int, int]
@@ -16,11 +16,15 @@ def sides_to(detail: int) -> tuple[int, ...]:
     return tuple(side for side in SIDES if side <= detail)
 
 
+def along(side: int) -> range:
+    """Return the places along a side of a lattice, on the finest one."""
+    return range(0, FINE + 1, FINE // (side - 1))
+
+
 def points(side: int) -> Iterator[Point]:
     """Yield the places of a lattice on the finest one, row by row."""
-    step = FINE // (side - 1)
-    for row in range(0, FINE + 1, step):
-        for column in range(0, FINE + 1, step):
+    for row in along(side):
+        for column in along(side):
             yield column, row
 
 

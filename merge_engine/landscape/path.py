@@ -15,14 +15,15 @@ import torch
 
 from ..contract import Step
 from ..suite import Suite
+from .corners import Corner, corners, tasks_of
 from .probe import Probe
-from .span import Span, check_models, model_weights, tasks_of
+from .span import Span
 from .stored import Stored
 from .surface import plain
 
 STEP = 24  # parts of the line between the models
 BEYOND = 12  # as many parts beyond each of them
-STRIDES = {5: 6, 9: 3, 17: 1}  # parts between two points, by the detail of a lattice
+STRIDES = {6: 6, 11: 3, 21: 1}  # parts between two points, by the detail of a lattice
 TOLERANCE = 2.0  # points of accuracy that two connected models may lose between them
 
 
@@ -59,14 +60,17 @@ class Path:
 
 
 class PathSurvey:
-    """The line through two models of a suite, measured on `pictures` validation pictures of every task."""
+    """The line through two models, measured on `pictures` validation pictures of every task.
 
-    def __init__(self, suite: Suite, models: Sequence[str], pictures: int = 16, tasks: Sequence[str] | None = None,
-                 dtype: torch.dtype = torch.float32) -> None:  # fmt: skip
-        first, second = check_models(suite, models, 2)
-        self.suite, self.models = suite, (first, second)
-        self.probe = Probe(suite, tuple(tasks or tasks_of(suite, self.models)), pictures, dtype)
-        self.stored = Stored("path", suite, self.models, self.probe)
+    Models of the suite are given by name.
+    """
+
+    def __init__(self, suite: Suite, models: Sequence[str | Corner], pictures: int = 16,
+                 tasks: Sequence[str] | None = None, dtype: torch.dtype = torch.float32) -> None:  # fmt: skip
+        self.suite, self.ends = suite, corners(suite, models, 2)
+        self.models = (self.ends[0].name, self.ends[1].name)
+        self.probe = Probe(suite, tuple(tasks or tasks_of(self.ends)), pictures, dtype)
+        self.stored = Stored("path", suite, self.ends, self.probe)
 
     def missing(self, detail: int) -> int:
         """Return how many models have to be read for this detail."""
@@ -76,7 +80,7 @@ class PathSurvey:
         """Read the points of the line, coarse to fine, yielding a Step after each."""
         total = self.missing(detail)
         if total:
-            first, second = (model_weights(self.suite, name) for name in self.models)
+            first, second = (end.weights() for end in self.ends)
             span, done = Span(first, [second], self.probe.dtype, self.suite.device), 0
             try:
                 for part in (p for side in STRIDES if side <= detail for p in parts(side)):

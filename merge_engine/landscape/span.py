@@ -9,37 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import RecipeError, no_such
-from ..suite import Suite
+from ..errors import RecipeError
 from ..weights import Weights, in_memory
 
-PRETRAINED = "pretrained"
 FLAT = 1e-3  # sine of an angle that the rounding of float32 weights can make
-
-
-def known_models(suite: Suite) -> tuple[str, ...]:
-    """Return the names of the models that a landscape can go through: the pretrained one and the experts."""
-    return (PRETRAINED, *suite.experts)
-
-
-def check_models(suite: Suite, names: Sequence[str], count: int) -> tuple[str, ...]:
-    """Return the names of `count` different models; raises RecipeError for anything else."""
-    for name in names:
-        if name not in known_models(suite):
-            raise RecipeError(no_such(f"model in suite {suite.name}", name, known_models(suite)))
-    if len(set(names)) != count or len(names) != count:
-        raise RecipeError(f"This takes {count} different models; got {', '.join(names) or 'none'}.")
-    return tuple(names)
-
-
-def model_weights(suite: Suite, name: str) -> Weights:
-    """Return the weights of the pretrained model or of an expert."""
-    return suite.pretrained_in_memory if name == PRETRAINED else suite.expert(name)
-
-
-def tasks_of(suite: Suite, models: Sequence[str]) -> tuple[str, ...]:
-    """Return the tasks of the experts among some models."""
-    return tuple(dict.fromkeys(suite.task_of[name] for name in models if name != PRETRAINED))
 
 
 class Span:

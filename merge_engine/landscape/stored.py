@@ -6,11 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from ..runs.content import model_digest
 from ..runs.results import cached_folder, read_json, shipped_folder, write_json
 from ..suite import Suite
+from .corners import Corner
 from .probe import Probe
-from .span import PRETRAINED
 
 FOLDER = "landscape"
 EVERY = 16  # readings between two times that they are written
@@ -19,9 +18,10 @@ EVERY = 16  # readings between two times that they are written
 class Stored:
     """Readings by word of one view of some models; interrupted work goes on where it stopped."""
 
-    def __init__(self, view: str, suite: Suite, models: Sequence[str], probe: Probe) -> None:
-        content = [model_digest(suite, None if name == PRETRAINED else name) for name in models]
-        digest = hashlib.blake2b("\x00".join((view, *content, *probe.digest)).encode(), digest_size=16).hexdigest()
+    def __init__(self, view: str, suite: Suite, models: Sequence[Corner], probe: Probe, form: str = "") -> None:
+        """`form` is a word for what the words of the readings mean, where that could change."""
+        content = (view + form, *(one.content for one in models), *probe.digest)
+        digest = hashlib.blake2b("\x00".join(content).encode(), digest_size=16).hexdigest()
         self.file = cached_folder(suite.name) / FOLDER / f"{view}-{digest}.json"
         known = read_json(self.file) or read_json(shipped_folder(suite.name) / FOLDER / self.file.name)
         self.found: dict[str, Any] = known if isinstance(known, dict) else {}

@@ -20,12 +20,14 @@ from ..errors import RecipeError, no_such
 from ..merged import Merged, StaticMerged
 from ..suite import Suite
 from . import lattice
+from .corners import Corner, corners, tasks_of
 from .probe import Probe
-from .span import Plane, Span, check_models, model_weights, tasks_of
+from .span import Plane, Span
 from .stored import Stored
 
 MARGIN = 0.5  # of the longer side of the models' box, on every side of it
 DISTANCE = "distance"
+CORNERS = ("corner 1", "corner 2", "corner 3")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +46,9 @@ class Marker:
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """Loss in nats and accuracy in %, (17, 17, T), rows along `y`, columns along `x`; not a number where unmeasured.
+    """Loss in nats and accuracy in %, (21, 21, T), rows along `y`, columns along `x`; not a number where unmeasured.
 
-    `mixture` (17, 17, 3) is how much of each of the three `models` a point holds; it sums to one.
+    `mixture` (21, 21, 3) is how much of each of the three `models` a point holds; it sums to one.
     """
 
     models: tuple[str, ...]
@@ -66,17 +68,21 @@ class Surface:
 
 
 class PlaneSurvey:
-    """The plane through three models of a suite, measured on `pictures` validation pictures of every task."""
+    """The plane through three models, measured on `pictures` validation pictures of every task.
 
-    def __init__(self, suite: Suite, models: Sequence[str], pictures: int = 16, tasks: Sequence[str] | None = None,
-                 dtype: torch.dtype = torch.float32) -> None:  # fmt: skip
-        self.suite, self.models = suite, check_models(suite, models, 3)
-        self.probe = Probe(suite, tuple(tasks or tasks_of(suite, self.models)), pictures, dtype)
-        self.stored = Stored("plane", suite, self.models, self.probe)
+    Models of the suite are given by name.
+    """
+
+    def __init__(self, suite: Suite, models: Sequence[str | Corner], pictures: int = 16,
+                 tasks: Sequence[str] | None = None, dtype: torch.dtype = torch.float32) -> None:  # fmt: skip
+        self.suite, self.corners = suite, corners(suite, models, 3)
+        self.models = tuple(corner.name for corner in self.corners)
+        self.probe = Probe(suite, tuple(tasks or tasks_of(self.corners)), pictures, dtype)
+        self.stored = Stored("plane", suite, self.corners, self.probe, str(lattice.FINE))
 
     def missing(self, detail: int, merges: Mapping[str, Merged] | None = None) -> int:
         """Return how many models have to be read for a lattice of `detail` points a side."""
-        wanted = [*map(lattice.word, lattice.points(detail)), *self.models, *only_static(merges or {})]
+        wanted = [*map(lattice.word, lattice.points(detail)), *CORNERS, *only_static(merges or {})]
         return sum(word not in self.stored for word in wanted)
 
     def steps(self, detail: int, merges: Mapping[str, Merged] | None = None) -> Generator[Step, None, Surface | None]:
@@ -107,8 +113,8 @@ class PlaneSurvey:
             if (word := lattice.word((column, row))) in self.stored:
                 read[row, column] = np.array(self.stored[word], float)
         mix = np.stack([np.stack([plane.coefficients((a, b)) for a in x]) for b in y])
-        corners = zip(self.models, plane.corners, strict=True)
-        markers = [self._marker(name, name, (*at, 0.0)) for name, at in corners if name in self.stored]
+        corners = zip(self.models, CORNERS, plane.corners, strict=True)
+        markers = [self._marker(name, word, (*at, 0.0)) for name, word, at in corners if word in self.stored]
         markers += [
             self._marker(name, key, self.stored[f"{DISTANCE} {key}"], merge=True)
             for key, name in (names or {}).items()
@@ -120,7 +126,7 @@ class PlaneSurvey:
         )  # fmt: skip
 
     def _span(self) -> Span:
-        weights = [model_weights(self.suite, name) for name in self.models]
+        weights = [corner.weights() for corner in self.corners]
         span = Span(weights[0], weights[1:], self.probe.dtype, self.suite.device)
         if "gram" not in self.stored:
             gram = span.gram()
@@ -135,9 +141,9 @@ class PlaneSurvey:
         """Read whatever is missing, yielding in words what was read."""
         plane = self._plane()
         x, y = frame(plane)
-        for name, at in zip(self.models, ((0, 0), (1, 0), (0, 1)), strict=True):
-            if name not in self.stored:
-                self.stored.keep(name, plain(self.probe.read(span.at(*at))))
+        for name, word, at in zip(self.models, CORNERS, ((0, 0), (1, 0), (0, 1)), strict=True):
+            if word not in self.stored:
+                self.stored.keep(word, plain(self.probe.read(span.at(*at))))
                 yield name
         for key, merged in merges.items():
             if key not in self.stored:
@@ -157,7 +163,7 @@ class PlaneSurvey:
 
 
 def frame(plane: Plane) -> tuple[np.ndarray, np.ndarray]:
-    """Return the coordinates (17,) and (17,) of the finest lattice: a box around the three models with a margin."""
+    """Return the coordinates (21,) and (21,) of the finest lattice: a box around the three models with a margin."""
     low, high = plane.corners.min(0), plane.corners.max(0)
     room = MARGIN * (high - low).max()
     x, y = (np.linspace(a - room, b + room, lattice.FINE + 1) for a, b in zip(low, high, strict=True))

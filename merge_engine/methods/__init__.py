@@ -12,5 +12,5 @@ registry, method_class, build = _METHODS.classes, _METHODS.find, _METHODS.build
 
 
 def static_keys() -> tuple[str, ...]:
-    """Return the keys of the methods that give one model from the weights alone."""
-    return tuple(key for key, cls in registry().items() if cls.kind == "static" and not cls.needs)
+    """Return the keys of the methods that give one model, from the weights alone or from support inputs too."""
+    return tuple(key for key, cls in registry().items() if cls.kind == "static")

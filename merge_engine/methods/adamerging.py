@@ -13,14 +13,17 @@ from ..adapting.adapt import Settings
 from ..adapting.coefficients import Coefficients
 from ..adapting.components import Components
 from ..contract import Context, Step
-from ..hp import hp
+from ..hp import hp, like
 from ..maths import spectral
 from ..maths.ops import agreeing
 from ..maths.selection import trim_globally
 from ..problem import Groups, Problem, TensorGroup
+from .cart import Cart
 
-PUBLISHED = {"task_arithmetic": 0.3, "ties": 0.3, "cart": 2.0}
-"""Coefficient to start from, by base."""
+PUBLISHED = {"task_arithmetic": {8: 0.3}, "ties": {8: 0.3}, "cart": {8: 2.0, 14: 1.5, 20: 1.9}}
+"""Coefficient to start from, by base and number of experts."""
+RANKS = {8: 0.12, 14: 0.16, 20: 0.32}
+"""Share of the rank that CART keeps, by number of experts."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,11 @@ class AdaMerging(adaptive.AdaptiveMerge):
     Every task's batch is scored with the task's own frozen head; the result is one static model. The last step is
     what is returned. δ are the task vectors; with base `ties` (AdaMerging++) those entries of the trimmed ones that
     have the elected sign, not summed; with base `cart` (Choi et al., arXiv:2412.12153) θ_base is the average and δ
-    are the centred experts, block matrices truncated to the share `rank`. The published code clamps coefficients to
-    [0, 1], FusionBench does not; on CART they are always free, since they start at 2.
+    are the centred experts, block matrices truncated to the share `rank`; of two experts they cancel, and the start is
+    the average. The published code clamps coefficients to [0, 1], FusionBench does not; on CART they are always free,
+    since they start at 2. What is published of CART follows the number of experts, the nearest of 8, 14 and 20, and
+    was found with q, k and v fused, where a matrix has a third of the components. The preset `cpu` was chosen without
+    a search.
     """
 
     title: ClassVar[str] = "AdaMerging"
@@ -60,14 +66,19 @@ class AdaMerging(adaptive.AdaptiveMerge):
         "task_arithmetic", "Task vectors as they are, trimmed and sign-filtered as in Ties (AdaMerging++), or of CART.",
         choices=("task_arithmetic", "ties", "cart"),
     )  # fmt: skip
-    prior: float = hp(
-        0.0, "Coefficient to start from; 0 takes the published one: 0.3, or 2 on CART.",
-        low=-10, high=10, soft=(0, 3), step=0.05, symbol="λ₀",
+    prior: float | str = hp(
+        adaptive.AS_PUBLISHED, "Coefficient to start from; published: 0.3; on CART 2, 1.5, 1.9 for 8, 14, 20 experts.",
+        low=-10, high=10, soft=(0, 3), step=0.05, symbol="λ₀", word=adaptive.AS_PUBLISHED,
     )  # fmt: skip
     density: float = hp(
         0.2, "Share of entries that Ties keeps.", low=0.001, high=1, soft=(0.01, 1), step=0.01, symbol="d"
     )
-    rank: float = hp(0.12, "Share of the rank that CART keeps.", low=0, high=1, step=0.01, symbol="ρ")
+    rank: float | str = hp(
+        adaptive.AS_PUBLISHED, "Share of the rank (or, by energy, of the squared singular values) that CART keeps; "
+        "published: 0.12, 0.16, 0.32 for 8, 14, 20 experts.",
+        low=0, high=1, step=0.01, symbol="ρ", word=adaptive.AS_PUBLISHED,
+    )  # fmt: skip
+    rank_rule: str = like(Cart, "rank_rule")
     unit: str = hp("tensor", "One coefficient per task and tensor, or per task.", choices=("tensor", "task"))
     clamp: bool = hp(True, "Keep coefficients within [0, 1], but not those of CART.")
     steps: int = adaptive.steps(500)
@@ -77,22 +88,27 @@ class AdaMerging(adaptive.AdaptiveMerge):
     balanced: bool = adaptive.balanced()
     share: float = adaptive.share()
     loss: str = adaptive.loss()
+    attention: str = spectral.attention()
+
+    def remarks(self, tasks: tuple[str, ...]) -> list[str]:
+        return [*adaptive.of_few_on_cart(self.title, self.base, tasks), *super().remarks(tasks)]
 
     def settings(self) -> Settings:
         rates = self.steps, self.batch, self.learning_rate, self.schedule
         return Settings(*rates, self.balanced, self.share, self.loss == adaptive.ORACLE)
 
     def adaptable(self, problem: Problem, ctx: Context) -> Generator[Step, None, Coefficients]:
-        groups, parts = problem.groups(device=ctx.device), []
+        groups, parts = problem.groups(fuse=self.attention == "fused", device=ctx.device), []
         of = yield from self._source(groups, ctx)
         for done, group in enumerate(groups, 1):
             if bool(group.task_vectors.any()):
                 parts.append(of(group))
             yield Step(done, len(groups), group.name)
         count = len(parts) if self.unit == "tensor" else 1
-        prior = self.prior or PUBLISHED[self.base]
+        prior = adaptive.chosen(self.prior, adaptive.published(PUBLISHED[self.base], len(problem.tasks)))
         start = torch.full((len(problem.tasks), count), prior, device=ctx.device)
-        return Coefficients(problem, parts, start, clamp=self.clamp and self.base != "cart")
+        clamped = self.clamp and self.base != "cart"
+        return Coefficients(problem, parts, start, constraint="unit" if clamped else "none")
 
     def _source(
         self, groups: Groups, ctx: Context
@@ -110,5 +126,7 @@ class AdaMerging(adaptive.AdaptiveMerge):
     def _centred(self, group: TensorGroup, ctx: Context) -> Components:
         vectors, mean = spectral.centred(group.task_vectors)
         if group.is_matrix:
-            vectors = torch.stack([spectral.leading(ctx.svd(v), self.rank).matrix() for v in vectors])
+            rank = adaptive.chosen(self.rank, adaptive.published(RANKS, len(vectors)))
+            kept = [spectral.leading(ctx.svd(v), rank, self.rank_rule) for v in vectors]
+            vectors = torch.stack([factors.matrix() for factors in kept])
         return Components.whole(group, vectors, mean)

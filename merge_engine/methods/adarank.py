@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..adapting import adaptive
 from ..adapting.adapt import Settings
-from ..adapting.coefficients import Coefficients, Masks
+from ..adapting.coefficients import CONSTRAINTS, Coefficients, Masks
 from ..adapting.components import Components
 from ..contract import Context, Step
 from ..hp import hp
@@ -23,8 +23,12 @@ from ..merged import StaticMerged
 from ..problem import Problem, TensorGroup
 from ..running import drive
 
-PUBLISHED = {"task_arithmetic": (0.3, 1.0), "cart": (2.3, 0.16), "tsv_m": (1.0, 1.0)}
-"""Coefficient, and share of the components that start on, by base."""
+PUBLISHED = {
+    "task_arithmetic": {8: (0.3, 1.0), 14: (0.3, 1.0), 20: (0.05, 1.0)},
+    "cart": {8: (2.3, 0.16), 14: (2.8, 0.32), 20: (2.4, 0.32)},
+    "tsv_m": {8: (1.0, 1.0)},
+}
+"""Coefficient, and share of the components that start on, by base and number of experts."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,15 @@ class AdaRank(adaptive.AdaptiveMerge):
 
     Notes
     -----
-    Block matrices have masks; every tensor has one λ per task, free in sign. Task Arithmetic: W_base = θ_0, all
-    components on. CART: W_base = θ_avg, components of θ_t − θ_avg, the leading ones on. TSV-M, for which no code is
-    public: W_base = θ_0, the ⌊r/T⌋ leading components of every expert after orthogonalisation, all on, other
-    tensors from their mean; nothing beyond them can come in. Logits start at ±0.1, so a mask needs 0.1/η updates to
-    flip; soft ones at 2 and 0, with σ(m/τ) in the forward pass. Published runs take 10,000 updates, fuse q, k, v and
-    report the best of several test scores; this is the last step, and `History` keeps the others. The preset `cpu`
-    starts from CART, takes 60 updates of 5e-3, in which a mask flips after 20, and learns those of the largest quarter.
+    Block matrices have masks; every tensor has one λ per task, free in sign unless constrained. Task Arithmetic:
+    W_base = θ_0, all components on. CART: W_base = θ_avg, components of θ_t − θ_avg, the leading ones on. TSV-M, for
+    which no code is public: W_base = θ_0, the ⌊r/T⌋ leading components of every expert after orthogonalisation, all
+    on, other tensors from their mean; nothing beyond them can come in. Published starts follow the number of experts,
+    the nearest of 8, 14 and 20. ⌊ρ r⌋ components start on, which may be none where CART keeps one; ρ = 0 stands for
+    1/T. Logits start at ±0.1, so a mask needs 0.1/η updates to flip; soft ones at 2 and 0, with σ(m/τ) in the forward
+    pass. Published runs take 10,000 updates, fuse q, k, v and report the best of several test scores; this is the last
+    step, and `History` keeps the others. The preset `cpu` starts from CART, takes 60 updates of 5e-3, in which a mask
+    flips after 20, and learns those of the largest quarter; it was chosen without a search.
     """
 
     title: ClassVar[str] = "AdaRank"
@@ -72,13 +78,19 @@ class AdaRank(adaptive.AdaptiveMerge):
     )
 
     base: str = hp("task_arithmetic", "Merge to start from.", choices=("task_arithmetic", "cart", "tsv_m"))
-    prior: float = hp(
-        0.0, "Coefficient to start from; 0 takes the published one: 0.3 on Task Arithmetic, 2.3 on CART, 1 on TSV-M.",
-        low=-10, high=10, soft=(0, 3), step=0.05, symbol="λ₀",
+    prior: float | str = hp(
+        adaptive.AS_PUBLISHED, "Coefficient to start from; published for 8, 14, 20 experts: 0.3, 0.3, 0.05 on Task "
+        "Arithmetic, 2.3, 2.8, 2.4 on CART, and 1 on TSV-M.",
+        low=-10, high=10, soft=(0, 3), step=0.05, symbol="λ₀", word=adaptive.AS_PUBLISHED,
     )  # fmt: skip
-    rank: float = hp(
-        0.0, "Share of the components that start on; 0 takes the published one: 0.16 on CART, else all.",
-        low=0, high=1, step=0.01, symbol="ρ",
+    rank: float | str = hp(
+        adaptive.AS_PUBLISHED, "Share of the components that start on, 0 for 1/T; published for 8, 14, 20 experts: "
+        "0.16, 0.32, 0.32 on CART, else all.",
+        low=0, high=1, step=0.01, symbol="ρ", word=adaptive.AS_PUBLISHED,
+    )  # fmt: skip
+    constraint: str = hp(
+        "none", "Coefficients as they are, within [0, 1] or [−0.5, 2], or their softmax over the experts, for which "
+        "the start counts nothing; published runs use none.", choices=CONSTRAINTS,
     )  # fmt: skip
     learn: str = hp("both", "What is learned.", choices=("both", "masks", "coefficients"))
     candidates: float = hp(
@@ -103,13 +115,7 @@ class AdaRank(adaptive.AdaptiveMerge):
     attention: str = spectral.attention()
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
-        return [*self._starting(tasks), *super().remarks(tasks)]
-
-    def _starting(self, tasks: tuple[str, ...]) -> list[str]:
-        if self.base != "cart" or len(tasks) > 2:
-            return []
-        what = "is that expert" if len(tasks) == 1 else "starts at the weight average"
-        return [f"AdaRank on CART of {len(tasks)} {'expert' if len(tasks) == 1 else 'experts'} {what}."]
+        return [*adaptive.of_few_on_cart(self.title, self.base, tasks), *super().remarks(tasks)]
 
     def settings(self) -> Settings:
         rates = self.steps, self.batch, self.learning_rate, self.schedule
@@ -122,11 +128,18 @@ class AdaRank(adaptive.AdaptiveMerge):
                 with torch.no_grad():
                     parts.append(self.parts(group, ctx))
             yield Step(done, len(groups), group.name)
-        prior = self.prior or PUBLISHED[self.base][0]
+        prior, _ = self.starts(len(problem.tasks))
         start = torch.full((len(problem.tasks), len(parts)), prior, device=ctx.device)
-        masks = Masks(parts, self.temperature, soft=self.soft, rate=self.mask_rate, delay=self.delay)
+        given = {"soft": self.soft, "rate": self.mask_rate, "delay": self.delay}
+        masks = Masks(parts, self.temperature, reach=self.settings().reach(self.delay), **given)
         masked = None if self.learn == "coefficients" else masks
-        return Coefficients(problem, parts, start, learned=self.learn != "masks", masks=masked)
+        learned = self.learn != "masks"
+        return Coefficients(problem, parts, start, constraint=self.constraint, learned=learned, masks=masked)
+
+    def starts(self, experts: int) -> tuple[float, float]:
+        """Return λ₀, and the share of the components that start on."""
+        prior, rank = adaptive.published(PUBLISHED[self.base], experts)
+        return adaptive.chosen(self.prior, prior), adaptive.chosen(self.rank, rank) or 1 / experts
 
     def parts(self, group: TensorGroup, ctx: Context) -> Components:
         """Return what a tensor may take from every expert."""
@@ -134,7 +147,7 @@ class AdaRank(adaptive.AdaptiveMerge):
         if self.base == "cart":
             vectors, offset = spectral.centred(vectors)
         count = min(group.pretrained.shape, default=0) // (len(vectors) if self.base == "tsv_m" else 1)
-        on = int((self.rank or PUBLISHED[self.base][1]) * count)
+        on = int(self.starts(len(vectors))[1] * count)
         learned = 0 if self.learn == "coefficients" else math.ceil(self.candidates * count)
         if not group.is_matrix or count == 0:
             return Components.whole(

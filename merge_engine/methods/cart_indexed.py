@@ -19,14 +19,24 @@ from ..tensorwise import StoreMerge
 
 @dataclass(frozen=True)
 class CentredPart:
-    """The mean task vector (m, n), and leading singular components of every expert's distance to it."""
+    """The mean task vector (m, n), and leading singular components of every expert's distance to it.
+
+    `shared` says that s and V are stored with other rows of the matrix.
+    """
 
     mean: Tensor
     factors: tuple[Factors, ...]
 
+    shared: bool = False
+
     def __len__(self) -> int:
         """Return the number of experts."""
         return len(self.factors)
+
+    def rows(self, first: int, last: int) -> CentredPart:
+        """Return the part of some rows; s and V belong to the first ones, and the others share them."""
+        cut = tuple(Factors(factors.U[first:last], factors.s, factors.Vh) for factors in self.factors)
+        return CentredPart(self.mean[first:last], cut, shared=first > 0)
 
     def task_vector(self, index: int) -> Tensor:
         """Return mean + U diag(s) Vh of one expert, (m, n)."""
@@ -35,7 +45,8 @@ class CentredPart:
     @property
     def stored_parameters(self) -> float:
         """Numbers of the factors: θ_avg, one model, takes the place of θ_0."""
-        return float(sum(part.numel() for factors in self.factors for part in factors))
+        own = [factors[:1] if self.shared else factors for factors in self.factors]
+        return float(sum(part.numel() for factors in own for part in factors))
 
 
 @dataclass(frozen=True)
@@ -52,11 +63,13 @@ class CartIndexed(StoreMerge):
     -----
     A ceiling: it needs the task of every input, or a router. The store is the average model, which takes the place
     of the pretrained one, k (m + n + 1) numbers per block matrix and task, and every other tensor θ_avg + λ C_t whole.
-    A router that looks at the pretrained model needs that one besides.
+    A router that looks at the pretrained model needs that one besides. ρ is that of CART, found with q, k and v fused:
+    one budget for all three, whose s and V are then stored once.
     """
 
     title: ClassVar[str] = "CART-Indexing"
     family: ClassVar[str] = "Masks (task known)"
+    keeps: ClassVar[str] = "average"
     idea: ClassVar[str] = "Store the average and, per task, a low-rank way from it to the expert."
     formula: ClassVar[str] = "W(t) = W_avg + λ SVDₖ(θₜ − θ_avg)"
     paper: ClassVar[str] = "Choi et al., Revisiting Weight Averaging for Model Merging, arXiv:2412.12153"
@@ -82,6 +95,7 @@ class CartIndexed(StoreMerge):
         "fraction", "Number of components: a share of the rank, or the fewest that hold a share of the energy.",
         choices=("fraction", "energy"),
     )  # fmt: skip
+    attention: str = spectral.attention()
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return ["CART-Indexing needs the task of every input, or a router: a ceiling, not one merged model."]

@@ -14,7 +14,7 @@ from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import hp
 from ..merged import Merged
 from ..problem import Problem
-from ..routing.per_input import Decided, blended
+from ..routing.per_input import Decision, blended
 from ..routing.prediction import Network, Prediction, Predictor
 from ..routing.stores import FULL, EveryExpert, blendable, store_steps
 from ..weights import in_memory
@@ -87,7 +87,7 @@ class DawinMerged(EveryExpert):
             assert task is not None
             said = [network.logits(task, serve(inputs, expert).features) for expert in self.tasks]
             w = weights_of(torch.stack([entropy(logits) for logits in said], 1), self.offset)
-            features, route = blended(network, base, shares, Decided(w), inputs)
+            features, route = blended(network, base, shares, Decision.same(w), inputs)
             return Prediction(features, route=route)
 
         return predict

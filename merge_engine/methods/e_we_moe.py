@@ -33,7 +33,8 @@ class EWeMoe(MlpRoutedMerge):
     As WEMoE otherwise. Every MLP tensor, biases included, keeps its largest entries, which are not rescaled; ρ = 0
     keeps all of them, ρ = 1 none, and then the MLPs are the pretrained ones. Each block feeds the router its own
     hidden state, so the weights differ by depth. Kept entries are stored as values with a bit per entry for their
-    places, where the published code stores the zeros; they are made dense once before serving.
+    places, where the published code stores the zeros; they are made dense once before serving. Of the preset `cpu`
+    the learning rate was chosen on validation pictures, and updates and batch without a search.
     """
 
     title: ClassVar[str] = "E-WEMoE"

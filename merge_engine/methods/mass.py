@@ -19,7 +19,7 @@ from .tsv_c import TsvC
 class Mass(MergeMethod):
     """Select for every input the experts whose weights read it, and merge those by TSV-M for a second pass.
 
-        r_t = ‖x − V_t V_tᵀ x‖ at one MLP of the TSV-M model,  p = softmax(standardised −r)
+        r_t = ‖x − V_t V_tᵀ x‖ at one MLP of the TSV-M model,  p = softmax((mean(r) − r) / std(r))
         S(x) = {t : p_t > threshold}, at most three,  θ(x) = TSV-M of S(x),  the head in S(x) with the largest logit
 
     References
@@ -38,7 +38,7 @@ class Mass(MergeMethod):
     title: ClassVar[str] = "MASS"
     family: ClassVar[str] = "Routed"
     idea: ClassVar[str] = "Ask the weights which experts know an input, and merge only those, without any data."
-    formula: ClassVar[str] = "S = {t : softmaxₜ(−‖x − VₜVₜᵀx‖) > .2},  θ(x) = TSV-M of S"
+    formula: ClassVar[str] = "S = {t : softmaxₜ((r̄ − rₜ)/std r) > .2}, rₜ = ‖x − VₜVₜᵀx‖,  θ(x) = TSV-M of S"
     paper: ClassVar[str] = "Crisostomi et al., MASS: MoErging through Adaptive Subspace Selection, arXiv:2504.05342"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"depth": 0.25}}
     lesson: ClassVar[str] = (
@@ -48,6 +48,7 @@ class Mass(MergeMethod):
 
     depth: float = like(WeightProjection, "depth")
     first: str = like(WeightProjection, "first")
+    norm: str = like(WeightProjection, "norm")
     threshold: float = hp(0.2, "Coefficient that an expert must pass to be merged.", low=0, high=1, step=0.05)
     most: int = hp(3, "Experts that an input may select.", low=1, high=64, soft=(1, 8), step=1)
     temperature: float = hp(
@@ -62,7 +63,7 @@ class Mass(MergeMethod):
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, Merged]:
         """Merge the model of the first pass, then keep every expert's components, yielding Steps."""
         self.check(problem.tasks)
-        router = yield from WeightProjection(self.depth, self.first).fit_steps(problem, ctx)
+        router = yield from WeightProjection(self.depth, self.first, self.norm).fit_steps(problem, ctx)
         store = yield from TsvC().run(problem, ctx)
         assert isinstance(store, PerTaskMerged)
         selection = Selection(self.threshold, self.most, self.temperature)

@@ -39,7 +39,8 @@ class RankOneMoe(MlpRoutedMerge):
     the start is Task Arithmetic with MLPs of k components per expert. Component j of a task has the same weight in
     both layers of an MLP. Biases are merged with λ. A router of two layers is 2 T k wide inside. With `select`,
     components below the largest few weights of an input fade by a sigmoid of steepness 100. FusionBench routes by
-    batch while it adapts. Between WEMoE, which weighs whole experts, and AdaRank, which chooses components once.
+    batch while it adapts. Between WEMoE, which weighs whole experts, and AdaRank, which chooses components once. The
+    preset `cpu` keeps the learning rate; its updates and batch were chosen without a search.
     """
 
     title: ClassVar[str] = "Rank-one MoE"

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..contract import Context, Kind, MergeMethod, Step
 from ..hp import hp
 from ..maths.parts import LowRankPart
 from ..maths.svd import Factors
 from ..problem import MATRIX_KINDS, Problem, TensorGroup
-from ..routing.per_input import LowRankLinear, Share
+from ..routing.per_input import Decision, LowRankLinear, Share
 from ..routing.prediction import Network
 from ..routing.routed import BlendedMerged
 from ..weights import AddedWeights
@@ -35,7 +35,8 @@ class Smile(MergeMethod):
     -----
     No data, no training and no decision about an input as a whole, so the head is that of the asked task. Directions
     come from the decomposition of the task matrices of the blocks; every other tensor is averaged. Weights of the
-    chosen experts are divided by their sum. Ranks above a matrix's own are cut to it.
+    chosen experts are divided by their sum. Ranks above a matrix's own are cut to it. `gate=weight` is the published
+    `routing_use_diff=false`.
     """
 
     kind: ClassVar[Kind] = "routed"
@@ -53,6 +54,10 @@ class Smile(MergeMethod):
     rank: int = hp(128, "Singular components of an expert in a layer.", low=1, high=65_536, soft=(1, 384), symbol="k")
     gate_rank: int = hp(1, "Directions of an expert that a token is compared with.", low=1, high=65_536, soft=(1, 64))
     top_k: int = hp(1, "Experts that a token takes.", low=1, high=1024, soft=(1, 8))
+    gate: str = hp(
+        "difference", "Whose directions a token is compared with: those of an expert's change, or of its whole weight.",
+        choices=("difference", "weight"),
+    )  # fmt: skip
 
     def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, BlendedMerged]:
         """Decompose the matrices and average the rest, yielding a Step after every tensor."""
@@ -72,13 +77,14 @@ class Smile(MergeMethod):
         shares: dict[str, Share] = {p: LowRankLinear.of(part, biases.get(p)) for p, part in low_rank.items()}
         shared = AddedWeights(problem.pretrained, average)
         notes = (*self.remarks(problem.tasks), *ctx.notes)
-        return BlendedMerged(shared, problem.tasks, shares, Gates(gates, self.top_k), picks_head=False, notes=notes)
+        return BlendedMerged(shared, problem.tasks, shares, Gates(gates, self.top_k), notes=notes)
 
     def _experts(self, group: TensorGroup, ctx: Context) -> tuple[LowRankPart, Tensor]:
         """Return the components of every expert, and the directions it is known by, (T, g, n)."""
         found = [ctx.svd(vector) for vector in group.task_vectors]
         part = LowRankPart(tuple(Factors(*(p.clone() for p in factors.top(self.rank))) for factors in found))
-        return part, torch.stack([factors.Vh[: self.gate_rank] for factors in found])
+        gating = found if self.gate == "difference" else [ctx.svd(weight) for weight in group.experts]
+        return part, torch.stack([factors.Vh[: self.gate_rank] for factors in gating])
 
 
 @dataclass(frozen=True)
@@ -88,10 +94,11 @@ class Gates:
     directions: Mapping[str, Tensor]
     top_k: int
     forwards: float = 0.0
+    reads: str = ""
 
-    def begin(self, network: Network, inputs: Tensor) -> Callable[[str, nn.Module, Tensor], Tensor]:
-        """Return w (B, N, T) of a layer from its input."""
-        return lambda path, layer, x: self.weights(path, x)
+    def ready(self, network: Network) -> Callable[[Tensor], Decision]:
+        """Return what weighs every token inside the pass, w (B, N, T)."""
+        return lambda inputs: Decision(lambda path, layer, x: self.weights(path, x))
 
     def weights(self, path: str, x: Tensor) -> Tensor:
         """Return w (B, N, T) for tokens x (B, N, n)."""

@@ -6,13 +6,21 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
+
 from ..contract import Context, Step
-from ..hp import hp
-from ..maths.ops import per_expert, task_masks
+from ..hp import declared, hp
+from ..maths.ops import Numbers, per_expert, task_masks
 from ..maths.parts import MaskedPart
 from ..maths.selection import Trimmed, summed, trim_globally
+from ..merged import PerTaskMerged
 from ..problem import Groups, Problem, TensorGroup
 from ..tensorwise import StoreMerge
+from ..weights import in_memory
+
+VALIDATION, BATCH = 100, 64
+State = tuple[Trimmed | None, Numbers]
+"""Trimmed task vectors where the Ties sum is masked, and the threshold of every expert."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,8 @@ class TallMask(StoreMerge):
     Notes
     -----
     A ceiling, not one merged model: it needs the task of every input, or a router. The authors choose λ_t in
-    0.2 ... 0.6 for each task on validation; there is no scaling coefficient. Storage: θ_0, τ_M and one bit per
+    0.2 ... 0.6 for each task on validation, as `rule=validation` does, on at most 100 labelled inputs of every task;
+    among equals the given threshold comes first. There is no scaling coefficient. Storage: θ_0, τ_M and one bit per
     parameter and task. FusionBench 0.2.33 compares weights with task vectors here and is not followed.
     """
 
@@ -53,19 +62,59 @@ class TallMask(StoreMerge):
         (), "Threshold of each expert; none given means the common one.", low=0, soft=(0, 1), step=0.05,
         symbol="λₜ", per_expert=True,
     )  # fmt: skip
+    rule: str = hp(
+        "given", "Thresholds as given, or the best of 0.2 to 0.6 for every task by its accuracy on validation inputs.",
+        choices=("given", "validation"),
+    )  # fmt: skip
     base: str = hp("sum", "The merged task vector that is masked.", choices=("sum", "ties"))
     density: float = hp(
         0.2, "Share of entries that the Ties base keeps.", low=0.001, high=1, soft=(0.01, 1), step=0.01, symbol="d"
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rule == "validation":
+            object.__setattr__(self, "needs", type(self).needs | {"validation labels"})
+
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return ["TALL-masks need the task of every input, or a router: a ceiling, not one merged model."]
 
-    def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, Any]:
+    def prepare(self, groups: Groups, problem: Problem, ctx: Context) -> Generator[Step, None, State]:
+        trimmed = None
         if self.base == "ties":
-            return (yield from trim_globally(groups, self.density, lambda group: group.task_vectors))
+            trimmed = yield from trim_globally(groups, self.density, lambda group: group.task_vectors)
+        given = self.thresholds or (self.threshold,) * len(problem.tasks)
+        if self.rule == "given":
+            return trimmed, given
+        tried = dict.fromkeys((self.threshold, *declared(type(self))["threshold"].sweep))
+        best, accuracy = list(given), [-1.0] * len(problem.tasks)
+        for value in tried:
+            found = yield from self._accuracy(groups, problem, ctx, (trimmed, (value,) * len(problem.tasks)))
+            for t, share in enumerate(found):
+                if share > accuracy[t]:
+                    best[t], accuracy[t] = value, share
+        chosen = ", ".join(f"{task} {value:g}" for task, value in zip(problem.tasks, best, strict=True))
+        ctx.note(f"λ chosen on validation: {chosen}.")
+        return trimmed, tuple(best)
 
-    def part(self, group: TensorGroup, ctx: Context, state: Trimmed | None) -> MaskedPart:
-        merged, vectors = summed(group, state), group.task_vectors
-        thresholds = per_expert(self.thresholds or (self.threshold,) * len(vectors), vectors)
-        return MaskedPart.of(merged, task_masks(vectors, merged, thresholds), (1.0,) * len(vectors))
+    def part(self, group: TensorGroup, ctx: Context, state: State) -> MaskedPart:
+        trimmed, thresholds = state
+        merged, vectors = summed(group, trimmed), group.task_vectors
+        masks = task_masks(vectors, merged, per_expert(thresholds, vectors))
+        return MaskedPart.of(merged, masks, (1.0,) * len(vectors))
+
+    def _accuracy(
+        self, groups: Groups, problem: Problem, ctx: Context, state: State
+    ) -> Generator[Step, None, list[float]]:
+        """Return the accuracy of every task's own masks on its validation inputs."""
+        inputs, found = problem.need_inputs(self.title), []
+        parts = {group.name: self.part(group, ctx, state) for group in groups}
+        served = PerTaskMerged(problem.pretrained, problem.tasks, parts)
+        for done, task in enumerate(problem.tasks, 1):
+            pictures, labels = inputs.labelled_validation(task, VALIDATION)
+            weights = in_memory(served.weights(task), ctx.device)
+            with torch.no_grad():
+                guesses = [inputs.logits(task, inputs.features(weights, x)).argmax(1) for x in pictures.split(BATCH)]
+            found.append(float((torch.cat(guesses).cpu() == labels).double().mean()))
+            yield Step(done, len(problem.tasks), f"λ = {state[1][0]:g} on validation: {task}")
+        return found

@@ -9,17 +9,21 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from ..adapting.adaptive import AS_PUBLISHED
 from ..contract import Context, Kind, MergeMethod, Step
-from ..hp import declared, hp
+from ..hp import declared, hp, read_settings, written
 from ..maths.compress import WAYS, compressed
 from ..maths.parts import Part
 from ..problem import Problem
-from ..routers._training import Course, TrainedRouter, Training, pick_from_stream
+from ..routing.by_router import MIXES, Mix
 from ..routing.per_input import Share, shares_of
-from ..routing.twin import MIXES, Mix, TwinMerged
+from ..routing.routed import BlendedMerged
+from ..routing.trained_router import Course, TrainedRouter, Training, pick_from_stream
 from ..weights import Weights, in_memory
 from . import build, method_class, static_keys
 
+SCALING = "scaling"
+SHARED = "shared"  # the model that the router reads, whatever gave it
 CEILING = (
     "Protocol 'as published': the true task brings its head and biases, and the router's epoch is picked on test "
     "inputs; a ceiling, not a number to compare with merges that are not told the task."
@@ -43,7 +47,8 @@ class TwinMerging(MergeMethod):
     nothing. The router is the published network and course, trained on which task an input is from. Published numbers
     come from a code that takes biases and head from the true task and picks the epoch on test inputs: `as published`,
     where the half to adapt to stands for the test inputs. Here the routed task picks the head, biases are merged and
-    validation inputs pick the epoch. λ and ρ are published choices, not tuned.
+    validation inputs pick the epoch. λ and ρ are published choices, not tuned. The paper's generative variant, which
+    merges the factors of LoRA and reads a sampled token, is left out: suites here classify.
     """
 
     kind: ClassVar[Kind] = "routed"
@@ -65,10 +70,11 @@ class TwinMerging(MergeMethod):
     )
 
     shared: str = hp("task_arithmetic", "Static merge that gives the shared model.", choices=static_keys)
-    shared_scaling: float = hp(
-        0.3, "Scaling coefficient of the shared merge, where it has one.", low=-10, high=10, soft=(0, 2), step=0.05,
-        symbol="λ",
+    shared_scaling: float | str = hp(
+        AS_PUBLISHED, "Scaling coefficient of the shared merge; published: its own default, 0.3 of Task Arithmetic.",
+        low=-10, high=10, soft=(0, 2), step=0.05, symbol="λ", word=AS_PUBLISHED,
     )  # fmt: skip
+    shared_settings: str = hp("", "Other parameters of the shared merge, such as density=0.1 of ties.", pairs=True)
     rank_share: float = hp(
         0.1, "Share of singular components, or of entries, that exclusive parts keep.", low=0, high=1, step=0.05,
         symbol="ρ",
@@ -86,17 +92,23 @@ class TwinMerging(MergeMethod):
     examples: int = hp(5500, "Train inputs of every task for the router.", low=2, high=100_000, soft=(100, 5500))
     epochs: int = hp(50, "Epochs of the router.", low=1, high=1000, soft=(5, 50))
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "shared_settings", written(self._settings()))  # alike for equal settings
+        told = {"task id", "stream"} if self.protocol == "as published" else set()
+        object.__setattr__(self, "needs", type(self).needs | method_class(self.shared).needs | told)
+
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
         return [CEILING] if self.protocol == "as published" else []
 
-    def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, TwinMerged]:
+    def run(self, problem: Problem, ctx: Context) -> Generator[Step, None, BlendedMerged]:
         """Merge, compress, then train the router, yielding a Step after every tensor, batch of features and epoch."""
         self.check(problem.tasks)
         inputs = problem.need_inputs(self.title)
         shared = yield from self._shared(problem, ctx)
         shares = yield from self._exclusive(problem, shared, inputs.layers(), ctx)
         course = Course(self.examples, min(Course.pick_examples, self.examples), self.epochs)
-        training = Training(shared, problem.tasks, course, ctx.generator("twin_merging", "router"))
+        training = Training(shared, SHARED, problem.tasks, course, ctx.generator("twin_merging", "router"))
         pick = pick_from_stream(inputs) if self.protocol == "as published" else inputs.validation
         for step in training.steps(inputs, pick):
             ready = bool(training.accuracy)
@@ -107,14 +119,22 @@ class TwinMerging(MergeMethod):
 
     def _shared(self, problem: Problem, ctx: Context) -> Generator[Step, None, dict[str, Tensor]]:
         """Return the shared model; experts are sorted, so that their order changes nothing."""
-        scaled = {"scaling": self.shared_scaling} if "scaling" in declared(method_class(self.shared)) else {}
+        settings = self._settings()
+        if self.shared_scaling != AS_PUBLISHED and SCALING in declared(method_class(self.shared)):
+            settings[SCALING] = self.shared_scaling
         ordered = dataclasses.replace(problem, experts=dict(sorted(problem.experts.items())))
-        merged = yield from build(self.shared, **scaled).run(ordered, ctx)  # type: ignore[attr-defined]
+        merged = yield from build(self.shared, **settings).run(ordered, ctx)  # type: ignore[attr-defined]
         for sentence in merged.notes:
             ctx.note(sentence)
         weights = merged.weights()
         borrowed = {n: problem.pretrained[n] for n in weights if self._borrowed(n)}
         return in_memory({**weights, **borrowed}, ctx.device)
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what is set of the shared merge, but its scaling coefficient and numbers that follow the experts."""
+        every = declared(method_class(self.shared)).items()
+        known = {name: found for name, found in every if name != SCALING and not found.per_expert}
+        return read_settings(self.shared_settings, known, self.shared)
 
     def _exclusive(
         self, problem: Problem, shared: Weights, layers: Mapping[str, nn.Module], ctx: Context
@@ -140,14 +160,12 @@ class TwinMerging(MergeMethod):
 
     def _merged(
         self, problem: Problem, shares: Mapping[str, Share], router: TrainedRouter, ctx: Context
-    ) -> TwinMerged:
-        alone = self.weights == "exclusive-only"
+    ) -> BlendedMerged:
         own = None
         if self.protocol == "as published":
             biases = [n for n in problem.pretrained if self._borrowed(n)]
             own = {task: {n: expert[n] for n in biases} for task, expert in problem.experts.items()}
         notes = (*self.remarks(problem.tasks), *ctx.notes)
-        base = problem.pretrained if alone else router.model
-        return TwinMerged(
-            base, problem.tasks, shares, Mix(router, self.weights, not alone), own is None, notes, own=own
-        )
+        base, keeps = (problem.pretrained, "pretrained") if self.weights == "exclusive-only" else (router.model, SHARED)
+        mix = Mix(router, self.weights)
+        return BlendedMerged(base, problem.tasks, shares, mix, notes, keeps=keeps, own=own)

@@ -32,7 +32,8 @@ class WeMoe(MlpRoutedMerge):
     on task-pure batches scored with the task's own head; when serving, the head is given and the weights do not look
     at the task. The published learning rate is constant as in FusionBench; the authors' code anneals it by a cosine.
     Routing by batch follows FusionBench and leaks the task. A `rank` below 1 keeps the leading singular components
-    of the MLPs' task vectors, which is ours, for speed.
+    of the MLPs' task vectors, which is ours, for speed. Of the preset `cpu` the learning rate was chosen on validation
+    pictures, and rank, updates and batch without a search.
     """
 
     title: ClassVar[str] = "WEMoE"

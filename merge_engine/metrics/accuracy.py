@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -37,20 +37,6 @@ def expected_calibration_error(confidence: Array, correct: Array, bins: int = 15
     where = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(where, weights=correct, minlength=bins) - np.bincount(where, weights=confidence, minlength=bins)
     return float(np.abs(gaps).sum() / confidence.size)
-
-
-def probabilities(logits: Array) -> np.ndarray:
-    """Return the softmax of logits (N, C) in float64."""
-    logits = np.asarray(logits, float)
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
-
-
-def mean_entropy(p: Array) -> float:
-    """Return the mean entropy of predictions (N, C) in nats, (1/N) Σ_x −Σ_c p log p; NaN if empty."""
-    p = np.asarray(p, float)
-    logs = np.log(p, out=np.zeros_like(p), where=p > 0)
-    return float(-(p * logs).sum(-1).mean()) if len(p) else float("nan")
 
 
 def normalised(merged: Array, expert: Array) -> np.ndarray:
@@ -86,6 +72,19 @@ def bootstrap_difference(
         shares.append(gaps.mean())
     low, high = np.quantile(drawn / len(shares), [(1 - level) / 2, (1 + level) / 2])
     return float(np.mean(shares)), float(low), float(high)
+
+
+class Scored(Protocol):
+    """What scoring counted of one task: right inputs of `n`, expected calibration error, mean entropy in nats."""
+
+    @property
+    def correct(self) -> int: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def ece(self) -> float: ...
+    @property
+    def entropy(self) -> float: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,25 +133,20 @@ class MeasureAccuracy(Metric):
 
     def measure(
         self,
-        logits: Mapping[str, Array],
-        labels: Mapping[str, Array],
+        scores: Mapping[str, Scored],
         experts: Mapping[str, float],
         pretrained: Mapping[str, float],
     ) -> Accuracy:
-        """Measure logits (N, C) by task against labels (N,); a baseline without a number is NaN."""
-        tasks = tuple(logits)
-        p = {t: probabilities(logits[t]) for t in tasks}
-        right = {t: p[t].argmax(-1) == np.asarray(labels[t]) for t in tasks}
-        merged = np.array([right[t].mean() if len(right[t]) else np.nan for t in tasks])
+        """Put the scores of a merge by task beside the accuracies of the baselines; one without a number is NaN."""
+        tasks, found = tuple(scores), list(scores.values())
+        merged = np.array([s.correct / s.n if s.n else np.nan for s in found])
         expert = np.array([experts.get(t, np.nan) for t in tasks])
         base = np.array([pretrained.get(t, np.nan) for t in tasks])
-        bounds = np.array([wilson(int(right[t].sum()), len(right[t])) for t in tasks])
+        bounds = np.array([wilson(s.correct, s.n) for s in found])
         relative = normalised(merged, expert)
         return Accuracy(
             tasks, (Row("all"),), merged, expert, base, relative,
             accuracy_improvement(merged, expert, base), bounds[:, 0], bounds[:, 1],
-            np.array([len(right[t]) for t in tasks]),
-            np.array([expected_calibration_error(p[t].max(-1), right[t]) for t in tasks]),
-            np.array([mean_entropy(p[t]) for t in tasks]),
+            np.array([s.n for s in found]), np.array([s.ece for s in found]), np.array([s.entropy for s in found]),
             np.array([merged.mean()]), np.array([relative.mean()]),
         )  # fmt: skip

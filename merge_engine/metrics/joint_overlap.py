@@ -35,6 +35,18 @@ class JointOverlap(Measured):
     )
     cosine: np.ndarray = field(metadata=quantity("row expert other", "Cosine, all components.", symmetric=True))
 
+    def strongest(self, row: int, count: int, sign: int = 0) -> np.ndarray:
+        """Return the places in `terms` of the largest terms between different models, int (≤ count, 4).
+
+        A place is model, component, other model, its component; by `sign` only aligned (1) or cancelling ones (-1).
+        """
+        terms, models = self.terms[row], len(self.models)
+        upper = np.triu(np.ones((models, models), bool), 1)[:, :, None, None]
+        size = np.where(upper & np.isfinite(terms), np.abs(terms) if sign == 0 else np.maximum(sign * terms, 0), 0)
+        order = np.argsort(-size, axis=None, kind="stable")[:count]
+        found = np.stack(np.unravel_index(order[size.ravel()[order] > 0], size.shape), 1)
+        return found[:, [0, 2, 1, 3]]
+
 
 @dataclass(frozen=True)
 class MeasureJointOverlap(WeightMetric):

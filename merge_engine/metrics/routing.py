@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import RecipeError, no_such
+from ..hp import hp, pairs_of
 from ._measured import Measured, Row, quantity
 from ._metric import Metric
 from .accuracy import wilson
@@ -27,6 +29,7 @@ class Routing(Measured):
     end_to_end: np.ndarray = field(metadata=quantity("expert", "Right expert and right class."))
     gap: np.ndarray = field(metadata=quantity("expert", "Known-task accuracy minus end-to-end accuracy."))
     inputs: np.ndarray = field(metadata=quantity("expert", "Inputs scored."))
+    routed_alike: np.ndarray = field(metadata=quantity("expert", "Share sent to its own expert or to one alike."))
     routed_right_average: np.ndarray = field(metadata=quantity("row", "Mean over tasks of the share sent right."))
     known_task_average: np.ndarray = field(metadata=quantity("row", "Mean over tasks of the known-task accuracy."))
     end_to_end_average: np.ndarray = field(metadata=quantity("row", "Mean over tasks of the end-to-end accuracy."))
@@ -46,8 +49,9 @@ class MeasureRouting(Metric):
     Notes
     -----
     An input counts as right only if it was sent to its own expert and its class is right; the class of another task
-    with the same number is wrong. Where a merge blends experts, an input is sent where its head is from. The known-task
-    accuracy is that of the stored expert, or of the blend with all weight on it.
+    with the same number is wrong. Tasks whose inputs are much the same can count as one: that changes the share in
+    `routed_alike`, and never what is right. Where a merge blends experts, an input is sent where its head is from. The
+    known-task accuracy is that of the stored expert, or of the blend with all weight on it.
     """
 
     title: ClassVar[str] = "Routing"
@@ -60,26 +64,40 @@ class MeasureRouting(Metric):
     produces: ClassVar = Routing
     headline: ClassVar[str] = "confusion"
 
+    alike: str = hp("", "Tasks that count as one, such as mnist=emnist, cifar10=stl10.", pairs=True)
+
     def measure(
         self, picked: Mapping[str, Array], right: Mapping[str, Array], known: Mapping[str, float]
     ) -> Routing:
         """Measure routes by task, numbers of experts (N,) in the order of the tasks.
 
-        `right` (N,) says whether the class is right under the task's own head; `known` is the known-task accuracy.
+        `right` (N,) says whether expert and class are both right; `known` is the known-task accuracy.
         """
         tasks = tuple(picked)
         sent = {t: np.asarray(picked[t], int) for t in tasks}
         confusion = np.array([_shares(sent[t], len(tasks)) for t in tasks])
         hits = {t: sent[t] == i for i, t in enumerate(tasks)}
-        both = np.array([_mean(hits[t] & np.asarray(right[t], bool)) for t in tasks])
+        both = np.array([_mean(np.asarray(right[t], bool)) for t in tasks])
         bounds = np.array([wilson(int(hits[t].sum()), len(hits[t])) for t in tasks])
         own, ceiling = np.diagonal(confusion).copy(), np.array([known.get(t, np.nan) for t in tasks])
         averages = [np.array([a.mean()]) for a in (own, ceiling, both, ceiling - both)]
         counts = np.array([len(sent[t]) for t in tasks])
+        alike = (confusion * self._same(tasks)).sum(1)
         return Routing(
             tasks, (Row("all"),), confusion, own, bounds[:, 0], bounds[:, 1], ceiling, both, ceiling - both, counts,
-            *averages,
+            alike, *averages,
         )  # fmt: skip
+
+    def _same(self, tasks: tuple[str, ...]) -> np.ndarray:
+        """Return which tasks count as one, boolean (T, T): those that a chain of pairs connects."""
+        same = np.eye(len(tasks), dtype=bool)
+        for pair in pairs_of(self.alike).items():
+            for name in pair:
+                if name not in tasks:
+                    raise RecipeError(no_such("task of this merge", name, tasks))
+            a, b = map(tasks.index, pair)
+            same[a, b] = same[b, a] = True
+        return np.linalg.matrix_power(same.astype(int), len(tasks)) > 0
 
 
 def _shares(sent: np.ndarray, count: int) -> np.ndarray:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from ..registry import Registry, key_of
-from ._blend import Blend
-from ._features import Features
+from ._features import TOKENS, Features
 from ._router import Router
 from ._support import Fitted, SupportRouter
 
-__all__ = ["Blend", "Features", "Fitted", "Router", "SupportRouter", "build", "key_of", "registry", "router_class"]
+__all__ = ["TOKENS", "Features", "Fitted", "Router", "SupportRouter", "build", "key_of", "registry", "router_class"]
 
 _ROUTERS = Registry(__name__, Router, "router")
 registry, router_class, build = _ROUTERS.classes, _ROUTERS.find, _ROUTERS.build

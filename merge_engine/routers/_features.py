@@ -18,6 +18,7 @@ from ..problem import Problem
 from ..weights import Weights, in_memory
 
 MODELS = ("pretrained", "average", "tsv_m")
+TOKENS = ("pooled", "mean")
 BATCH = 64
 
 
@@ -25,7 +26,7 @@ class Reads(Protocol):
     """What runs a backbone; both the data of a problem and the network of a predictor do."""
 
     def features(self, weights: Weights, inputs: Tensor) -> Tensor: ...
-    def block_features(self, weights: Weights, inputs: Tensor) -> list[Tensor]: ...
+    def block_features(self, weights: Weights, inputs: Tensor, mean: bool = False) -> list[Tensor]: ...
 
 
 def model(default: str = "pretrained") -> Any:
@@ -42,17 +43,20 @@ def model(default: str = "pretrained") -> Any:
 class Features:
     """z(x), (B, d): the feature the heads receive (layer 0), or one vector after the block number `layer`, from 1.
 
-    In float64 where the device has it; of unit length if `normalise`.
+    With `tokens` "mean" the mean over all tokens after that block, the last one for layer 0. In float64 where the
+    device has it; of unit length if `normalise`. `reads` names the model that the weights are.
     """
 
     weights: Weights
     layer: int = 0
     normalise: bool = True
-    extra_parameters: float = 0.0
+    reads: str = "pretrained"
+    tokens: str = TOKENS[0]
 
     def __call__(self, network: Reads, inputs: Tensor) -> Tensor:
-        if self.layer:
-            found = network.block_features(self.weights, inputs)[self.layer - 1]
+        mean = self.tokens == "mean"
+        if self.layer or mean:
+            found = network.block_features(self.weights, inputs, mean)[self.layer - 1]
         else:
             found = network.features(self.weights, inputs)
         found = found.to(widest(found))
@@ -64,15 +68,12 @@ class Features:
             return torch.cat([self(network, part) for part in inputs.split(BATCH)])
 
 
-def model_steps(
-    key: str, problem: Problem, ctx: Context
-) -> Generator[Step, None, tuple[dict[str, Tensor], float]]:
-    """Return the weights to look with, on the device, and how many parameters must be stored for them."""
+def model_steps(key: str, problem: Problem, ctx: Context) -> Generator[Step, None, dict[str, Tensor]]:
+    """Return the weights to look with, on the device."""
     if key == "pretrained":
-        return in_memory(problem.pretrained, ctx.device), 0.0
+        return in_memory(problem.pretrained, ctx.device)
     merged = yield from build(key).run(problem, ctx)  # type: ignore[attr-defined]
-    weights = in_memory(merged.weights(), ctx.device)
-    return weights, float(sum(w.numel() for w in weights.values()))
+    return in_memory(merged.weights(), ctx.device)
 
 
 def check_layer(layer: int, problem: Problem) -> None:

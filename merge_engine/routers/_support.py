@@ -18,7 +18,7 @@ from ..problem import Problem
 from ..routing.prediction import Network
 from ..routing.routed import ReadyRouter
 from ..weights import in_memory
-from ._features import Features, check_layer, model, model_steps
+from ._features import TOKENS, Features, check_layer, model, model_steps
 from ._router import Router
 
 LEAVE_ONE_OUT = 64  # folds, at most; exact up to so many examples
@@ -49,6 +49,10 @@ class SupportRouter(Router):
         0, "Features to look at: 0 is what the heads receive, j is one vector after the j-th block.",
         low=0, high=200, soft=(0, 12), step=1,
     )  # fmt: skip
+    tokens: str = hp(
+        TOKENS[0], "One vector of all tokens: as the backbone pools them, or their mean (layer 0: of the last block).",
+        choices=TOKENS,
+    )  # fmt: skip
     normalise: bool = hp(True, "Divide features by their length.")
 
     @abc.abstractmethod
@@ -59,8 +63,8 @@ class SupportRouter(Router):
         """Look at the support set of every task, yielding a Step after each."""
         inputs = problem.need_inputs(self.title)
         check_layer(self.layer, problem)
-        weights, extra = yield from model_steps(self.backbone, problem, ctx)
-        look, support = Features(weights, self.layer, self.normalise, extra), []
+        weights = yield from model_steps(self.backbone, problem, ctx)
+        look, support = Features(weights, self.layer, self.normalise, self.backbone, self.tokens), []
         for done, task in enumerate(problem.tasks, 1):
             chosen = inputs.support(task, self.examples, self.draw)
             if len(chosen) < 2:
@@ -87,8 +91,12 @@ class Fitted:
         return lambda inputs, task=None: self.scorer(look(network, inputs))
 
     @property
+    def reads(self) -> str:
+        return self.look.reads
+
+    @property
     def stored_parameters(self) -> float:
-        return self.scorer.stored_parameters + self.look.extra_parameters
+        return self.scorer.stored_parameters
 
     def usual(self, distance: Callable[[Scorer, Tensor], Tensor], folds: int = GAP_FOLDS) -> Tensor:
         """Return how far (ΣN,) support inputs lie from the task nearest to them, by a scorer fitted without them.

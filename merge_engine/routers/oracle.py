@@ -49,6 +49,7 @@ class Told:
     """A router that is told the task."""
 
     tasks: tuple[str, ...]
+    reads: str = ""
     stored_parameters: float = 0.0
     forwards: float = 0.0
 

@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from ..contract import Context, Step
 from ..hp import hp
-from ..methods import static_keys
+from ..methods import method_class, static_keys
 from ..problem import Problem
+from ..routing.trained_router import Course, TrainedRouter, Training
 from ._features import model_steps
 from ._router import Router
-from ._training import Course, TrainedRouter, Training
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,16 @@ class Trained(Router):
     train_inputs: int = hp(5500, "Train inputs of every task.", low=2, high=100_000, soft=(100, 5500))
     epochs: int = hp(50, "Epochs of the network.", low=1, high=1000, soft=(5, 50))
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "needs", type(self).needs | method_class(self.shared).needs)
+
     def fit_steps(self, problem: Problem, ctx: Context) -> Generator[Step, None, TrainedRouter]:
         """Merge, read features of train and validation inputs, and train, yielding Steps."""
         inputs = problem.need_inputs(self.title)
         ordered = dataclasses.replace(problem, experts=dict(sorted(problem.experts.items())))
-        weights, _ = yield from model_steps(self.shared, ordered, ctx)
+        weights = yield from model_steps(self.shared, ordered, ctx)
         course = Course(self.train_inputs, min(Course.pick_examples, self.train_inputs), self.epochs)
-        training = Training(weights, problem.tasks, course, ctx.generator("routers", "trained"))
+        training = Training(weights, self.shared, problem.tasks, course, ctx.generator("routers", "trained"))
         yield from training.steps(inputs, inputs.validation)
         return training.router()

@@ -35,7 +35,9 @@ class WeightProjection(Router):
     Notes
     -----
     Needs no data. x is what the MLP of the block receives at the CLS token (for text, the mean over tokens) in a first
-    pass with the TSV-M model. Published: block 9 of 12, and 20 of 24 (depth 0.84), counted from 0; uncentred.
+    pass with the TSV-M model. Published: block 9 of 12, and 20 of 24 (depth 0.84), counted from 0; uncentred. The code
+    also offers a Mahalanobis distance with the covariance of the directions plus εI; what is left of x is orthogonal to
+    all directions, so that distance is the length divided by √ε, and ranks and standardised scores are the same.
     """
 
     title: ClassVar[str] = "Weight projection"
@@ -47,15 +49,17 @@ class WeightProjection(Router):
         0.75, "Block to look at, as a share of all blocks.", low=0, high=1, step=0.05, sweep=(0.25, 0.5, 0.75, 1.0)
     )
     first: str = model("tsv_m")
+    norm: str = hp("l2", "How what is left of an input is measured: its length, or the sum of its sizes.",
+                   choices=("l2", "l1"))  # fmt: skip
 
     def fit_steps(self, problem: Problem, ctx: Context) -> Generator[Step, None, Projection]:
         """Merge the model of the first pass and read the directions, yielding Steps."""
-        weights, extra = yield from model_steps(self.first, problem, ctx)
+        weights = yield from model_steps(self.first, problem, ctx)
         group = next(iter(problem.groups(device=ctx.device, names=[self.tensor(problem)])))
         k = max(1, min(group.pretrained.shape) // len(problem.tasks))
         bases = [definite(ctx.svd(vector).top(k)).Vh for vector in group.task_vectors]
         yield Step(1, 1, group.name)
-        return Projection(weights, group.name.removesuffix(".weight"), tuple(bases), extra)
+        return Projection(weights, self.first, group.name.removesuffix(".weight"), tuple(bases), self.norm)
 
     def tensor(self, problem: Problem) -> str:
         """Return the name of the first MLP matrix of the block; raises RecipeError where there is none."""
@@ -73,9 +77,10 @@ class Projection:
     """Directions (k, n) per task beside the model and the layer to look at."""
 
     weights: Mapping[str, Tensor]
+    reads: str
     path: str
     bases: tuple[Tensor, ...]
-    extra_parameters: float = 0.0
+    norm: str = "l2"
     forwards: float = 1.0
 
     def ready(self, network: Network) -> ReadyRouter:
@@ -96,10 +101,13 @@ class Projection:
 
     def residuals(self, x: Tensor) -> Tensor:
         """Return ‖x − V Vᵀ x‖ for every task, (B, n) to (B, T)."""
+        if self.norm == "l1":
+            left = [x - (x @ basis.to(x).T) @ basis.to(x) for basis in self.bases]
+            return torch.stack([own.abs().sum(1) for own in left], dim=1)
         length = x.square().sum(1)
         inside = [(x @ basis.to(x).T).square().sum(1) for basis in self.bases]
         return torch.stack([(length - own).clamp_min(0).sqrt() for own in inside], dim=1)
 
     @property
     def stored_parameters(self) -> float:
-        return float(sum(basis.numel() for basis in self.bases)) + self.extra_parameters
+        return float(sum(basis.numel() for basis in self.bases))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from .per_input import Decision
 from .prediction import Network
 
 SPREAD = 0.01  # standard deviation of a router's first weights
@@ -90,10 +91,14 @@ class MlpWeighting:
     routers: Mapping[int, Router]
     routing: str = "input"
     forwards: float = 0.0
+    reads: str = ""
 
-    def begin(self, network: Network, inputs: Tensor) -> Callable[[str, nn.Module, Tensor], Tensor]:
-        """Return what gives w of a layer, (B, K), or (1, K) where all inputs have the same."""
-        real, made = network.real_tokens(inputs), dict[int, Tensor]()
+    def ready(self, network: Network) -> Callable[[Tensor], Decision]:
+        """Return what weighs a batch inside the pass: w (B, K) of a layer, or (1, K) where all inputs have the same."""
+        return lambda inputs: Decision(self._weigh(network.real_tokens(inputs)))
+
+    def _weigh(self, real: Tensor | None) -> Callable[[str, nn.Module, Tensor], Tensor]:
+        made: dict[int, Tensor] = {}
 
         def weigh(path: str, layer: nn.Module, tokens: Tensor) -> Tensor:
             block = self.blocks[path]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..adapting import adaptive
-from ..adapting.adapt import Settings
+from ..adapting.adapt import Batches, Settings, jointly
 from ..contract import Context, Kind, Step
 from ..hp import hp
 from ..maths.parts import LowRankPart, Part
@@ -26,12 +26,7 @@ from ..problem import Inputs, Problem, TensorGroup
 from ..weights import Weights, in_memory
 from .mlp_routers import MlpWeighting, Router
 from .per_input import Share, blended, shares_of
-from .routed import BlendedMerged
-
-LEAK = (
-    "Batch-mean routing looks at all inputs of a batch together; test batches hold one task each, so what it gains "
-    "over routing by input comes from knowing that."
-)
+from .routed import BlendedMerged, leaks
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ class MlpRoutedMerge(adaptive.AdaptiveMerge):
         return MlpWeighting(blocks, routers, self.routing)
 
     def remarks(self, tasks: tuple[str, ...]) -> list[str]:
-        return [LEAK] if self.routing == "batch" else []
+        return [leaks("Batch-mean routing")] if self.routing == "batch" else []
 
     def settings(self) -> Settings:
         return Settings(self.steps, self.batch, self.learning_rate, self.schedule, self.balanced)
@@ -185,21 +180,29 @@ class RoutedMlps:
     def begin(self) -> None:
         """Do nothing: no weights are built."""
 
-    def features(self, task: str, inputs: Tensor) -> Tensor:
-        features, used = blended(self.inputs, self.shared, self.ready, self.weighting, inputs)
-        by_expert = used[:, self.firsts].unflatten(-1, (len(self.tasks), -1)).mean((0, -1))
-        self.routes[task] = by_expert.numpy(force=True)
+    def features(self, batches: Batches) -> Batches:
+        """Return features of inputs; where a batch is routed as a whole, every task's alone."""
+        if self.weighting.routing == "batch" and len(batches) > 1:
+            return {task: self.features({task: batch})[task] for task, batch in batches.items()}
+        return jointly(lambda inputs: self._pass(inputs, batches), batches)
+
+    def _pass(self, inputs: Tensor, batches: Batches) -> Tensor:
+        """Return features (B, D) of all batches together, and remember how each was routed."""
+        decision = self.weighting.ready(self.inputs)(inputs)
+        features, used = blended(self.inputs, self.shared, self.ready, decision, inputs)
+        by_expert = used[:, self.firsts].unflatten(-1, (len(self.tasks), -1)).mean(-1)
+        for task, part in zip(batches, by_expert.split([len(b) for b in batches.values()]), strict=True):
+            self.routes[task] = part.mean(0).numpy(force=True)
         return features
 
     def finish(self) -> None:
         """Do nothing: gradients reach the routers by themselves."""
 
     def state(self) -> Mapping[str, np.ndarray]:
-        for task in self.tasks:
-            if task not in self.routes:
-                with torch.no_grad():
-                    self.features(task, next(self.inputs.stream(task, self.batch)))
+        if not self.routes:
+            with torch.no_grad():
+                self.features({task: next(self.inputs.stream(task, self.batch)) for task in self.tasks})
         return {"routes": np.stack([self.routes[task] for task in self.tasks])}
 
     def merged(self) -> BlendedMerged:
-        return BlendedMerged(self.shared, self.tasks, self.shares, self.weighting.frozen(), picks_head=False)
+        return BlendedMerged(self.shared, self.tasks, self.shares, self.weighting.frozen())

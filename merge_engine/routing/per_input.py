@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
+from ..maths.blend import blend
 from ..maths.parts import LowRankPart, Part, SparsePart, dense
 from .prediction import Network
 from .whole_module import WholeModule
@@ -60,16 +61,18 @@ class DenseLinear(_Tensors):
     bias: Tensor | None = None
 
     def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
-        """Return Σ_t w_t (x W_tᵀ + b_t), (B, N, m): one product with all experts side by side.
+        """Return Σ_t w_t (x W_tᵀ + b_t), (B, N, m).
 
-        Weights that all inputs share blend the experts first.
+        Weights that several tokens share blend the experts first, which takes T + N products of a number by a matrix
+        instead of T N; weights of every token's own multiply all experts side by side.
         """
-        by_token = _by_token(w, x)
+        by_token, matrices = _by_token(w, x), self.weight.transpose(1, 2)
         if w.ndim == 2 and len(w) == 1:
-            return x @ torch.tensordot(w[0], self.weight, 1).T + _vectors(self.bias, by_token)
+            return x @ torch.tensordot(w[0], matrices, 1) + _vectors(self.bias, by_token)
+        if w.ndim == 2 and x.ndim == 3:
+            return blend(x, w, matrices) + _vectors(self.bias, by_token)
         weighted = (x.unsqueeze(-2) * by_token.unsqueeze(-1)).flatten(-2)  # (B, N, T·n)
-        flat = self.weight.permute(0, 2, 1).reshape(-1, self.weight.shape[1])
-        return weighted @ flat + _vectors(self.bias, by_token)
+        return weighted @ matrices.reshape(-1, matrices.shape[-1]) + _vectors(self.bias, by_token)
 
 
 @dataclass(frozen=True)
@@ -107,12 +110,15 @@ class LowRankLinear(_Tensors):
     def _expert_by_expert(self, x: Tensor, by_token: Tensor) -> Tensor:
         """Return the sum over the tokens that have a weight for an expert, (B, N, m)."""
         tokens, weights = x.flatten(0, -2), by_token.flatten(0, -2)
-        found = tokens.new_zeros(len(tokens), len(self.up))
-        sizes = self.owner.bincount(minlength=weights.shape[1]).tolist()
-        for w, down, up in zip(weights.unbind(1), self.down.split(sizes), self.up.split(sizes, 1), strict=True):
-            rows = _something(w).nonzero().squeeze(1)
-            found.index_add_(0, rows, (tokens[rows] @ down.T * w[rows, None]) @ up.T)
-        return found.unflatten(0, x.shape[:-1])
+        experts, rows = _something(weights).T.nonzero(as_tuple=True)  # expert by expert
+        taken, scales = tokens[rows], weights[rows, experts].unsqueeze(1)
+        counts, sizes = (of.bincount(minlength=weights.shape[1]).tolist() for of in (experts, self.owner))
+        made = tokens.new_empty(len(rows), len(self.up))
+        parts = zip(taken.split(counts), scales.split(counts), made.split(counts), strict=True)
+        factors = zip(self.down.split(sizes), self.up.split(sizes, 1), strict=True)
+        for (some, scale, out), (down, up) in zip(parts, factors, strict=True):
+            torch.mm((some @ down.T).mul_(scale), up.T, out=out)
+        return tokens.new_zeros(len(tokens), len(self.up)).index_add_(0, rows, made).unflatten(0, x.shape[:-1])
 
 
 @dataclass(frozen=True)
@@ -224,57 +230,68 @@ def _side_by_side(weight: Tensor) -> Tensor:
     return weight.transpose(1, 2).contiguous().transpose(1, 2)
 
 
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """How the inputs of one batch are blended.
+
+    `weigh` returns w of a layer from its path, module and input, as `Share.added` takes it; where all layers have the
+    same, `w` (B, T) holds it. `picked` (B,) numbers the expert whose head answers, None where the head is given.
+    """
+
+    weigh: Callable[[str, nn.Module, Tensor], Tensor]
+    w: Tensor | None = None
+    picked: Tensor | None = None
+
+    @classmethod
+    def same(cls, w: Tensor, picked: Tensor | None = None) -> Decision:
+        """Return a decision found before the pass, the same in all layers."""
+        return cls(lambda path, layer, x: w, w, picked)
+
+
 class Weighting(Protocol):
-    """How the coefficients of a blend come about. `forwards` are extra passes of one model, 0 inside the pass."""
+    """How the coefficients of a blend come about.
 
-    @property
-    def forwards(self) -> float: ...
+    `forwards` are extra passes of one model, 0 inside the pass; `reads` and `stored_parameters` as of a router.
+    """
 
-    def begin(self, network: Network, inputs: Tensor) -> Callable[[str, nn.Module, Tensor], Tensor]:
-        """Look at a batch; return w of a layer from its path, module and input, as `Share.added` takes it."""
+    def ready(self, network: Network) -> Callable[[Tensor], Decision]:
+        """Return what decides about a batch of inputs."""
         ...
 
     @property
+    def forwards(self) -> float: ...
+    @property
+    def reads(self) -> str: ...
+    @property
     def stored_parameters(self) -> float: ...
-
-
-@dataclass(frozen=True)
-class Decided:
-    """Coefficients found before the pass, the same in all layers."""
-
-    w: Tensor
-    forwards: float = 0.0
-    stored_parameters: float = 0.0
-
-    def begin(self, network: Network, inputs: Tensor) -> Callable[[str, nn.Module, Tensor], Tensor]:
-        """Return w, whatever the layer."""
-        return lambda path, layer, x: self.w
 
 
 def blended(
     network: Network,
     shared: Mapping[str, Tensor],
     shares: Mapping[str, Share],
-    weighting: Weighting,
+    decision: Decision,
     inputs: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Return features (B, D) under θ_shared + Σ_t w_t(x) v_t, and the route (B, L, T).
 
-    L are the layers with shares, in the order of `shares`; the route is (B, 0, 0) where none has any. Differentiable
-    in the weighting and in the shares.
+    L are the layers with shares, in the order of `shares`; where none has any, the route is what was decided for all
+    layers, (B, 1, T), or (B, 0, 0). Differentiable in the weights and in the shares.
     """
-    weigh = weighting.begin(network, inputs)
     used: dict[str, Tensor] = {}
 
     def change(path: str, share: Share) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
         def added(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-            w = weigh(path, layer, x).to(y)
+            w = decision.weigh(path, layer, x).to(y)
             used[path] = (w if w.ndim == 2 else w.mean(1)).detach()
-            return y + share.added(layer, x, w)
+            more = share.added(layer, x, w)
+            return y.add_(more) if y.shape == more.shape else y + more  # positions are the same for all inputs
 
         return added
 
     changes = {path: change(path, share) for path, share in shares.items()}
     features = network.features(shared, inputs, changes)
     ordered = [used[path].expand(len(features), -1) for path in shares if path in used]
-    return features, torch.stack(ordered, dim=1) if used else features.new_zeros(len(features), 0, 0)
+    if not ordered and decision.w is not None:
+        ordered = [decision.w.detach()]
+    return features, torch.stack(ordered, dim=1) if ordered else features.new_zeros(len(features), 0, 0)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from ..contract import Context, Step
 from ..errors import RecipeError
+from ..hp import HP, declared
 from ..maths.parts import DensePart, LowRankPart, Part, SparsePart, dense
 from ..merged import Merged, PerTaskMerged
-from ..methods import build, registry
+from ..methods import build, method_class, registry
 from ..problem import Problem
 from ..tensorwise import StoreMerge
 from ..weights import Weights
@@ -25,10 +27,22 @@ def stores() -> tuple[str, ...]:
     return (FULL, *(key for key, cls in registry().items() if issubclass(cls, StoreMerge)))
 
 
-def store_steps(key: str, problem: Problem, ctx: Context) -> Generator[Step, None, PerTaskMerged]:
-    """Build a store with its default parameters, yielding a Step per tensor group."""
+def parameters_of(key: str) -> Mapping[str, HP]:
+    """Return the hyper-parameters of a store by name; whole experts have none."""
+    return {} if key == FULL else declared(method_class(key))
+
+
+def needs_of(key: str, settings: Mapping[str, Any]) -> frozenset[str]:
+    """Return what a store needs to be built; serving it is another matter."""
+    return frozenset() if key == FULL else build(key, **settings).needs - {"task id"}
+
+
+def store_steps(
+    key: str, problem: Problem, ctx: Context, settings: Mapping[str, Any] | None = None
+) -> Generator[Step, None, PerTaskMerged]:
+    """Build a store, its parameters at their defaults unless they are set, yielding a Step per tensor group."""
     if key != FULL:
-        return (yield from build(key).run(problem, ctx))  # type: ignore[attr-defined]
+        return (yield from build(key, **(settings or {})).run(problem, ctx))  # type: ignore[attr-defined]
     groups, parts = problem.groups(), {}
     for done, group in enumerate(groups, 1):  # loading checks every expert
         parts[group.name] = WholePart(group.name, problem.pretrained, tuple(problem.experts.values()))
@@ -59,7 +73,7 @@ class WholePart:
 
 @dataclass(frozen=True)
 class EveryExpert(Merged):
-    """A model that asks every expert of a store about every input, and is told the input's task."""
+    """A model that asks every expert of a store about every input, under the head of the input's task."""
 
     store: PerTaskMerged
 
@@ -71,9 +85,9 @@ class EveryExpert(Merged):
     def knows_task(self) -> bool:
         return True
 
-    def weights(self, task: str | None = None) -> Weights:
-        """Return the weights of one expert; raises RecipeError without its name."""
-        return self.store.weights(task)
+    def serves(self, task: str) -> bool:
+        """True: the task only says which frozen head every expert is asked under, and unseen tasks have one too."""
+        return True
 
     @property
     def stored_parameters(self) -> float:

@@ -13,7 +13,7 @@ from ..maths import spectral
 from ..maths.parts import LowRankPart, Part
 from ..merged import PerTaskMerged
 from ..weights import in_memory
-from .per_input import Decided, LowRankLinear, blended
+from .per_input import Decision, LowRankLinear, blended
 from .prediction import Network, Prediction, Predictor
 from .routed import RoutedMerged
 
@@ -103,7 +103,7 @@ class Subset:
 
     def __call__(self, network: Network, inputs: Tensor) -> Tensor:
         """Return features (B, D)."""
-        all_of_it = Decided(torch.ones(len(inputs), 1, device=inputs.device))
+        all_of_it = Decision.same(torch.ones(len(inputs), 1, device=inputs.device))
         return blended(network, self.shared, self.shares, all_of_it, inputs)[0]
 
 

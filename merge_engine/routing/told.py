@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..errors import RecipeError
 from ..merged import Merged, PerTaskMerged
-from ..weights import Weights, in_memory
-from .per_input import Decided, blended
+from .by_router import ByRouter
+from .per_input import Decision
 from .prediction import Network, Prediction, Predictor
 from .routed import BlendedMerged, RoutedMerged
 
@@ -24,7 +24,9 @@ def told(merged: Merged) -> Merged | None:
         return merged.store
     if isinstance(merged, PerTaskMerged):
         return merged
-    return ToldBlend(merged) if isinstance(merged, BlendedMerged) and hasattr(merged.weighting, "router") else None
+    if isinstance(merged, BlendedMerged) and isinstance(merged.weighting, ByRouter):
+        return ToldBlend(merged)
+    return None
 
 
 @dataclass(frozen=True)
@@ -41,24 +43,19 @@ class ToldBlend(Merged):
     def knows_task(self) -> bool:
         return True
 
-    def weights(self, task: str | None = None) -> Weights:
-        """Raise RecipeError, as the blend does."""
-        return self.blend.weights(task)
-
     @property
     def stored_parameters(self) -> float:
         return self.blend.stored_parameters
 
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
-        """Return a predictor that runs θ_shared + v_t for the given task t."""
-        shared = in_memory(self.blend.shared, network.device, dtype)
-        shares = {path: share.to(dtype, network.device) for path, share in self.blend.shares.items()}
+        """Return a predictor that runs θ_shared + v_t for the given task t, with what that task brings of its own."""
+        blend = self.blend.blend(network, dtype)
 
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
             if task not in self.tasks:
                 raise RecipeError(f"This merge knows {', '.join(self.tasks)}; got {task!r}, give one of those.")
             w = torch.zeros(len(inputs), len(self.tasks), device=inputs.device)
             w[:, self.tasks.index(task)] = 1
-            return Prediction(blended(network, shared, shares, Decided(w), inputs)[0])
+            return Prediction(blend(inputs, Decision.same(w), task)[0])
 
         return predict

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ from torch import Tensor
 
 from ..contract import Step
 from ..maths.ops import flat
+from ..merged import Merged
 from ..problem import Problem
+from .by_router import Mix
 from .per_input import LowRankLinear, Share
-from .twin import Mix, TwinMerged
+from .routed import BlendedMerged
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,12 @@ class Energies:
     kept: np.ndarray
 
 
-def energy_steps(problem: Problem, merged: TwinMerged) -> Generator[Step, None, Energies]:
+def is_twin(merged: Merged | None) -> TypeGuard[BlendedMerged]:
+    """True for a shared model with exclusive parts that a trained router mixes."""
+    return isinstance(merged, BlendedMerged) and isinstance(merged.weighting, Mix)
+
+
+def energy_steps(problem: Problem, merged: BlendedMerged) -> Generator[Step, None, Energies]:
     """Measure a Twin merge of a problem, tensor by tensor inside the blocks; yields Steps."""
     place, mix = problem.architecture.place, cast(Mix, merged.weighting)
     names = [n for n in problem.pretrained if place(n).block is not None]

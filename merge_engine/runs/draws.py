@@ -47,7 +47,7 @@ def draw_steps(
             router = routers.build(key, draw=draw)
             assert isinstance(router, routers.SupportRouter)
             fitted = yield from router.fit_steps(problem, ctx)
-            seen_by = (router.backbone, router.layer, router.normalise)
+            seen_by = (router.backbone, router.layer, router.tokens, router.normalise)
             if seen_by not in features:
                 features[seen_by] = yield from _features(suite, tasks, fitted, limit)
             picked = [fitted.scorer(z).argmax(1).numpy(force=True) for z in features[seen_by]]
@@ -63,7 +63,7 @@ def _known(suite: Suite, tasks: Sequence[str], store: str, limit: int | None) ->
     right = {}
     for done, task in enumerate(tasks, 1):
         said = predictions(suite, merged, task, limit=limit)
-        right[task] = said.guess == said.label
+        right[task] = said.right(suite.experts)
         yield Step(done, len(tasks), f"{store} told the task, {task}")
     return right
 

@@ -20,7 +20,7 @@ from ..methods import method_class
 from .recipe import Recipe
 
 CURVE, PLANE = 9, 6  # values along an axis, when there is one and when there are two
-MOST = 25  # values along one axis
+MOST = 31  # values along one axis, as many as a published scaling curve has
 WIDE = 100  # a range that spans this ratio is walked in equal ratios
 Values = tuple[Number, ...]
 
@@ -44,8 +44,8 @@ class Axis:
         """True where the values are better seen on a logarithmic axis."""
         return _is_wide(self.values[0], self.values[-1])
 
-    def value_in(self, recipe: Recipe) -> Number:
-        """Return the value of this hyper-parameter in a recipe."""
+    def value_in(self, recipe: Recipe) -> Number | str:
+        """Return the value of this hyper-parameter in a recipe, or the word in its place."""
         steps = (recipe.parameters, *(given for _, given in recipe.post))
         return dict(steps[self.position])[self.hp.name]
 
@@ -90,7 +90,7 @@ def default_values(hp: HP, count: int) -> Values:
     """
     if not hp.sweep:
         return _walked(hp, count)
-    found = sorted({_legal(hp, value) for value in (*hp.sweep, *(hp.soft or ()), hp.default)})
+    found = sorted({_legal(hp, value) for value in (*hp.sweep, *(hp.soft or ()), hp.default) if value != hp.word})
     return _filled(hp, found, count) if len(found) < count else _thinned(found, count, hp.default)
 
 
@@ -175,7 +175,7 @@ def _walked(hp: HP, count: int) -> Values:
     values = even(low, high, count)
     if hp.step and not _is_wide(low, high):
         values = [low, *(float(f"{round(value / hp.step) * hp.step:.6g}") for value in values[1:-1]), high]
-    if low < hp.default < high:
+    if hp.default != hp.word and low < hp.default < high:
         nearest = min(range(1, count - 1), key=lambda place: abs(values[place] - hp.default))
         values[nearest] = hp.default
     return tuple(sorted({_legal(hp, value) for value in values}))

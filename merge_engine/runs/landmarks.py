@@ -17,10 +17,11 @@ PUBLISHED, CURRENT, TABLE = "published", "current", "table"
 def landmarks(suite: Suite, sweep: Sweep) -> dict[str, Values]:
     """Return by name the values of the swept numbers that are published, in the recipe, and chosen for the table.
 
-    The table's are those chosen on validation for the same experts; they are left out where it has none.
+    The table's are those chosen on validation for the same experts; they are left out where it has none. So is a value
+    in whose place a word stands.
     """
     axes = sweep.axes
-    found = {
+    found: dict[str, tuple[Any, ...]] = {
         PUBLISHED: tuple(axis.hp.default for axis in axes),
         CURRENT: tuple(axis.value_in(sweep.recipe) for axis in axes),
     }
@@ -28,7 +29,7 @@ def landmarks(suite: Suite, sweep: Sweep) -> dict[str, Values]:
     if row is not None:
         given = [row["parameters"], *(step["parameters"] for step in row["post"])]
         found[TABLE] = tuple(given[axis.position][axis.hp.name] for axis in axes)
-    return found
+    return {name: values for name, values in found.items() if not any(isinstance(value, str) for value in values)}
 
 
 def _chosen(suite: Suite, sweep: Sweep) -> Mapping[str, Any] | None:

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from ..contract import Context, Step
 from ..errors import DataError, RecipeError
-from ..evaluate import BATCH, Model, logits, predictions, scoring_order
-from ..merged import Merged
+from ..evaluate import BATCH, Model, predictions, scoring_order
+from ..merged import Merged, PerTaskMerged, StaticMerged
 from ..metrics import MERGED, Measured, Metric, WeightMetric, key_of
 from ..problem import Problem
 from ..routing.told import told
 from ..suite import Suite
 from ..weights import in_memory
 from .baselines import Baselines
+from .protocol import Protocol
+from .run import scoring
 
 INPUTS = 64
 Features = list[np.ndarray]
@@ -75,6 +77,11 @@ def _cka(metric: Any, problem: Problem, suite: Suite, merged: Merged | None, lim
 
 def _representation(metric: Any, problem: Problem, suite: Suite, merged: Merged | None, limit: int | None) -> Steps:
     made, mine, theirs = _needed(merged, metric), {}, {}
+    if not isinstance(made, StaticMerged | PerTaskMerged):
+        raise RecipeError(
+            f"{metric.title} looks inside one model, block by block, and this merge is none; choose a static merge, or "
+            "one that keeps a part per expert."
+        )
     for done, expert in enumerate(problem.tasks, 1):
         inputs = _inputs(suite, suite.task_of[expert], limit)
         mine[expert] = features(suite, in_memory(made.weights(expert), suite.device), inputs)
@@ -88,15 +95,10 @@ def _accuracy(metric: Any, problem: Problem, suite: Suite, merged: Merged | None
     own = {expert: suite.task_of[expert] for expert in problem.tasks}
     pairs = [*((e, t) for e, t in own.items()), *((None, t) for t in own.values())]
     fixed = yield from Baselines(suite).steps(pairs, limit)
-    guesses, labels = {}, {}
-    for done, (expert, task) in enumerate(own.items(), 1):
-        guesses[task] = logits(suite, made.weights(expert), task, "score", limit).numpy()
-        truth = suite.labels(task, "score")
-        labels[task] = truth[scoring_order(len(truth), limit)].numpy()
-        yield Step(done, len(own), task)
+    scores = yield from scoring(suite, made, tuple(own.values()), Protocol(limit=limit))
     share = {pair: found.accuracy(limit) / 100 for pair, found in fixed.items()}
     experts = {task: share[expert, task] for expert, task in own.items()}
-    return metric.measure(guesses, labels, experts, {task: share[None, task] for task in own.values()})
+    return metric.measure(scores, experts, {task: share[None, task] for task in own.values()})
 
 
 def _cross_task(metric: Any, problem: Problem, suite: Suite, merged: Merged | None, limit: int | None) -> Steps:
@@ -123,10 +125,10 @@ def _routing(metric: Any, problem: Problem, suite: Suite, merged: Merged | None,
         said = predictions(suite, routing, suite.task_of[expert], limit=limit)
         if said.picked is None:
             raise RecipeError(f"{metric.title} needs a merge that picks an expert for every input; choose another.")
-        picked[expert], right[expert] = said.picked, said.guess == said.label
+        picked[expert], right[expert] = said.picked, said.right(problem.tasks)
         if best is not None:
             knowing = predictions(suite, best, suite.task_of[expert], limit=limit)
-            known[expert] = float((knowing.guess == knowing.label).mean())
+            known[expert] = float(knowing.right(problem.tasks).mean())
         yield Step(done, len(problem.tasks), expert)
     return metric.measure(picked, right, known)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..contract import MergeMethod
 from ..corruptions import KINDS, SEVERITIES
 from ..errors import RecipeError, no_such
 from ..suite import Suite
-from .results import TaskAccuracy
 
 SPLITS = ("score", "validation", "adapt")
 HALVES = ("adapt", "score")
@@ -31,8 +30,13 @@ NEED_WORDS = {
     "stream": "unlabelled pictures of {half}",
     "train": "train pictures, each known to be of its task but without its class",
     "labels": "the labels of the pictures it adapts to",
+    "validation labels": "labelled validation pictures",
     "task id": "the true task of every picture",
 }
+PURE = " It adapts to batches of one task each, under that task's own head."
+ROUTED = " The merge picks head and classes of every picture itself: a wrong task is a wrong answer."
+TOLD = " The true task picks head and classes of every picture, and what the merge keeps for one task alone."
+GIVEN = " The true task picks head and classes of every picture; all else, biases too, is of the one merge."
 
 
 @dataclass(frozen=True)
@@ -78,20 +82,28 @@ class Protocol:
         scored = suite.corrupted(*self.spoiled()) if self.corruption else suite
         return scored, suite if self.clean_stream else scored
 
-    def sentence(self, accuracy: Mapping[str, TaskAccuracy], steps: Sequence[MergeMethod], chosen: str) -> str:
-        """Return in words what was measured, on what, and what the method was given."""
-        count = sum(a.n for a in accuracy.values())
+    def sentence(
+        self, pictures: Collection[int], steps: Sequence[MergeMethod], chosen: str, routed: bool = False
+    ) -> str:
+        """Return in words what was measured, on what, what the method was given, and who picks the head.
+
+        `pictures` is how many were scored of every task; `routed` says that the merge sends every picture to an
+        expert, whose head answers.
+        """
         part = "all of " if self.limit is None else f"at most {self.limit} pictures per task of "
         needs = sorted({need for step in steps for need in step.needs})
         given = " and ".join(NEED_WORDS.get(need, need) for need in needs) or "the weights only"
         given = given.format(half=SPLIT_WORDS[self.half])
-        adapted = f" {PROTOCOLS[self.split, self.half]}." if "stream" in needs else ""
+        learns = any("stream" in type(step).needs for step in steps)  # others may look at the stream, and no more
+        adapted = f" {PROTOCOLS[self.split, self.half]}.{PURE if learns else ''}" if "stream" in needs else ""
         if self.corruption:
             kind, severity = self.spoiled()
             adapted += f" The scored pictures are corrupted by {kind.replace('_', ' ')} at severity {severity} of 5"
             seen = "clean" if self.clean_stream else "corrupted alike"
             adapted += f"; those adapted to are {seen}." if "stream" in needs else "."
+        heads = ROUTED if routed else TOLD if "task id" in needs else GIVEN
+        counted = f"{len(pictures)} tasks, {sum(pictures)} pictures"
         return (
-            f"Top-1 accuracy in percent on {part}{SPLIT_WORDS[self.split]}: {len(accuracy)} tasks, {count} pictures. "
-            f"The method is given {given}.{adapted} Parameters: {chosen}."
+            f"Top-1 accuracy in percent on {part}{SPLIT_WORDS[self.split]}: {counted}. "
+            f"The method is given {given}.{adapted}{heads} Parameters: {chosen}."
         )

@@ -38,13 +38,13 @@ README_SUITE = "pictures"
 README_PARTS = ("table", "draws", "seeds", "robustness")
 MARKERS = ("<!-- results table -->", "<!-- /results table -->")
 HEAD = (
-    "method", "published default", "chosen on validation", "normalised", "NAI", "unseen", "stored M", "merge s",
-    "chosen",
+    "method", "published default", "chosen on validation", "normalised", "NAI", "unseen", "stored M", "MB", "merge s",
+    "ms a picture", "chosen",
 )  # fmt: skip
 MOVING = ("Adaptive", "Routed")
 MOVING_HEAD = (
     "method", "inductive", "transductive", "normalised", "NAI", "unseen", "head", "routed right", "passes", "stored M",
-    "merge s", "while adapting", "given", "parameters",
+    "MB", "merge s", "ms a picture", "while adapting", "given", "parameters",
 )  # fmt: skip
 MULTITASK = "multitask.json"
 SETTINGS = (DEFAULT, CHOSEN, CPU, TRANSDUCTIVE)
@@ -170,8 +170,9 @@ def markdown(table: dict[str, Any], multitask: dict[str, Any] | None = None) -> 
 MOVING_NOTE = (
     "Methods that adapt to unlabelled pictures, or route every picture; those given the task id are ceilings. "
     "Inductive: they saw the adapt half of the test split and are scored on the other half; transductive: they saw the "
-    "very pictures they are scored on. Passes: forward passes of one model that a picture costs. Head: whether the "
-    "merge picks the task's head itself, so that a wrong task is a wrong answer, or is given it. While adapting: "
+    "very pictures they are scored on, in batches of one task each under that task's head. Passes: forward passes of "
+    "one model that a picture costs. Head: whether the merge picks the task's head and classes itself, so that a wrong "
+    "task is a wrong answer, or the true task picks them. While adapting: "
     f"accuracy after the first and the last update watched, on {PICTURES} score pictures per task, and the best one, "
     "which nobody could pick without labels. Parameters that differ from the published defaults are shown; courses are "
     "shortened for two processor cores."
@@ -204,7 +205,7 @@ def _moving_line(pair: dict[str, Row]) -> str:
         best["title"], _cell(best["average"]), _cell(pair[TRANSDUCTIVE]["average"]) if TRANSDUCTIVE in pair else "",
         _cell(best["normalised_average"]), _cell(best["nai"], 2), _cell(best["unseen_average"]),
         "routed" if best["routed"] else "given", _cell(routed_right(best)), _cell(best["forwards"], 2),
-        _cell(best["stored_parameters"] / 1e6), _cell(best["seconds"]["merge"]), _course(best),
+        *_costs(best), _course(best),
         ", ".join(best["needs"]) or "weights only", _unusual(best),
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
@@ -254,9 +255,15 @@ def _method_line(pair: dict[str, Row]) -> str:
     changes = _changes(pair[DEFAULT], best) if DEFAULT in pair else _unusual(best)
     return _line(
         name, default, chosen, _cell(best["normalised_average"]), _cell(best["nai"], 2),
-        _cell(best["unseen_average"]), _cell(best["stored_parameters"] / 1e6), _cell(best["seconds"]["merge"]),
-        changes,
+        _cell(best["unseen_average"]), *_costs(best), changes,
     )  # fmt: skip
+
+
+def _costs(row: Row) -> tuple[str, ...]:
+    """Return millions of parameters and bytes to store, seconds to merge and milliseconds to score a picture."""
+    result = Result.from_dict(row)
+    pace, merging = result.milliseconds, result.seconds["merge"]
+    return tuple(map(_cell, (result.stored_parameters / 1e6, result.megabytes, merging, pace)))
 
 
 def _changes(default: Row, best: Row) -> str:
@@ -273,8 +280,10 @@ def _footnote(table: dict[str, Any]) -> str:
         f"{protocol.partition(' The method is given')[0]} Averages "
         "are over the tasks of the merged experts. The columns after the second one are at the chosen setting; "
         "normalised is the mean of merged over expert accuracy in percent, NAI the share of the way from the "
-        "pretrained model to the experts. Methods marked “task known” are given the task of every picture: a ceiling, "
-        f"not a merged model. Seconds on {own['threads']} threads, decompositions in the store where there were any."
+        "pretrained model to the experts. The true task picks head and classes of every picture; all else, biases too, "
+        "is of the one merge. Methods marked “task known” are given the task of every picture: a ceiling, not a merged "
+        "model. MB: bytes to store in float32, masks in bits. Milliseconds to score a picture, and seconds, on "
+        f"{own['threads']} threads, decompositions in the store where there were any."
     )
 
 

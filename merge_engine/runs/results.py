@@ -96,6 +96,17 @@ class Result:
         return f"{key}-clean-stream" if self.corruption.endswith("clean") else key
 
     @property
+    def megabytes(self) -> float:
+        """Bytes of what is stored, in millions, in float32; a bit of a mask counts as a bit."""
+        return 4 * self.stored_parameters / 1e6
+
+    @property
+    def milliseconds(self) -> float | None:
+        """Time to score a picture, all its passes included."""
+        pictures = sum(a.n for a in self.accuracy.values())
+        return 1000 * self.seconds["score"] / pictures if pictures else None
+
+    @property
     def correct(self) -> dict[str, int]:
         """Number of pictures of every task that were right."""
         return {task: round(a.merged * a.n / 100) for task, a in self.accuracy.items()}

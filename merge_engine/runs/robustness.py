@@ -25,8 +25,8 @@ from .table import by_line, recipe_of, shown_row
 
 PICTURES = 50
 LINES = (
-    "average", "task_arithmetic", "tsv_m", "iso_c", "sim", "mass", "twin_merging", "surgery", "adamerging", "adarank",
-    "we_moe",
+    "average", "task_arithmetic", "tsv_m", "iso_c", "cart", "regmean_pp", "sim", "mass", "smile", "twin_merging",
+    "surgery", "adamerging", "adarank", "we_moe", "e_we_moe", "rankone_moe",
 )  # fmt: skip
 CLEAN, ALIKE = ADAPTED = ("clean", "alike")
 PRETRAINED = "pretrained"

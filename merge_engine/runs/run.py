@@ -64,7 +64,7 @@ def run_steps(
     scores = yield from scoring(suite, merged, tasks, protocol)
     seconds["score"] = time.perf_counter() - start
     accuracy = beside_baselines(suite, recipe, scores, fixed)
-    sentence = protocol.sentence(accuracy, (method, *post), chosen)
+    sentence = protocol.sentence([a.n for a in accuracy.values()], (method, *post), chosen, bool(routes(scores)))
     result = describe(
         recipe, merged, seconds, sentence, content,
         accuracy=accuracy, routed=routes(scores), curve=watch.points if watch else (),
@@ -75,7 +75,7 @@ def run_steps(
 
 def problem_of(suite: Suite, recipe: Recipe, half: str = "adapt") -> Problem:
     """Return the problem of a recipe's experts; labels are open to a method that needs them, to no other."""
-    return suite.problem(recipe.experts, half, "labels" in recipe.build()[0].needs, recipe.seed)
+    return suite.problem(recipe.experts, half, recipe.build()[0].needs, recipe.seed)
 
 
 def scoring(
@@ -102,12 +102,11 @@ def warm(suite: Suite, tasks: Sequence[str], split: str) -> None:
 
 
 def scored_tasks(suite: Suite, recipe: Recipe, merged: Merged, protocol: Protocol) -> tuple[str, ...]:
-    """Return the tasks to score: those asked for, or those of the experts; a per-task merge has only its own."""
-    own = own_tasks(suite, recipe)
-    tasks = own if protocol.tasks is None else protocol.tasks
+    """Return the tasks to score: those asked for, or those of the experts, as far as the merge serves them."""
+    tasks = own_tasks(suite, recipe) if protocol.tasks is None else protocol.tasks
     for task in tasks:
         suite.task(task)
-    return tuple(t for t in tasks if t in own) if merged.knows_task else tuple(tasks)
+    return tuple(t for t in tasks if merged.serves(t))
 
 
 def own_tasks(suite: Suite, recipe: Recipe) -> tuple[str, ...]:

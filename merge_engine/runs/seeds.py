@@ -1,4 +1,4 @@
-"""How much adapting depends on the order of the pictures and on the start of the routers: several seeds of one recipe.
+"""How much a merge depends on chance: the order of pictures, the start of what is trained, the entries dropped.
 
 A run is stored as soon as it is measured, so an interrupted study goes on.
 """
@@ -16,18 +16,20 @@ from .protocol import Protocol
 from .recipe import Recipe
 from .results import cached_folder, read_json, write_json
 from .run import adapts, run_steps
-from .table import CPU, by_line, entries
+from .table import by_line, entries
+from .variants import anchor_of
 
 SEEDS = 3
+DRAW = ("twin_merging", "dare", "della")  # the other methods whose result depends on the seed
 Row = dict[str, Any]
 
 
 def seed_steps(
     suite: Suite, rows: Sequence[Mapping[str, Any]] = (), seeds: int = SEEDS, limit: int | None = None
 ) -> Generator[Step, None, list[Row]]:
-    """Run every method that adapts with `seeds` seeds, yielding Steps; seed 0 is read from a table's rows if it can.
+    """Run every method that depends on chance with `seeds` seeds, yielding Steps; seed 0 is a table's row if it can.
 
-    Methods run at their cpu preset, or as published where they have none.
+    Methods run at the setting of the table, else at their cpu preset, or as published where they have none.
 
     Returns a row per method: mean accuracy over the experts' tasks and accuracy by task, in percent, by seed.
     """
@@ -35,15 +37,14 @@ def seed_steps(
     file = cached_folder(suite.name) / f"seeds-{content[:16]}-{limit or 'all'}.json"
     stored: dict[str, dict[str, float]] = read_json(file) or {}
     measured, found = by_line(rows), []
-    lines = [line for line in entries() if not line.post and adapts(line.recipe(suite))]
+    lines = [e for e in entries() if not e.post and (e.method in DRAW or adapts(e.recipe(suite)))]
     for line in lines:
+        anchor, known = anchor_of(suite, line, measured.get(line.name))
         runs = []
         for seed in range(seeds):
-            setting = line.settings[0]
-            recipe = replace(line.recipe(suite, CPU if setting == CPU else "published"), seed=seed)
-            known = measured.get(line.name, {}).get(setting, {})
-            if known.get("recipe") == recipe.digest and known.get("content") == content and limit is None:
-                runs.append({task: known["accuracy"][task]["merged"] for task in suite.task_of.values()})
+            recipe = replace(anchor, seed=seed)
+            if known is not None and known.recipe == recipe.digest and limit is None:
+                runs.append({task: known.accuracy[task].merged for task in suite.task_of.values()})
                 continue
             if recipe.digest not in stored:
                 stored[recipe.digest] = yield from _measured(suite, recipe, limit)

@@ -18,9 +18,9 @@ DRAWS_NOTE = (
     "known is the accuracy of the store when told the task."
 )
 SEEDS_NOTE = (
-    "Methods that adapt, at their cpu preset where they have one, with {seeds} seeds, which decide the order of the "
-    "unlabelled pictures and the start of the routers: mean ± standard deviation of the accuracy in percent, "
-    "inductive, on the score half."
+    "Methods that depend on chance, at their setting in the table, with {seeds} seeds, which decide the order of the "
+    "unlabelled pictures, the start of what is trained and the entries that are dropped: mean ± standard deviation of "
+    "the accuracy in percent, inductive, on the score half."
 )
 ROBUSTNESS_NOTE = (
     "Accuracy in percent on corrupted pictures, {severities} (of 5), on at most {pictures} pictures per task of the "
@@ -40,8 +40,8 @@ UNSURE_NOTE = (
 VARIANTS_NOTE = (
     "Declared options of methods, one change at a time from the setting in the table of all methods: accuracy in "
     "percent on {pictures} of the score half, averaged over the tasks of the experts, and the points apart from the "
-    "first row of the method; inductive, one seed each. Routed right: the share of pictures sent to their own task's "
-    "expert. Seconds on a machine that did other work too."
+    "first row of the method; inductive unless a row says otherwise, one seed each. Routed right: the share of "
+    "pictures sent to their own task's expert. Seconds on a machine that did other work too."
 )
 
 

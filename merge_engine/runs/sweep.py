@@ -19,7 +19,7 @@ import torch
 from ..contract import Step
 from ..errors import MergeError, RecipeError, no_such
 from ..evaluate import Score, score_steps
-from ..paired import paired, right
+from ..paired import paired
 from ..suite import Suite
 from . import grid
 from .baselines import Baseline, Baselines
@@ -269,9 +269,8 @@ class _Work:
 
     def _lost(self, score: Score) -> float:
         """Return the share, in percent, of what the task's expert gets right alone and the merge gets wrong."""
-        said, tasks = score.said, own_tasks(self.merges.suite, self.sweep.recipe)
-        assert said is not None, "a score made here knows what was said"
-        both = paired(self.alone[score.task].right[: score.n], right(said, tasks.index(score.task)))
+        assert score.said is not None, "a score made here knows what was said"
+        both = paired(self.alone[score.task].right[: score.n], score.said.right(self.sweep.recipe.experts))
         return 100 * both.first / max(1, both.both + both.first)
 
     def _scoring(self, merged: Any, tasks: Sequence[str]) -> Generator[Step, None, dict[str, Score]]:

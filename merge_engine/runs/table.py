@@ -1,8 +1,8 @@
 """The results table of a suite: every method at its published default and at the setting chosen on validation.
 
 A row is stored as soon as it is measured, so an interrupted run goes on where it stopped; a finished run starts
-anew the next time. Every row is measured on the score half: the tasks of the experts and, for merges that need not
-be told the task, the unseen tasks too. Methods that adapt are measured at their cpu preset, once adapted to the other
+anew the next time. Every row is measured on the score half: the tasks of the experts and, where the merge serves
+them, the unseen tasks too. Methods that adapt are measured at their cpu preset, once adapted to the other
 half (inductive) and once to the score half itself (transductive).
 """
 
@@ -61,7 +61,12 @@ class Entry:
         """Return the settings that get a row: the cpu preset where the published course is too long."""
         cls = registry()[self.method]
         inductive = (CPU,) if CPU in cls.presets else (DEFAULT, CHOSEN)
-        return (*inductive, TRANSDUCTIVE) if "stream" in cls.needs and not self.post else inductive
+        return (*inductive, TRANSDUCTIVE) if self.adapts else inductive
+
+    @property
+    def adapts(self) -> bool:
+        """True where the method adapts to unlabelled inputs of the test split."""
+        return "stream" in registry()[self.method].needs and not self.post
 
     def recipe(self, suite: Suite, preset: str = "published") -> Recipe:
         """Return the line's recipe at a preset, with as many experts as the method takes."""
@@ -98,11 +103,15 @@ def entries(methods: Iterable[str] | None = None) -> list[Entry]:
 
 @dataclass
 class TableRun:
-    """One run of the table, with what was measured so far."""
+    """One run of the table, with what was measured so far.
+
+    `before` are rows of a table by line and setting: what they chose on validation is taken, not chosen again.
+    """
 
     suite: Suite
     limit: int | None = None
     validation: int = VALIDATION_PICTURES
+    before: Mapping[str, Mapping[str, Row]] = field(default_factory=dict)
     merges: Merges = field(init=False)
     stored: dict[str, Row | None] = field(init=False)
 
@@ -112,7 +121,7 @@ class TableRun:
         for name in ("limit", "validation"):
             Protocol(limit=getattr(self, name))
         self.merges = Merges(self.suite, Context(self.suite.device))
-        self.stored = read_json(self.file) or {}
+        self.stored = self._choices() | (read_json(self.file) or {})
 
     @property
     def file(self) -> Path:
@@ -138,10 +147,13 @@ class TableRun:
     def forget(self) -> None:
         """Drop the stored rows, so that the next run measures again."""
         self.file.unlink(missing_ok=True)
-        self.stored = {}
+        self.stored = self._choices()
+
+    def _choices(self) -> dict[str, Row | None]:
+        return {f"{name}/choice": _choice(rows) for name, rows in self.before.items()}
 
     def _measured(self, line: Entry, setting: str) -> Generator[Step, None, Row | None]:
-        if setting in (CPU, TRANSDUCTIVE):
+        if setting != CHOSEN and (setting != DEFAULT or line.adapts):
             return (yield from self._preset(line, setting))
         recipe, tried, words = line.recipe(self.suite), 1, "the published defaults"
         if setting == CHOSEN:
@@ -191,7 +203,7 @@ class TableRun:
         taken = {"merge": seconds, "score": time.perf_counter() - start}
         accuracy = beside_baselines(suite, recipe, scores, fixed)
         method, post = recipe.build()
-        sentence = protocol.sentence(accuracy, (method, *post), words)
+        sentence = protocol.sentence([a.n for a in accuracy.values()], (method, *post), words, bool(routes(scores)))
         content = suite_digest(suite, recipe.experts, "score")
         result = describe(
             recipe, merged, taken, sentence, content, accuracy=accuracy, routed=routes(scores),
@@ -242,6 +254,12 @@ def shown_row(line: Mapping[str, Row]) -> Row:
 def recipe_of(row: Row) -> Recipe:
     """Return the recipe of a row; raises RecipeError where it cannot be merged any more."""
     return Recipe.from_dict({key: row[key] for key in KEYS})
+
+
+def _choice(rows: Mapping[str, Row]) -> Row:
+    """Return what the rows of a line have chosen on validation; the published defaults where there was no choice."""
+    row = rows.get(CHOSEN) or next(iter(rows.values()))
+    return {"recipe": recipe_of(row).to_dict(), "tried": row["tried"] if CHOSEN in rows else 1}
 
 
 def _headline(row: Row | None) -> dict[str, float]:

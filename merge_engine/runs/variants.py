@@ -24,12 +24,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Variant:
-    """A method with some parameters changed, in a few words; `told` where that gives it the task of its inputs."""
+    """A method with some parameters changed, in a few words; `half` of the test split is what an adaptive one sees."""
 
     method: str
     words: str = ANCHOR
     changes: Mapping[str, Any] = field(default_factory=dict)
-    told: bool = False
+    half: str = "adapt"
 
     def of(self, anchor: Recipe) -> Recipe:
         """Return the anchor's recipe with the changes made."""
@@ -46,8 +46,9 @@ VARIANTS = (
     Variant("twin_merging", "shared model only", {"weights": "shared-only"}),
     Variant("twin_merging", "parts: largest entries", {"compression": "magnitude"}),
     Variant("twin_merging", "parts: random entries", {"compression": "bernoulli"}),
-    Variant("twin_merging", "shared model by TSV-M", {"shared": "tsv_m", "shared_scaling": 1.0}),
-    Variant("twin_merging", "as published: task known", {"protocol": "as published"}, told=True),
+    Variant("twin_merging", "shared model by TSV-M", {"shared": "tsv_m"}),
+    Variant("twin_merging", "as published: task known", {"protocol": "as published"}),
+    Variant("twin_merging", "the same, transductive", {"protocol": "as published"}, "score"),
     Variant("adarank"),
     Variant("adarank", "on Task Arithmetic", {"base": "task_arithmetic"}),
     Variant("adarank", "on TSV-M", {"base": "tsv_m"}),
@@ -66,7 +67,7 @@ VARIANTS = (
     Variant("sim"),
     Variant("sim", "route: Twin's router", {"router": "trained"}),
     Variant("sim", "route: MASS", {"router": "weight_projection"}),
-    Variant("sim", "route: oracle, task known", {"router": "oracle"}, told=True),
+    Variant("sim", "route: oracle, task known", {"router": "oracle"}),
     Variant("sim", "features of the average", {"backbone": "average"}),
     Variant("sim", "features of TSV-M", {"backbone": "tsv_m"}),
     Variant("sim", "no centring", {"centring": "none"}),
@@ -77,7 +78,11 @@ VARIANTS = (
     Variant("sim", "store: whole experts", {"store": "experts"}),
     Variant("sim", "store: EMR", {"store": "emr"}),
     Variant("sim", "store: TALL-masks", {"store": "tall_mask"}),
+    Variant("sim", "store: TALL-masks, λ validated", {"store": "tall_mask", "store_settings": "rule=validation"}),
     Variant("sim", "store: CART-Indexing", {"store": "cart_indexed"}),
+    Variant("sim", "the mean token", {"tokens": "mean"}),
+    Variant("sim", "vote of a batch (leaks)", {"unit": "batch"}),
+    Variant("sim", "the head is given", {"head": "given"}),
     Variant("cart"),
     Variant("cart", "rank by half of the energy", {"rank_rule": "energy", "rank": 0.5}),
     Variant("cart", "centred at pretrained, λ 0.3", {"centre": "pretrained", "scaling": 0.3}),
@@ -89,22 +94,28 @@ def variant_steps(
     rows: Iterable[Mapping[str, Any]] = (),
     methods: Collection[str] | None = None,
     limit: int | None = None,
+    before: Iterable[Mapping[str, Any]] = (),
 ) -> Generator[Step, None, list[Row]]:
-    """Measure every variant of some or all methods on the tasks of the experts, inductive, yielding Steps.
+    """Measure every variant of some or all methods on the tasks of the experts, yielding Steps.
 
-    The anchor is the row of a table, or the cpu preset where no row is given.
+    The anchor is the row of a table, or the cpu preset where no row is given; what stands in the rows of the study
+    `before` is not measured again.
 
     Returns a row per variant: its method and words, whether it is told the task, and its Result in JSON types.
     """
     known, found = by_line(rows), []
+    measured = {result.key: result for result in map(Result.from_dict, before)}
     chosen = [variant for variant in VARIANTS if methods is None or variant.method in methods]
     for done, variant in enumerate(chosen, 1):
         (line,) = entries([variant.method])[:1]
         anchor, row = anchor_of(suite, line, known.get(line.name))
         result = row if variant.words == ANCHOR and limit is None else None
+        recipe = variant.of(anchor)
         if result is None:
-            result = yield from _stored(suite, variant.of(anchor), limit)
-        found.append({**line.about(), "variant": variant.words, "told": variant.told, **result.to_dict()})
+            result = yield from _stored(suite, recipe, Protocol(limit=limit, half=variant.half), measured)
+        given = sorted(recipe.build()[0].needs)
+        about = {**line.about(), "needs": given, "variant": variant.words, "told": "task id" in given}
+        found.append({**about, **result.to_dict()})
         yield Step(done, len(chosen), f"{line.name}, {variant.words}", {"average %": result.average or 0.0})
     return found
 
@@ -125,13 +136,17 @@ def joined(new: Sequence[Row], before: Sequence[Row]) -> list[Row]:
     return [every[key] for v in VARIANTS if (key := (v.method, v.words)) in every]
 
 
-def _stored(suite: Suite, recipe: Recipe, limit: int | None) -> Generator[Step, None, Result]:
+def _stored(
+    suite: Suite, recipe: Recipe, protocol: Protocol, measured: Mapping[str, Result]
+) -> Generator[Step, None, Result]:
     """Return a result that was measured before, or merge and score."""
     content = suite_digest(suite, recipe.experts, "score")
-    key = result_key(recipe.digest, "score", limit, content)
+    key = result_key(recipe.digest, protocol.split, protocol.limit, content, protocol.half)
     file = cached_folder(suite.name) / "variants" / f"{key}.json"
+    if key in measured:
+        return measured[key]
     if (kept := read_json(file)) is not None:
         return Result.from_dict(kept)
-    run = yield from run_steps(suite, recipe, Protocol(limit=limit), chosen="one change from the table's setting")
+    run = yield from run_steps(suite, recipe, protocol, chosen="one change from the table's setting")
     write_json(file, run.result.to_dict(), quiet=True)
     return run.result

@@ -13,7 +13,7 @@ from merge_engine.contract import Context
 from merge_engine.inputs import SuiteInputs
 from merge_engine.methods import build
 from merge_engine.methods.we_moe import WeMoe
-from merge_engine.routing.per_input import Decided, LowRankLinear, Norm, Share, blended
+from merge_engine.routing.per_input import Decision, LowRankLinear, Norm, Share, blended
 from merge_engine.running import merge
 from merge_engine.suite import load_suite
 from merge_engine.weights import in_memory
@@ -35,22 +35,22 @@ def against_naive() -> list[dict[str, object]]:
     twin = _merged("twin_merging", examples=2, epochs=1)
     moe = _merged("we_moe", **{**WeMoe.preset("cpu"), "steps": 1})
     cases = (
-        ("Twin-Merging, soft", twin, Decided(soft)),
-        ("Twin-Merging, one-hot", twin, Decided(hard)),
-        ("WEMoE, routers of every block", moe, moe.weighting),
+        ("Twin-Merging, soft", twin, lambda _: Decision.same(soft)),
+        ("Twin-Merging, one-hot", twin, lambda _: Decision.same(hard)),
+        ("WEMoE, routers of every block", moe, moe.weighting.ready(network := SuiteInputs(suite))),
     )
-    return [_compared(kind, SuiteInputs(suite), merged, weighting, inputs) for kind, merged, weighting in cases]
+    return [_compared(kind, network, merged, decide, inputs) for kind, merged, decide in cases]
 
 
 def _merged(method: str, **given: Any) -> Any:
     return merge(load_suite("pictures").problem(), build(method, **given), ctx=Context())
 
 
-def _compared(kind: str, network: SuiteInputs, merged: Any, weighting: Any, inputs: Tensor) -> dict[str, object]:
+def _compared(kind: str, network: SuiteInputs, merged: Any, decide: Any, inputs: Tensor) -> dict[str, object]:
     shared, experts = in_memory(merged.shared), len(merged.tasks)
     parts = [_dense(merged.shares, t) for t in range(experts)]
     with torch.inference_mode():
-        runs = [_timed(lambda: blended(network, shared, merged.shares, weighting, inputs)) for _ in "123"]
+        runs = [_timed(lambda: blended(network, shared, merged.shares, decide(inputs), inputs)) for _ in "123"]
         factored, (got, route) = min(runs, key=lambda run: run[0])
         weights = [dict(zip(merged.shares, used, strict=True)) for used in route]
         alone = zip(weights, inputs.split(1), strict=True)

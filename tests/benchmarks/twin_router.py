@@ -9,8 +9,8 @@ from torch import Tensor
 
 from merge_engine.methods.twin_merging import TwinMerging
 from merge_engine.problem import Inputs
-from merge_engine.routers._training import Course, Training
 from merge_engine.routing.prediction import Changes
+from merge_engine.routing.trained_router import Course, Training
 from merge_engine.running import drive
 from merge_engine.weights import Weights
 
@@ -46,7 +46,7 @@ def against_products() -> list[dict[str, object]]:
     for preset, most in (("cpu", None), ("published", 2)):
         method = TwinMerging(**TwinMerging.preset(preset))
         course = Course(method.examples, HELD, most or method.epochs)
-        training = Training({}, tuple(map(str, range(TASKS))), course, torch.Generator().manual_seed(0))
+        training = Training({}, "", tuple(map(str, range(TASKS))), course, torch.Generator().manual_seed(0))
         inputs = Features()
         start = time.perf_counter()
         drive(training.steps(inputs, inputs.validation))

@@ -56,6 +56,36 @@ def mixed(network, base: Weights, parts: list[Weights], w, x: Tensor) -> Tensor:
     return network.features(model, x[None].double())[0]
 
 
+def tsv_c(base: Weights, experts: list[Weights], names: list[str]) -> list[Weights]:
+    """Return every expert with its matrices cut to ⌊r/T⌋ components of their change, all other tensors its own."""
+    found = []
+    for expert in experts:
+        own = dict(expert)
+        for n in names:
+            own[n] = base[n] + leading(expert[n] - base[n], min(base[n].shape) // len(experts))
+        found.append(own)
+    return found
+
+
+def tsv_m(base: Weights, experts: list[Weights], names: list[str], k) -> Weights:
+    """Return TSV-M of some experts: `k` components of every matrix made orthogonal, all other tensors averaged."""
+    merged = {n: base[n] + sum(e[n] - base[n] for e in experts) / len(experts) for n in base}
+    for n in names:
+        parts = [np.linalg.svd((e[n] - base[n]).numpy(), full_matrices=False) for e in experts]
+        rank = k(min(base[n].shape))
+        U = polar(np.concatenate([u[:, :rank] for u, _, _ in parts], 1))
+        V = polar(np.concatenate([v[:rank].T for _, _, v in parts], 1))
+        s = np.concatenate([s[:rank] for _, s, _ in parts])
+        merged[n] = base[n] + torch.from_numpy(U * s @ V.T)
+    return merged
+
+
+def polar(matrix: np.ndarray) -> np.ndarray:
+    """Return the nearest matrix with orthonormal columns."""
+    U, _, Vh = np.linalg.svd(matrix, full_matrices=False)
+    return U @ Vh
+
+
 def softmax(scores) -> np.ndarray:
     """Return the softmax of one row."""
     scores = np.asarray(scores, dtype=np.float64)
@@ -83,17 +113,20 @@ def router_scores(parameters, z: Tensor) -> np.ndarray:
     return own["last.weight"] @ hidden + own["last.bias"]
 
 
-def smile_layer(base: Tensor, bias: Tensor, experts: list[tuple[Tensor, Tensor]], tokens: Tensor, sizes) -> Tensor:
+def smile_layer(
+    base: Tensor, bias: Tensor, experts: list[tuple[Tensor, Tensor]], tokens: Tensor, sizes, whole: bool = False
+) -> Tensor:
     """Return a layer's output for tokens (N, n): every token takes its own experts.
 
-    `experts` are the task vectors of weight and bias; `sizes` are rank, gate rank and top k.
+    `experts` are the task vectors of weight and bias; `sizes` are rank, gate rank and top k. The gates read the task
+    vectors, or the `whole` weights of the experts.
     """
     rank, gate_rank, top_k = sizes
     rows = []
     for x in tokens:
         norms = []
         for weight, _ in experts:
-            Vh = np.linalg.svd(weight.numpy(), full_matrices=False)[2][:gate_rank]
+            Vh = np.linalg.svd((weight + base if whole else weight).numpy(), full_matrices=False)[2][:gate_rank]
             norms.append(np.linalg.norm(Vh @ x.numpy()))
         gates = softmax(norms)
         chosen = np.argsort(-gates)[:top_k]

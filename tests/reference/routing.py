@@ -39,6 +39,21 @@ def calibrated(support: Support, t: int, x: np.ndarray, rank: int, centring: str
     return residual(support, t, x, rank, centring, kind) / np.mean(own)
 
 
+def gap(support: Support, score, folds: int) -> float:
+    """Return the median difference of the best and the second score of inputs left out, every `folds`-th together.
+
+    `score(support, t, x)` is the score of task t for x, fitted to the support that is left.
+    """
+    differences = []
+    for fold in range(min(folds, max(len(z) for z in support))):
+        left = [z[[i for i in range(len(z)) if i % folds != fold]] for z in support]
+        for z in support:
+            for i in range(fold, len(z), folds):
+                best = sorted((score(left, t, z[i]) for t in range(len(support))), reverse=True)
+                differences.append(best[0] - best[1])
+    return float(np.sort(differences)[(len(differences) - 1) // 2])  # of two middle ones the lower
+
+
 def nearest(support: Support, t: int, x: np.ndarray) -> float:
     """Return the squared distance to the nearest support feature of a task."""
     return min(float((x - z) @ (x - z)) for z in support[t])

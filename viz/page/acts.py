@@ -14,7 +14,7 @@ from merge_engine.runs.first_look import first_place
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite, suite_folders
 
-from . import presets
+from . import presets, views
 from . import session as state
 from .compare import compare_acts, comparison
 from .drill import knock
@@ -206,6 +206,10 @@ def _deep(session: Session, said: Said) -> Session:
     return dataclasses.replace(session, inputs=dataclasses.replace(session.inputs, deep=deep))
 
 
+def _view(session: Session, said: Said) -> Session:
+    return dataclasses.replace(session, views=views.chosen(session.views, said.get("panel"), said.get("view")))
+
+
 def _ground(session: Session, said: Said) -> Session:
     after = ground.chosen(session.ground, said, _suite(session), session.experts)
     return dataclasses.replace(session, ground=after)
@@ -238,6 +242,7 @@ ACTS: dict[str, Callable[[Session, Said], Session]] = {
     "circle": _circle,
     "input": _input,
     "deep": _deep,
+    "view": _view,
     **knock.ACTS,
     **compare_acts.ACTS,
     **sweep_acts.ACTS,

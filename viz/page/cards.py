@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from html import escape
 from typing import Any
 
 from merge_engine.contract import MergeMethod
 from merge_engine.derive import FAMILIES
+from merge_engine.errors import MergeError
 from merge_engine.hp import declared
-from merge_engine.methods import method_class, registry
+from merge_engine.methods import build, method_class, registry
 from merge_engine.tensorwise import PostStep
 
 from .controls import shown, words
@@ -22,6 +23,7 @@ NEEDS = {
     "stream": ("uses inputs", "It looks at unlabelled pictures of every task before it merges."),
     "train": ("uses train inputs", "It looks at train pictures and is told which task each is from."),
     "labels": ("uses labels", "It sees the labels of the pictures it adapts to: an upper bound."),
+    "validation labels": ("uses validation labels", "It chooses settings by its accuracy on validation pictures."),
     "task id": ("ceiling: task known", "It keeps something per expert and is told which task a picture is from."),
 }
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
@@ -69,7 +71,7 @@ def method_card(key: str, values: Mapping[str, Any], experts: int) -> str:
     return (
         f'<div class="mp-card"><p class="mp-idea">{escape(cls.idea)}</p>'
         f'<div class="mp-formula"><span>{escape(cls.formula)}</span>{filled(cls, values, experts)}</div>'
-        f"{_badges(cls)}<p class=\"mp-paper\">{_paper(cls.paper)}</p>{_variant(cls)}</div>"
+        f"{_badges(cls, needs(key, values))}<p class=\"mp-paper\">{_paper(cls.paper)}</p>{_variant(cls)}</div>"
     )
 
 
@@ -78,7 +80,7 @@ def filled(cls: type[MergeMethod], values: Mapping[str, Any], experts: int) -> s
     pairs = [
         (hp.symbol or words(name), shown(values[name]))
         for name, hp in declared(cls).items()
-        if name in values and (hp.symbol or not hp.choices)
+        if name in values and (hp.symbol or not (hp.choices or hp.pairs))
     ]
     pairs.append(("T", str(experts)))
     return '<span class="mp-numbers">' + "".join(
@@ -97,9 +99,17 @@ def _variant(cls: type[MergeMethod]) -> str:
     return f'<details class="mp-variant">{summary}<p>{told}</p></details>' if told else ""
 
 
-def badges(cls: type[MergeMethod]) -> list[tuple[str, str]]:
+def needs(key: str, values: Mapping[str, Any]) -> frozenset[str]:
+    """Return what a method is given at some parameters; where they do not fit together, at its defaults."""
+    try:
+        return build(key, **values).needs
+    except MergeError:
+        return method_class(key).needs
+
+
+def badges(cls: type[MergeMethod], given: Iterable[str]) -> list[tuple[str, str]]:
     """Return what a method asks for, as (badge, sentence)."""
-    found = [NEEDS.get(need, (need, f"It needs: {need}.")) for need in sorted(cls.needs)]
+    found = [NEEDS.get(need, (need, f"It needs: {need}.")) for need in sorted(given)]
     low, high = cls.experts_allowed
     if high == low:
         found.append((f"exactly {_count(low)} experts", f"It merges {_count(low)} experts, no more and no fewer."))
@@ -108,8 +118,9 @@ def badges(cls: type[MergeMethod]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(found))
 
 
-def _badges(cls: type[MergeMethod]) -> str:
-    spans = "".join(f'<span title="{escape(why, quote=True)}">{escape(what)}</span>' for what, why in badges(cls))
+def _badges(cls: type[MergeMethod], given: Iterable[str]) -> str:
+    found = badges(cls, given)
+    spans = "".join(f'<span title="{escape(why, quote=True)}">{escape(what)}</span>' for what, why in found)
     return f'<p class="mp-badges">{spans}</p>' if spans else ""
 
 

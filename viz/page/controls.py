@@ -19,13 +19,15 @@ def form(owner: str, values: Mapping[str, Any], experts: Sequence[str]) -> str:
 
 
 def control(owner: str, hp: HP, value: Any, experts: Sequence[str]) -> str:
-    """Return one labelled control: per-expert boxes, a menu, a check box, a slider with a box, or a box."""
+    """Return one labelled control: per-expert boxes, a menu, a check box, a line of text, or a box, with a slider."""
     if hp.per_expert:
         return _per_expert(owner, hp, value, experts)
     if hp.choices:
         body = _menu(owner, hp, value)
     elif hp.type is bool:
         return _check_box(owner, hp, value)
+    elif hp.pairs:
+        body = _line(owner, hp, value)
     else:
         body = _number(owner, hp, value)
     return (
@@ -37,6 +39,8 @@ def shown(value: Any) -> str:
     """Return a value as the page writes it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value == "":
+        return "none"
     if isinstance(value, tuple):
         return ", ".join(shown(v) for v in value) if value else "equal"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -74,6 +78,15 @@ def _menu(owner: str, hp: HP, value: Any) -> str:
     )
 
 
+def _line(owner: str, hp: HP, value: Any) -> str:
+    """A line that takes NAME=VALUE, separated by commas."""
+    return (
+        f'<div class="mp-hp-head">{_label(owner, hp)}<input type="text" id="{_id(owner, hp)}" class="mp-box mp-line" '
+        f'value="{escape(str(value), quote=True)}" placeholder="name=value" spellcheck="false" autocomplete="off" '
+        f'aria-describedby="{_id(owner, hp)}-help" {_tied(owner, hp)}></div>'
+    )
+
+
 def _check_box(owner: str, hp: HP, value: Any) -> str:
     checked = " checked" if value else ""
     return (
@@ -84,26 +97,29 @@ def _check_box(owner: str, hp: HP, value: Any) -> str:
 
 
 def _number(owner: str, hp: HP, value: Any) -> str:
-    """A box takes the whole legal range; a slider beside it spans the useful one, with a tick at the default."""
+    """A box takes the whole legal range; a slider beside it spans the useful one, with a tick at the default.
+
+    Where a word stands for the number, the box is empty and the slider rests on the tick, in the middle.
+    """
     bounds = "".join(f' {k}="{v:g}"' for k, v in (("min", hp.low), ("max", hp.high)) if v is not None)
     box = (
-        f'<input type="number" id="{_id(owner, hp)}" class="mp-box" value="{_written(value)}" step="any"{bounds} '
-        f'aria-describedby="{_id(owner, hp)}-help" {_tied(owner, hp)}>'
+        f'<input type="number" id="{_id(owner, hp)}" class="mp-box" value="{_number_of(value)}" step="any"{bounds} '
+        f'placeholder="{hp.word}" aria-describedby="{_id(owner, hp)}-help" {_tied(owner, hp)}>'
     )
     head = f'<div class="mp-hp-head">{_label(owner, hp)}{box}</div>'
     return head if hp.span is None else head + _slider(owner, hp, value, *hp.span)
 
 
 def _slider(owner: str, hp: HP, value: Any, low: Number, high: Number) -> str:
-    low, high = min(low, value), max(high, value)
+    if value != hp.word:
+        low, high = min(low, value), max(high, value)
     step = f"{hp.step:g}" if hp.step else ("1" if hp.type is int else "any")
-    width = (high - low) or 1
-    tick = (hp.default - low) / width if isinstance(hp.default, int | float) else 0
-    filled = 100 * (value - low) / width
+    tick, at = (0.5 if v == hp.word else (v - low) / ((high - low) or 1) for v in (hp.default, value))
+    default = hp.default if hp.default == hp.word else f"published default {_written(hp.default)}"
     return (
-        f'<input type="range" min="{low:g}" max="{high:g}" step="{step}" value="{_written(value)}" '
-        f'style="--at:{filled:.2f}%;--published:{tick:.4f}" aria-label="{escape(words(hp.name))}" '
-        f'aria-describedby="{_id(owner, hp)}-help" title="published default {_written(hp.default)}" {_tied(owner, hp)}>'
+        f'<input type="range" min="{low:g}" max="{high:g}" step="{step}" value="{_number_of(value)}" '
+        f'style="--at:{100 * at:.2f}%;--published:{tick:.4f}" aria-label="{escape(words(hp.name))}" '
+        f'aria-describedby="{_id(owner, hp)}-help" title="{default}" {_tied(owner, hp)}>'
     )
 
 
@@ -120,6 +136,11 @@ def _per_expert(owner: str, hp: HP, value: Any, experts: Sequence[str]) -> str:
         f"{'set' if value else 'equal'}</summary>{rows}"
         f'<p class="mp-help">{escape(hp.help)} Leave all blank for equal.</p></details>'
     )
+
+
+def _number_of(value: Any) -> str:
+    """Return what a box or slider holds: nothing where a word stands in place of a number."""
+    return "" if isinstance(value, str) else _written(value)
 
 
 def _written(value: Any) -> str:

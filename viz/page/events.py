@@ -13,6 +13,7 @@ import gradio as gr
 from .adapting import learned, moving
 from .compare.compares import Compares
 from .drill.drills import Drills
+from .drill.knocked import Knocked
 from .inputs.sights import Sights
 from .landscape.landscapes import Landscapes
 from .layout import Page
@@ -23,10 +24,11 @@ from .weights import lenses
 from .workbench import Workbench
 
 COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
-RESULT = ("headline", "accuracy", "learned", "seen", *moving.PANELS)
+RESULT = ("headline", "measured", "accuracy", "learned", "seen", *moving.PANELS)
 ANSWER = ("shown", "focus", "fault", "status", *RESULT)
 BACKGROUND = ("preparing", "news")
-REST = ("where", "table", "scatter", "spoiled", "options", "surer", "about", "tabs")
+REST = ("where", "tabs")
+METHODS = ("table", "scatter", "spoiled", "options", "luck", "surer")
 BUTTONS = ("merge", "cancel")
 WIDGETS = ("experts", "method", "form", "post", "post_form", "metrics", "table")
 PANELS = ("accuracy", "apart", *lenses.LENSES, *learned.PANELS)
@@ -46,16 +48,20 @@ def wire(page: Page, bench: Workbench, demo: gr.Blocks) -> None:
     on, told = Listeners(page, bench), page.some("session", "shown")
     everything = page.some("session", *COLUMN, *ANSWER, *REST, *MARKS)
     prepared = page.some(*BACKGROUND)
-    demo.load(on.open, None, everything, **LIGHT).then(on.prepare, told, prepared, **COMPUTE)
-    page.link.act(on.act, told, [*everything, *page.some("drill", "compared")], **ACT)
+    opened = demo.load(on.open, None, [*everything, *page.some(*lenses.NEAR)], **LIGHT)
+    opened.then(on.prepare, told, prepared, **COMPUTE)
+    page.link.act(on.act, told, [*everything, *page.some("drill", "compared", *METHODS, "about")], **ACT)
     page.suites.act(on.act, told, everything, **ACT).then(on.prepare, told, prepared, **COMPUTE)
     for widget in page.some(*WIDGETS):
         widget.act(on.act, told, everything, **ACT)
     page.news.turn(on.refresh, told, page.some("experts", *RESULT), **ACT)
     page.scatter.select(on.choose, told, everything, **ACT)
+    page.methods.select(on.methods, told[:1], page.some(*METHODS), **ACT)
+    page.about_tab.select(on.told, told[:1], page.some("about"), **ACT)
     _wire_places(page, on, told)
-    Sights(page, bench, on.tickets, visitor).wire(ACT, SIGHT)
-    scored = Drills(page, bench, on.tickets, visitor).wire(ACT, LOOK, COMPUTE)
+    runs = Knocked(bench)
+    Sights(page, bench, on.tickets, visitor, runs).wire(ACT, SIGHT)
+    scored = Drills(page, bench, on.tickets, visitor, runs).wire(ACT, LOOK, COMPUTE)
     scored.then(on.prepare, told, prepared, **COMPUTE)
     Compares(page, bench, on.compose, on.looks.key).wire(ACT, SIGHT, everything)
     Sweeps(page, on).wire(everything, ACT, COMPUTE, LIGHT)

@@ -53,8 +53,8 @@ def headline(run: Run | None, found: Answer, plain: float | None, parameters: fl
     if run is not None and run.scores:
         tiles += [_cost_tile(run)] if math.isfinite(run.merge_seconds) else []
         tiles += [_size_tile(run.stored_parameters, parameters)] if math.isfinite(run.stored_parameters) else []
-    stale = ' data-partial="yes"' if run is not None and run.partial else ""
-    return f'<dl class="mp-headline"{stale}>{_merged_tile(run, found)}{"".join(tiles)}</dl>'
+    shown = run.recipe.digest if run is not None else ""
+    return f'<dl class="mp-headline" data-shown="{shown}">{_merged_tile(run, found)}{"".join(tiles)}</dl>'
 
 
 def tile(label: str, value: str, below: str = "", *, kind: str = "", why: str = "") -> str:

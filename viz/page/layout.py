@@ -20,6 +20,7 @@ from viz.panels import (
     method_table,
     overlap,
     overlap_depth,
+    repeats,
     robustness,
     run_costs,
     spectrum,
@@ -73,6 +74,7 @@ class Page:
     preparing: Status
     news: Signal
     headline: Widget
+    measured: Widget
     accuracy: PlotlyPanel
     curve: PlotlyPanel
     routes: PlotlyPanel
@@ -139,10 +141,13 @@ class Page:
     sweeping: Status
     sweep_curve: PlotlyPanel
     sweep_plane: PlotlyPanel
+    methods: gr.Tab
     table: Widget
     spoiled: PlotlyPanel
     surer: PlotlyPanel
     options: PlotlyPanel
+    luck: PlotlyPanel
+    about_tab: gr.Tab
     about: Widget
 
     def fill(self, parts: dict[str, Any]) -> dict[Any, Any]:
@@ -180,13 +185,14 @@ def build_page(lost: Session) -> Page:
             parts |= _compare()
         with gr.Tab("Landscape", id="landscape") as parts["landscape"]:
             parts |= landscapes.components()
-        with gr.Tab("All methods", id="methods"):
+        with gr.Tab("All methods", id="methods") as parts["methods"]:
             parts["scatter"] = _panel(method_table)
             parts["table"] = Widget(elem_id="mp-table")
             parts["spoiled"] = _panel(robustness, "mp-if-known")
             parts["options"] = _panel(variants, "mp-if-known")
+            parts["luck"] = _panel(repeats, "mp-if-known")
             parts["surer"] = _panel(entropy_study, "mp-if-known")
-        with gr.Tab("About", id="about"):
+        with gr.Tab("About", id="about") as parts["about_tab"]:
             parts["about"] = Widget(elem_id="mp-about")
     return Page(**parts)
 
@@ -206,6 +212,7 @@ def _controls() -> dict[str, Any]:
 
 def _answer() -> dict[str, Any]:
     parts: dict[str, Any] = {"headline": Widget(INTRO, elem_id="mp-headline"), "news": Signal(elem_id="mp-news")}
+    parts["measured"] = Widget(elem_id="mp-measured")
     with gr.Row(elem_id="mp-lines"):
         with gr.Column(elem_id="mp-status", min_width=0):
             parts |= {"fault": Status(elem_id="mp-fault"), "status": Status(elem_id="mp-words")}
@@ -215,13 +222,13 @@ def _answer() -> dict[str, Any]:
         parts["measuring"] = Status(elem_id="mp-measuring")
     with gr.Row(elem_classes="mp-panels"):
         with gr.Column(elem_classes="mp-stack"):
-            parts["accuracy"] = _panel(accuracy)
-            parts |= {name: _panel(module, "mp-if-known") for name, module in PANELS.items()}
+            parts["accuracy"] = _panel(accuracy, "mp-result")
+            parts |= {name: _panel(module, "mp-if-known mp-result") for name, module in PANELS.items()}
             for name, module in (("spectrum", spectrum), ("depths", overlap_depth), ("overlap", overlap)):
                 parts[name] = _panel(module)
         with gr.Column(elem_classes="mp-stack"):
             parts["learned"] = Signal(elem_id="mp-learned")
-            parts |= {name: _panel(module, "mp-if-known") for name, module in learned.PANELS.items()}
+            parts |= {name: _panel(module, "mp-if-known mp-result") for name, module in learned.PANELS.items()}
             with gr.Column(elem_classes="mp-panel", elem_id="mp-interference"):
                 parts["metrics"] = Widget(elem_id="mp-metrics")
                 parts["interference"] = _panel(interference)
@@ -236,14 +243,14 @@ def _drill() -> dict[str, Any]:
         parts["collisions"] = _panel(collisions)
         parts["knock"] = Widget(elem_id="mp-knock")
         parts["knocking"] = Status(elem_id="mp-knocking")
-        parts["flips"] = Widget(elem_id="mp-flips")
+        parts["flips"] = Widget(elem_id="mp-flips", elem_classes="mp-result")
         parts["vectors"] = _panel(vectors)
     return parts
 
 
 def _sweep() -> dict[str, Any]:
     parts: dict[str, Any] = {}
-    with gr.Column(elem_id="mp-sweep-desk"):
+    with gr.Column(elem_classes="mp-desk"):
         parts |= {name: Widget(elem_id=f"mp-{name.replace('_', '-')}") for name in ("sweep_bar", "sweep_cost")}
         with gr.Row(elem_id="mp-sweep-buttons"):
             parts["sweep_start"] = gr.Button("Start", variant="primary", elem_id="mp-sweep-start")
@@ -260,12 +267,12 @@ def _inputs() -> dict[str, Any]:
     parts: dict[str, Any] = yours_parts() | {"narrow": Widget(elem_id="mp-narrow")}
     with gr.Row(elem_classes="mp-panels"):
         with gr.Column(elem_classes="mp-stack"):
-            parts["gallery"] = Widget(elem_id="mp-gallery")
+            parts["gallery"] = Widget(elem_id="mp-gallery", elem_classes="mp-result")
         with gr.Column(elem_classes="mp-stack", elem_id="mp-map"):
-            parts["map"] = _panel(manifold, "mp-if-known")
+            parts["map"] = _panel(manifold, "mp-if-known mp-result")
             parts["looking"] = Status(elem_id="mp-looking")
         with gr.Column(elem_classes="mp-stack mp-whole"):
-            parts["why"] = Widget(elem_id="mp-why")
+            parts["why"] = Widget(elem_id="mp-why", elem_classes="mp-result")
             parts["asking"] = Status(elem_id="mp-asking")
     return parts
 

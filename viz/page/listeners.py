@@ -16,24 +16,18 @@ import gradio as gr
 from merge_engine.errors import MergeError
 from merge_engine.places import depth
 from merge_engine.suite import load_suite, suite_folders
-from viz.panel import draw
-from viz.panels import method_table
 
-from . import acts, view
+from . import acts, library, view
 from . import session as state
-from .about import about
 from .headline import answer
 from .inputs import sight
 from .layout import Page
-from .options import options
 from .plotly_panel import Selection
 from .record import Run, average_of
 from .reopened import reopened
 from .session import Session
 from .shelf import Ticket, Tickets
-from .spoiled import spoiled
-from .surer import surer
-from .table import lines, link_of, methods_table, points
+from .table import lines, link_of
 from .weights.looks import Looks
 from .widget import said
 from .workbench import Workbench, paced
@@ -58,9 +52,18 @@ class Listeners:
         try:
             session, sorry = acts.first_session(tuple(suite_folders()), dict(request.query_params))
             parts = self._all(session)
+            parts |= self.looks.ready(session, str(parts.get("shown", "")), request)
         except MergeError as error:
             return self.page.fill({"fault": view.complaint(str(error))})
         return self._answered(state.refused(session, sorry) if sorry else session, parts)
+
+    def methods(self, session: Session) -> dict[Any, Any]:
+        """Fill the tab of all methods."""
+        return self.page.fill(library.methods(session)) if session.suite else gr.skip()
+
+    def told(self, session: Session) -> dict[Any, Any]:
+        """Fill the tab about the suite."""
+        return self.page.fill(library.told(session)) if session.suite else gr.skip()
 
     def prepare(self, session: Session, shown: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Compute the baselines that are not stored yet, on a few pictures first, then on all.
@@ -107,12 +110,15 @@ class Listeners:
             after = acts.perform(session, words)
         except MergeError as error:
             after, words = acts.refused(session, words, str(error)), {"act": "refused"}
+        if words["act"] == "view":
+            return self.page.fill({"session": after, "link": view.link(after)})
         if words["act"] in ("block", "kind"):
             return self.looks.moved(after, shown, request)
         if acts.everywhere(str(words["act"])):
             parts = self._all(after)
             if words["act"] == "open":
                 parts |= {"tabs": gr.skip(), **reopened(self.bench, session, after, str(parts.get("shown", "")))}
+                parts |= {} if after.suite == session.suite else library.parts(after)
             return self._answered(after, parts)
         parts = view.live_parts(self.bench, after) | (view.form_parts(after) if after.drawn != session.drawn else {})
         return self._answered(after, parts | self._after(after, shown, words, request))
@@ -221,12 +227,6 @@ class Listeners:
             **known,
             **(sight.marks(self.bench, session, known.get("shown", "")) if chosen else {}),
             "where": view.where(session, depth(suite)),
-            "table": methods_table(suite, found := lines(suite)),
-            "scatter": draw(method_table, points(found, session.method)),
-            "spoiled": spoiled(suite),
-            "options": options(suite),
-            "surer": surer(suite),
-            "about": about(suite),
             "tabs": gr.Tabs(selected="inputs" if chosen else "merge"),
         }
 

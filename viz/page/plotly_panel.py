@@ -10,10 +10,9 @@
         where = Selection.of(event)                  # .panel .view .block .kind .expert .other .task .x .y .z .id .ids
         return draw(spectrum, ...)                   # a viz.panel.Drawing, a plotly Figure or None (empty state)
 
-Events: `select` (click, tap, Enter), `hover` (at rest for 150 ms), `view` (another view was chosen), `relayout`.
-Never list a panel as an input of an event: its whole figure would travel back; use the event's data. Show no progress
-on a panel, as above: Gradio would copy it each time. Hover marks and the outline of the selected block stay in the
-browser.
+The event is `select`: click, tap, Enter, or points that were enclosed. Never list a panel as an input of an event: its
+whole figure would travel back; use the event's data. Show no progress on a panel, as above: Gradio would copy it each
+time. Hover marks, views and the outline of the selected block stay in the browser.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ import gradio as gr
 
 from viz import markup
 
-STATIC = ["assets/js", "assets/css", "assets/vendor"]
+STATIC = ["assets/js", "assets/css", "assets/fonts", "assets/vendor"]
 # Relative addresses work on every route and behind a proxy's path.
 _HEAD = markup.head("gradio_api/file=")
 # The words are written into the code and the skeleton, since Gradio empties the `props` of an HTML component that is
 # not on the page yet when an event leaves it as it is.
 _MOUNT = """MergeScope.mount(element, {{...{words}, get value() {{ return props.value; }}}}, trigger, watch);
-/* 'select' 'hover' 'view' 'relayout' */"""
+/* 'select' */"""
 
 
 class PlotlyPanel(gr.HTML):

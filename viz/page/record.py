@@ -18,6 +18,7 @@ from merge_engine.precision import live_dtype, name_of
 from merge_engine.runs.baselines import Baseline, Baselines
 from merge_engine.runs.content import suite_digest
 from merge_engine.runs.kept_answers import KeptAnswers, KeptTask
+from merge_engine.runs.protocol import Protocol
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.results import Result, Results, TaskAccuracy, averages
 from merge_engine.runs.run import adapts, routes
@@ -136,16 +137,16 @@ class Record:
         if run.partial or any(baselines[task][0] is None for task in run.scores):
             return
         accuracy = {t: _beside(score, *baselines[t]) for t, score in run.scores.items()}
-        plain = run.recipe.to_dict()
+        plain, (method, post), routed = run.recipe.to_dict(), run.recipe.build(), routes(run.scores)
+        chosen = f"as set on the page, scored in {run.precision}"
+        words = Protocol().sentence([a.n for a in accuracy.values()], (method, *post), chosen, bool(routed))
         Results(suite.name).save(
             Result(
                 **{key: plain[key] for key in ("suite", "method", "parameters", "seed")},
-                experts=run.recipe.experts, post=tuple(plain["post"]), accuracy=accuracy,
-                protocol="Top-1 accuracy in percent on the score half of the test split, measured on the page in "
-                f"{run.precision}.",
-                **averages(accuracy, tuple(own)), stored_parameters=run.stored_parameters,
+                experts=run.recipe.experts, post=tuple(plain["post"]), accuracy=accuracy, protocol=words,
+                **averages(accuracy, tuple(own), suite.unseen), stored_parameters=run.stored_parameters,
                 seconds={"merge": run.merge_seconds, "score": run.score_seconds}, warnings=run.notes,
-                forwards=run.forwards, routed=routes(run.scores), curve=tuple(p.to_dict() for p in run.curve),
+                forwards=run.forwards, routed=routed, curve=tuple(p.to_dict() for p in run.curve),
                 half="adapt" if adapts(run.recipe) else "",
                 recipe=run.recipe.digest, split="score", content=_content(suite.name, run.recipe.experts),
             ),

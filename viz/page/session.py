@@ -25,6 +25,9 @@ from .inputs import choice
 from .inputs.choice import Choice
 from .landscape.ground import Ground, to_word
 from .sweep.wish import Wish, from_query, to_query
+from .views import Views
+from .views import from_word as views_of
+from .views import to_word as word_of_views
 
 FIRST_METHOD = "task_arithmetic"
 QUICK = "cpu"
@@ -41,8 +44,9 @@ class Session:
     going back to a method finds its values again. `post` is the key of a post-step or empty. `faults` holds what was
     typed and refused and still stands in a box, as (owner, name, sentence); `drawn` counts how often the boxes were
     filled from here. `inputs` are the single inputs looked at. `knocked` are the words of what is left out of the merge
-    for a moment, `pair` those of the components chosen on the map of collisions. `comparison` are the runs seen and
-    pinned; `sweep` is what is to be swept, `ground` the models of the landscapes. `turn` names the latest address that
+    for a moment, `pair` those of the one or two components chosen in the matrix. `comparison` are the runs seen and
+    pinned; `sweep` is what is to be swept, `ground` the models of the landscapes; `views` is what panels show
+    that is not usual. `turn` names the latest address that
     the browser asked to open, `LOST` for a session that the server made up because it no longer had the visitor's.
     """
 
@@ -63,6 +67,7 @@ class Session:
     comparison: Comparison = field(default_factory=Comparison)
     sweep: Wish = field(default_factory=Wish)
     ground: Ground = field(default_factory=Ground)
+    views: Views = ()
     turn: str = ""
 
 
@@ -225,17 +230,24 @@ def load(session: Session, given: Recipe, known: Iterable[str]) -> Session:
 
 def query(session: Session) -> str:
     """Return the session as a URL query, without the leading question mark."""
+    return urlencode({k: v for k, v in _words(session).items() if v})
+
+
+def _words(session: Session) -> dict[str, str]:
+    """Return everything that a query can hold by name, empty where there is nothing to say."""
     pairs = {"suite": session.suite, "at": f"{session.block}.{session.kind}", "metric": session.metric}
     pairs |= {"input": session.inputs.chosen, "without": ",".join(session.knocked), "sweep": to_query(session.sweep)}
     pair = [one.word for one in chosen(session)]
-    pairs |= {"ground": to_word(session.ground), "pair": ",".join(pair) if len(pair) == 2 else ""}
+    pairs |= {"ground": to_word(session.ground), "pair": ",".join(pair)}
     pairs |= {"of": session.inputs.task, "sent": session.inputs.sent, "around": choice.to_word(session.inputs.circled)}
     pairs |= {"deep": session.inputs.deep, "sort": comparing.order(session.comparison)}
-    pairs |= {"differ": session.comparison.task}
+    pairs |= {"differ": session.comparison.task, "panels": word_of_views(session.views), "recipe": ""}
     with contextlib.suppress(MergeError):
         pairs["recipe"] = _composed(session, session.experts or (NOBODY,)).to_link()
-    pairs |= comparing.pins_of(comparing.of_suite(session.comparison, session.suite))
-    return urlencode({k: v for k, v in pairs.items() if v})
+    return pairs | dict(comparing.pins_of(comparing.of_suite(session.comparison, session.suite)))
+
+
+KEYS = tuple(_words(Session()))  # the names of a query that are the session's; others are left to who put them there
 
 
 def opened(session: Session, given: Mapping[str, str], known: Iterable[str], depth: int) -> Session:
@@ -250,7 +262,8 @@ def opened(session: Session, given: Mapping[str, str], known: Iterable[str], dep
     if place := PLACE.fullmatch(given.get("at", "")):
         session = look_at(session, block=int(place[1]), kind=place[2], depth=depth)
     pinned = comparing.opened(session.comparison, given)
-    return dataclasses.replace(session, comparison=pinned, sweep=from_query(given.get("sweep", "")))
+    swept, views = from_query(given.get("sweep", "")), views_of(given.get("panels", ""))
+    return dataclasses.replace(session, comparison=pinned, sweep=swept, views=views)
 
 
 def _changed(owner: str, values: Mapping[str, Any]) -> dict[str, Any]:

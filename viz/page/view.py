@@ -20,9 +20,11 @@ from .adapting.learned import word_of
 from .adapting.moving import moving_parts
 from .compare.visit import reference, seen_part
 from .headline import answer, duration, headline, in_bytes, size
+from .measured import measured
 from .record import Pairs, Run, model_size
 from .remaining import words_left
-from .session import Session, fault, parameters, query, recipe
+from .session import Session, fault, parameters, recipe
+from .share import link
 from .workbench import Workbench, can_rescale
 
 Parts = dict[str, Any]
@@ -109,21 +111,6 @@ def menu(act: str, label: str, words: Mapping[str, str], chosen: str, drawn: Any
     return f'<select class="mp-select" data-emit="{act}" {words_of}>{options}</select>'
 
 
-def link(session: Session) -> str:
-    """Return the buttons that go back and on in what was done, and the one that copies the address of the page."""
-    steps = "".join(
-        f'<button type="button" class="mp-copy" data-{act} disabled aria-label="{label}" title="{label} ({keys})">'
-        f"{sign}</button>"
-        for act, label, keys, sign in (("undo", "Undo", "Ctrl+Z", "↶"), ("redo", "Redo", "Ctrl+Shift+Z", "↷"))
-    )
-    return (
-        f'<span class="mp-history">{steps}'
-        f'<button type="button" class="mp-copy" data-copy data-turn="{escape(session.turn, quote=True)}" '
-        f'data-query="{escape(query(session), quote=True)}">'
-        "<span aria-live=polite>Copy link</span></button></span>"
-    )
-
-
 def cost_line(bench: Workbench, session: Session) -> str:
     """Return what a merge will read, take and leave, or why it cannot start."""
     try:
@@ -166,6 +153,7 @@ def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
     colors, history = task_colors(suite), bench.history(run.recipe) if run and run.curve else None
     return {
         "headline": headline(run, found, average, model_size(suite)),
+        "measured": measured(run),
         "accuracy": accuracy_panel(bench, session, run),
         "learned": word_of(run) if run else "",
         **seen_part(run),

@@ -11,7 +11,8 @@ from typing import Any
 
 import gradio as gr
 
-HEAD = "".join(f'<script src="gradio_api/file=assets/js/{name}.js"></script>' for name in ("queue", "page"))
+SCRIPTS = ("queue", "views", "address", "page")
+HEAD = "".join(f'<script src="gradio_api/file=assets/js/{name}.js"></script>' for name in SCRIPTS)
 STATUS = (
     '<div class="mp-status"><span class="mp-said"></span>'
     '<progress class="mp-bar" aria-label="Progress" hidden></progress>'
@@ -39,7 +40,7 @@ class Link(gr.HTML):
         super().__init__(
             value=value,
             js_on_load="MergePage.mount(element, trigger, watch); "
-            "MergePage.follow(element, trigger, watch); /* 'act' */",
+            "MergeAddress.follow(element, trigger, watch); /* 'act' */",
             head=HEAD,
             apply_default_css=False,
             **settings,

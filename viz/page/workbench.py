@@ -21,8 +21,7 @@ from merge_engine.maths.svd import SvdStore
 from merge_engine.merged import Merged, StaticMerged
 from merge_engine.methods import method_class
 from merge_engine.precision import live_dtype
-from merge_engine.routing.twin import TwinMerged
-from merge_engine.routing.twin_energy import Energies, energy_steps
+from merge_engine.routing.twin_energy import Energies, energy_steps, is_twin
 from merge_engine.running import merge_steps
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.run import history_of, own_tasks, problem_of
@@ -111,6 +110,15 @@ class Workbench:
         begun = dataclasses.replace(last, phase="scoring", stored_parameters=merged.stored_parameters)
         return (yield from self._score(begun, merged, going))
 
+    def make(self, recipe: Recipe, going: Going = lambda: True) -> Runs:
+        """Merge unless the same merge is kept, and keep it without scoring it; one that is stopped is not kept."""
+        last, started = Run(recipe, "merging"), time.perf_counter()
+        if self.merged(recipe) is None:
+            merged, last = yield from self._merge(recipe, going)
+            if merged is not None:
+                self.shelf.put(direction_key(recipe), merged, time.perf_counter() - started)
+        return last
+
     def merged(self, recipe: Recipe) -> Merged | None:
         """Return the merge of a recipe, at its scaling, if it is still kept."""
         kept = self.shelf.get(direction_key(recipe))
@@ -132,7 +140,7 @@ class Workbench:
     def energies(self, recipe: Recipe, going: Going = lambda: True) -> Energies | None:
         """Return the energies of a kept Twin merge, measured once; None when it is no such merge, or stopped."""
         key, merged = direction_key(recipe), self.merged(recipe)
-        if key in self._energies or not isinstance(merged, TwinMerged):
+        if key in self._energies or not is_twin(merged):
             return self._energies.get(key)
         steps = energy_steps(load_suite(recipe.suite).problem(recipe.experts), merged)
         try:
@@ -187,7 +195,7 @@ class Workbench:
     def _score(self, begun: Run, merged: Merged, going: Going) -> Runs:
         suite, run, started = load_suite(begun.recipe.suite), begun, time.perf_counter()
         own = own_tasks(suite, begun.recipe)
-        others = () if merged.knows_task else suite.unseen
+        others = [task for task in suite.unseen if merged.serves(task)]
         yield run
         steps = score_steps(suite, merged, dict.fromkeys((*own, *others)), first=FIRST, dtype=live_dtype())
         try:

@@ -66,8 +66,8 @@ def figure(
         yaxis={**ticks, "ticktext": theme.shorts(models, 12), "range": [len(names) - 0.5, -0.5]},
         meta={
             "axes": {"x": [[n, {"across": n}] for n in names], "y": [[n, {"component": n}] for n in names]},
-            "narrow": {"layout.xaxis.ticktext": theme.shorts(models, 7), "layout.xaxis.tickangle": -90,
-                       "layout.yaxis.ticktext": theme.shorts(models, 7)},
+            "narrow": {"layout.xaxis.ticktext": theme.shorts(models, 11), "layout.xaxis.tickangle": -90,
+                       "layout.yaxis.ticktext": theme.shorts(models, 11)},
         },
     )  # fmt: skip
     shapes = _borders(len(models), each)
@@ -89,12 +89,7 @@ def rows(data: JointOverlap, *, block: int | None = None, kind: str | None = Non
 
 def strongest(data: JointOverlap, row: int, count: int, sign: int = 0) -> list[Pair]:
     """Return the pairs of different experts with the largest terms, by `sign` only aligned (1) or cancelling (-1)."""
-    terms, models = data.terms[row], data.models
-    upper = np.triu(np.ones((len(models), len(models)), bool), 1)[:, :, None, None]
-    size = np.where(upper & np.isfinite(terms), np.abs(terms) if sign == 0 else np.maximum(sign * terms, 0), 0)
-    order = np.argsort(-size, axis=None, kind="stable")[:count]
-    found = np.stack(np.unravel_index(order, size.shape), 1)
-    return [pair(data, row, *map(int, at)) for at in found[:, [0, 2, 1, 3]] if size[at[0], at[2], at[1], at[3]] > 0]
+    return [pair(data, row, *map(int, at)) for at in data.strongest(row, count, sign)]
 
 
 def pair(data: JointOverlap, row: int, expert: int, index: int, other: int, across: int) -> Pair:

@@ -55,7 +55,15 @@ def html(data: Differing, *, selected: str = "", colors: Mapping[str, str] | Non
         _group("A", "B", data.only_a, data.of_a, selected, colors),
         _group("B", "A", data.only_b, data.of_b, selected, colors),
     ]
-    return markup.frame("differing", TITLE, ABOUT, f'<div class="ms-differing">{"".join(groups)}</div>')
+    return markup.frame("differing", TITLE, ABOUT, f'<div class="ms-differing">{"".join(groups)}</div>', rows(data))
+
+
+def rows(data: Differing) -> tuple[list[str], list[list]]:
+    """Return one line per input that is shown."""
+    sides = (("A", data.only_a), ("B", data.only_b))
+    return ["right", "task", "input", "class", "the other one said"], [
+        [right, one.task, one.index, one.label, one.wrong] for right, inputs in sides for one in inputs
+    ]
 
 
 def _group(

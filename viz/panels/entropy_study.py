@@ -72,7 +72,7 @@ def figure(data: EntropyStudy, *, view: str = "gain") -> go.Figure:
         meta={
             "narrow": {"layout.xaxis.ticktext": theme.shorts(data.columns, 6), "layout.xaxis.tickangle": -90,
                        "layout.yaxis.ticktext": _labels(data, narrow=True),
-                       "data.0.text": _numbers(z, view, brief=True), "data.0.textfont.size": 9},
+                       "data.0.text": _numbers(z, view, brief=True), "data.0.textfont.size": theme.TINY},
         },
     )  # fmt: skip
     drawn, width = theme.drawn(result), len(data.columns)

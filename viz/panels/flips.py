@@ -92,7 +92,16 @@ def html(data: FlipView, *, colors: Mapping[str, str] | None = None) -> str:
     table = f'<div class="ms-table" tabindex="0" role="region" aria-label="By task">{_table(data, colors)}</div>'
     flipped = sum(t.right + t.wrong + t.other for t in data.tasks)
     nothing = "" if flipped else '<p class="ms-about">No prediction changes.</p>'
-    return markup.frame("flips", title(data), ABOUT, f"{part(data)}{table}{nothing}{groups}")
+    return markup.frame("flips", title(data), ABOUT, f"{part(data)}{table}{nothing}{groups}", rows(data))
+
+
+def rows(data: FlipView) -> tuple[list[str], list[list]]:
+    """Return one line per task: inputs compared, accuracies in %, and how many flipped each way."""
+    heads = ["task", "has an expert", "inputs", "whole %", "without %"]
+    return [*heads, *(words.lower() for _, words in CHANGES.values())], [
+        [t.task, t.seen, t.n, 100 * t.before / t.n, 100 * t.after / t.n, *(getattr(t, which) for which in CHANGES)]
+        for t in data.tasks
+    ]
 
 
 def part(data: FlipView) -> str:

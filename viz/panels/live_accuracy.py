@@ -14,8 +14,8 @@ from viz import entropy_lesson, theme
 TITLE = "Accuracy while it adapts"
 ABOUT = (
     "Scored now and then on a few test pictures, for watching only. The thick line is the average; its ring is the "
-    "first look, after one update, its dot the last, which is the result. Below, where it is minimised: the entropy of "
-    "predictions."
+    "first look, at the start or after one update, its dot the last, which is the result. Below, where it is "
+    "minimised: the entropy of predictions."
 )
 EMPTY = "Nothing has adapted yet. Choose a method of the family Adaptive or Routed, then press Merge."
 VIEWS = {"accuracy": "Accuracy", "change": "Change since the first look"}
@@ -226,8 +226,7 @@ def _names(data: LiveAccuracy, curves: np.ndarray, average: np.ndarray, referenc
     gap = 14 * (span[1] - span[0]) / (PLOT * (UPPER[1] - UPPER[0]))
     spots = theme.spread([float(y) for _, y, _, _ in known], gap, *span)
     return [
-        theme.label(text, 1, spot, xref="paper", size=12 if ink != theme.PRETRAINED else theme.SMALL, color=ink,
-                    xanchor="left", xshift=8, name=task)
+        theme.label(text, 1, spot, xref="paper", color=ink, xanchor="left", xshift=8, name=task)
         for (text, _, ink, task), spot in zip(known, spots, strict=True)
     ]  # fmt: skip
 

@@ -37,9 +37,8 @@ def figure(data: Path, *, view: str = "loss", colors: Mapping[str, str] | None =
         _line(data.shares, average, "<b>Average of the tasks</b>", unit, theme.MERGED, 3.0, ""),
         *_chord(data.shares, average),
     ])  # fmt: skip
-    first, second = (theme.short(name, 18) for name in data.models)
     return result.update_layout(
-        xaxis=theme.axis(f"share of the way from {first} to {second}", range=[data.shares[0], data.shares[-1]],
+        xaxis=theme.axis(_way(data), range=[data.shares[0], data.shares[-1]],
                          showgrid=False, showline=True, fixedrange=True, tickvals=[-0.5, 0, 0.5, 1, 1.5]),
         yaxis=theme.axis("accuracy, % of validation pictures" if view == "accuracy" else "loss, nats per picture",
                          range=[low, high], automargin=True, fixedrange=True),
@@ -67,6 +66,14 @@ def verdict(data: Path) -> str:
     fall = "never falls below" if accuracy.height == 0 else f"falls at most {accuracy.height:.1f} points below"
     word = "connected by a straight line" if data.connected else "not connected by a straight line"
     return f"The average loss {rise}; accuracy {fall} its own chord: the models are {word}."
+
+
+def _way(data: Path) -> str:
+    """Return what the axis is: from the pretrained model, a share of the way scales a task vector."""
+    first, second = (theme.short(name, 18) for name in data.models)
+    if data.models[0] == "pretrained":
+        return f"scaling of the task vector of {second}"
+    return f"share of the way from {first} to {second}"
 
 
 def _line(x: np.ndarray, y: np.ndarray, name: str, unit: str, color: str, width: float, task: str) -> go.Scatter:
@@ -150,7 +157,7 @@ def _line_names(data: Path, values: np.ndarray, average: np.ndarray, colors: Map
     known = [entry for entry in names if np.isfinite(entry[1])]
     spots = theme.spread([float(y) for _, y, _ in known], 15 * (span[1] - span[0]) / PLOT, *span)
     return [
-        theme.label(text, 1, spot, xref="paper", size=12, color=ink, xanchor="left", xshift=8)
+        theme.label(text, 1, spot, xref="paper", color=ink, xanchor="left", xshift=8)
         for (text, _, ink), spot in zip(known, spots, strict=True)
     ]
 

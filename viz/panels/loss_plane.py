@@ -143,7 +143,9 @@ def _names(data: Surface, shown: str, colors: Mapping[str, str], span: list[floa
 
 
 def _ink(marker: Marker, colors: Mapping[str, str]) -> str:
-    return theme.MERGED if marker.merge else colors.get(marker.name, theme.PRETRAINED)
+    if marker.name == "pretrained" and not marker.merge:
+        return theme.PRETRAINED
+    return theme.MERGED if marker.merge else colors.get(marker.name, theme.MERGED)
 
 
 def _title(text: str) -> dict:

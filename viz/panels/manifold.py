@@ -13,12 +13,13 @@ from viz import theme
 TITLE = "Map of the features"
 ABOUT = (
     "Every point is an input, placed by its features: near points look alike to the model. Crosses are the support "
-    "set, dots are test inputs, ringed where they were sent to another expert. Draw around points to choose them."
+    "set, dots are test inputs, ringed where they were sent to another expert. "
+    "Draw around points to choose them, or choose one and then its 20 nearest."
 )
 EMPTY = "No features yet. Press Merge to see how the tasks of its inputs lie apart."
 LINEAR = "PCA keeps large distances; what lies beside what may be lost."
 NEIGHBOURS = "UMAP keeps neighbours together; distances between groups mean little."
-UNPLACED = "Your picture is marked on the PCA views alone: UMAP would have to be made anew to give it a place."
+UNPLACED = "Your picture has no place on this map yet; it is marked on the PCA views."
 PLOT = 380
 LEGEND, SENT = "✕ support   ● test", "   ◉ sent to another expert"
 
@@ -33,7 +34,8 @@ class FeatureMap:
 
     `support` (N,) marks support inputs, `index` (N,) is the place of an input in its split. `pca` (N, 2) has
     coordinates, `explained` (2,) their shares of the variance; `umap` (N, 2) is None until it is ready. `yours` (2,) is
-    where a visitor's own picture lies on the PCA map, None without one.
+    where a visitor's own picture lies on the PCA map, None without one, and `yours_near` (2,) where on the other, None
+    until that is known.
     """
 
     tasks: tuple[str, ...]
@@ -45,6 +47,7 @@ class FeatureMap:
     explained: np.ndarray
     umap: np.ndarray | None = None
     yours: np.ndarray | None = None
+    yours_near: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.task)
@@ -78,13 +81,13 @@ def figure(data: FeatureMap, *, view: str = "pca", chosen: int | None = None,
         mine, color = shown == t, colors.get(name, theme.MUTED)
         about = {"expert" if by_route else "task": name}
         groups = (
-            (SUPPORT, mine & data.support, {"width": 1.5, "color": color}),
-            (DOT, mine & ~data.support & ~data.wrong, {"width": 0}),
-            (WRONG, mine & data.wrong, {"width": 1.75, "color": theme.INK}),
+            (SUPPORT, mine & data.support, {"width": 1.5, "color": color}, {**about, "aside": True}),
+            (DOT, mine & ~data.support & ~data.wrong, {"width": 0}, about),
+            (WRONG, mine & data.wrong, {"width": 1.75, "color": theme.INK}, about),
         )
         result.add_traces([
-            _points(data, points, which, {**mark, "color": color, "line": line}, about)
-            for mark, which, line in groups if which.any()
+            _points(data, points, which, {**mark, "color": color, "line": line}, address)
+            for mark, which, line, address in groups if which.any()
         ])  # fmt: skip
     if chosen is not None and 0 <= chosen < len(data):
         result.add_trace(_ring(points[chosen]))
@@ -99,7 +102,7 @@ def figure(data: FeatureMap, *, view: str = "pca", chosen: int | None = None,
             "narrow": {"layout.xaxis.nticks": 4, **_narrow_names(data, shown, colors)},
         },
     )  # fmt: skip
-    return result if data.yours is None else _with_yours(result, data.yours, where)
+    return result if data.yours is None else _with_yours(result, data.yours_near if where == "umap" else data.yours)
 
 
 def rows(data: FeatureMap, *, view: str = "pca") -> tuple[list[str], list[list]]:
@@ -107,7 +110,8 @@ def rows(data: FeatureMap, *, view: str = "pca") -> tuple[list[str], list[list]]
     where = view.partition("_")[0]
     points = data.umap if where == "umap" and data.umap is not None else data.pca
     columns = ["task", "input", "sent to", f"{where} 1", f"{where} 2"]
-    own = [] if data.yours is None or where != "pca" else [["", "yours", "", *(float(f"{v:.4g}") for v in data.yours)]]
+    yours = data.yours_near if where == "umap" else data.yours
+    own = [] if yours is None else [["", "yours", "", *(float(f"{v:.4g}") for v in yours)]]
     return columns, [
         *([data.tasks[data.task[i]], _input(data, i), _sent(data, i), *(float(f"{v:.4g}") for v in point)]
           for i, point in enumerate(points)),
@@ -150,13 +154,13 @@ def _ring(point: np.ndarray) -> go.Scatter:
     )  # fmt: skip
 
 
-def _with_yours(result: go.Figure, point: np.ndarray, where: str) -> go.Figure:
-    """Mark the visitor's own picture, or say why it is not on this map."""
-    if where == "umap":
+def _with_yours(result: go.Figure, point: np.ndarray | None) -> go.Figure:
+    """Mark the visitor's own picture, or say that it has no place on this map yet."""
+    if point is None:
         result.layout.meta = {**theme.drawn(result).meta, "note": UNPLACED}
         return result
     x, y = point.tolist()
-    result.add_annotation(theme.label("yours", x, y, size=13, yshift=20, bgcolor=theme.SURFACE, borderpad=1))
+    result.add_annotation(theme.label("yours", x, y, size=theme.TEXT, yshift=20, bgcolor=theme.SURFACE, borderpad=1))
     return result.add_trace(go.Scatter(
         x=point[:1], y=point[1:], mode="markers", cliponaxis=False, hovertemplate="<b>your picture</b><extra></extra>",
         marker={"symbol": "star", "size": 18, "color": "var(--ms-mark)", "line": {"width": 1, "color": theme.SURFACE}},
@@ -175,7 +179,7 @@ def _names(data: FeatureMap, shown: np.ndarray, colors: Mapping[str, str]) -> li
     used, short = _used(data, shown), theme.shorts(data.tasks, 12)
     return [
         theme.label(f"● {short[t]}", 1, 1 - (row + 0.5) * 18 / PLOT, xref="paper", yref="paper", xanchor="left",
-                    yanchor="middle", xshift=8, size=12, color=colors.get(data.tasks[t], theme.MUTED),
+                    yanchor="middle", xshift=8, color=colors.get(data.tasks[t], theme.MUTED),
                     name=data.tasks[t])
         for row, t in enumerate(used)
     ]  # fmt: skip

@@ -18,7 +18,8 @@ ABOUT = (
 )
 EMPTY = "No table of results is shipped with this suite yet. Run `python -m merge_engine table` to make one."
 VIEWS = {"parameters": "Stored parameters", "seconds": "Seconds to merge"}
-PLOT, FEW = 380, 6  # pixels; dots that are all named on a narrow page
+PLOT, LINE = 380, 15  # pixels: of the plot at least, and of a name
+FEW = 6  # dots that are all named on a narrow page
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ def figure(data: Sequence[MethodPoint], *, view: str = "parameters") -> go.Figur
     pad = max(0.12, 0.08 * (high - low))
     bottom, top = float(np.nanmin(accuracy)), float(np.nanmax(accuracy))
     room = max(2.0, 0.08 * (top - bottom))
+    plot = max(PLOT, LINE * max(map(len, _columns(cost))))
     return theme.figure(
-        height=PLOT + 60,
+        height=plot + 60,
         margin={"r": 16, "t": 16, "b": 44},
         data=[_steps(cost[front], accuracy[front], 10 ** (high + pad)), _dots(data, cost, front)],
         xaxis=theme.axis(
@@ -62,8 +64,8 @@ def figure(data: Sequence[MethodPoint], *, view: str = "parameters") -> go.Figur
             **_ticks(low - pad, high + pad, 1e6 if view == "parameters" else 1),
         ),
         yaxis=theme.axis("average accuracy, %", range=[bottom - room, top + room], automargin=True, fixedrange=True),
-        annotations=_names(data, cost, accuracy, front, (bottom - room, top + room)),
-        meta={"uirevision": view, "narrow": _narrow(data, cost, accuracy, front, (bottom - room, top + room))},
+        annotations=_names(data, cost, accuracy, front, (bottom - room, top + room), plot),
+        meta={"uirevision": view, "narrow": _narrow(data, cost, accuracy, front, (bottom - room, top + room), plot)},
     )
 
 
@@ -124,12 +126,12 @@ def _sentence(point: MethodPoint) -> str:
     )
 
 
-def _names(data, cost, accuracy, front, span) -> list[dict]:
+def _names(data, cost, accuracy, front, span, plot) -> list[dict]:
     """Return the names of all methods beside their dots, moved apart where dots of one cost pile up."""
     low, high = span
     labels = []
     for column in _columns(cost):
-        spots = theme.spread([accuracy[i] for i in column], 14 * (high - low) / PLOT, low, high)
+        spots = theme.spread([accuracy[i] for i in column], LINE * (high - low) / plot, low, high)
         for i, y in zip(column, spots, strict=True):
             strong = i in front or data[i].chosen
             text = f"<b>{data[i].title}</b>" if strong else data[i].title
@@ -139,11 +141,11 @@ def _names(data, cost, accuracy, front, span) -> list[dict]:
     return labels
 
 
-def _narrow(data, cost, accuracy, front, span) -> dict[str, Any]:
+def _narrow(data, cost, accuracy, front, span, plot) -> dict[str, Any]:
     """Return the changes for a narrow page: fewer names, towards the middle, none on another."""
     order = [i for column in _columns(cost) for i in column]
     named = [i for i in order if i in front or data[i].chosen or len(data) <= FEW]
-    spots = theme.spread([accuracy[i] for i in named], 16 * (span[1] - span[0]) / PLOT, *span)
+    spots = theme.spread([accuracy[i] for i in named], LINE * (span[1] - span[0]) / plot, *span)
     middle, places, changes = np.sqrt(cost.min() * cost.max()), dict(zip(named, spots, strict=True)), {}
     for number, i in enumerate(order):
         own = {"y": places[i]} if i in places else {"visible": False}

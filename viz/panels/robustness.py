@@ -17,6 +17,7 @@ ABOUT = (
 )
 EMPTY = "Not measured yet. Run `python -m merge_engine table --parts robustness`."
 CLEAN, MEAN = "clean", "mean"
+ROW = 26  # pixels: two lines of a narrow page
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ def figure(data: Robustness, *, view: str = "accuracy") -> go.Figure:
     trace = heat.cells(columns, data.cases, z, scale, hover="<b>%{y}</b>, %{x}<br>%{z:.1f} " + title, gap=1.5)
     trace.update(text=_numbers(z, 1), texttemplate="%{text}")
     return heat.picture(
-        [trace], scale, z, rows=len(data), row_height=max(22, min(34, 380 // len(data))), top=64,
+        [trace], scale, z, rows=len(data), row_height=max(ROW, min(34, 380 // len(data))), top=64,
         xaxis={"type": "category", "side": "top", "tickvals": at, "ticktext": shown, "tickangle": -35,
                "range": [-0.5, len(columns) - 0.5]},
         yaxis={"type": "category", "tickvals": list(range(len(data))), "ticktext": theme.shorts(data.cases, 34),
@@ -68,8 +69,8 @@ def figure(data: Robustness, *, view: str = "accuracy") -> go.Figure:
         meta={
             "title": f"{TITLE}, {_degrees(data.severities)}" if data.severities else TITLE,
             "narrow": {"layout.xaxis.ticktext": theme.shorts(columns, 6), "layout.xaxis.tickangle": -90,
-                       "layout.yaxis.ticktext": _stacked(data.cases), "data.0.text": _numbers(z, 0),
-                       "data.0.textfont.size": 9},
+                       "layout.yaxis.ticktext": _stacked(data.cases), "layout.yaxis.tickfont.size": theme.TINY,
+                       "data.0.text": _numbers(z, 0), "data.0.textfont.size": theme.TINY},
         },
     )  # fmt: skip
 

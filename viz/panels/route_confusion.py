@@ -63,8 +63,8 @@ def figure(data: RouteConfusion) -> go.Figure:
     scale = heat.Scale("inputs of the task, %", 0, 100, chance=((100 / len(experts), ""),), word="blind")
     trace = heat.cells(experts, names, z, scale, hover="%{customdata}", gap=1.5)
     wide = len(experts) <= CELLS
-    size = {"size": theme.SMALL if wide else theme.SMALL - 2}
-    trace.update(customdata=said, text=_texts(data, lines), texttemplate="%{text}", textfont=size)
+    size = theme.SMALL if wide else theme.TINY
+    trace.update(customdata=said, text=_texts(data, lines), texttemplate="%{text}", textfont={"size": size})
     shown = theme.shorts(experts, 12)
     result = heat.picture(
         [trace], scale, z, rows=len(lines), row_height=min(36, PLOT // len(lines)), top=52,
@@ -79,7 +79,7 @@ def figure(data: RouteConfusion) -> go.Figure:
             "axes": {"x": [[e, {"expert": e}] for e in experts], "y": [[t, {"task": t}] for t in names if t != GAP]},
             "narrow": {"layout.xaxis.ticktext": theme.shorts(experts, 7), "layout.xaxis.tickangle": -90,
                        "layout.yaxis.ticktext": _ticks(data, lines, 8), "layout.yaxis.title.text": "",
-                       "data.0.text": _texts(data, lines, "{:.0f}"), "data.0.textfont.size": 10 if wide else 7},
+                       "data.0.text": _texts(data, lines, "{:.0f}"), "data.0.textfont.size": theme.TINY},
         },
     )  # fmt: skip
     own = [(y, experts.index(name)) for y, name in enumerate(names) if name in experts]

@@ -162,7 +162,7 @@ def _plain_map(cells: np.ndarray, names: Sequence[str], experts: Sequence[str], 
                "range": [-0.5, len(experts) - 0.5], "title": heat.top_title("expert")},
         yaxis=named(names, 12),
         meta={"narrow": {"layout.xaxis.ticktext": theme.shorts(experts, 7), "layout.xaxis.tickangle": -90,
-                         "layout.yaxis.ticktext": theme.shorts(names, 9), "data.0.textfont.size": 9}},
+                         "layout.yaxis.ticktext": theme.shorts(names, 9), "data.0.textfont.size": theme.TINY}},
     )  # fmt: skip
 
 

@@ -78,7 +78,16 @@ def html(data: Gallery, *, selected: str = "", colors: Mapping[str, str] | None 
     )
     chooses = f"{data.router} chooses. {ABOUT}" if data.router else ABOUT
     about = chooses if data.sent else f"{data.router}: {UNSENT[0].lower()}{UNSENT[1:]}" if data.router else UNSENT
-    return markup.frame("route_gallery", _title(data, found), f"{few}{about}", inner)
+    return markup.frame("route_gallery", _title(data, found), f"{few}{about}", inner, rows(data))
+
+
+def rows(data: Gallery) -> tuple[list[str], list[list]]:
+    """Return one line per input that is shown."""
+    sent = ["sent to"] if data.sent else []
+    return ["task", "input", "class", *sent, "predicted", "outcome"], [
+        [one.task, one.index, one.label, *([one.picked] if sent else []), one.guess, words(data, state(data, one))]
+        for one in data.inputs
+    ]
 
 
 def state(data: Gallery, one: RoutedInput) -> str:

@@ -48,8 +48,8 @@ class RouterView:
 class InputView:
     """One input, the class each of the experts predicts with its own head (`says`), and the routers' views of it.
 
-    What an expert says is empty while it is not known; `merged` is what the merged model says. A visitor's own picture
-    has no `task` and no `label`.
+    What an expert says is empty while it is not known; `merged` is what the merged model says, and `without` what it
+    says without what is `gone`. A visitor's own picture has no `task` and no `label`.
     """
 
     task: str
@@ -60,6 +60,8 @@ class InputView:
     says: tuple[str, ...]
     routers: tuple[RouterView, ...]
     merged: str = ""
+    gone: str = ""
+    without: str = ""
 
     @property
     def yours(self) -> bool:
@@ -84,15 +86,32 @@ def html(data: InputView, *, colors: Mapping[str, str] | None = None) -> str:
         f'<table>{answers}</table></div>{"".join(_card(data, r, colors) for r in data.routers)}</div>'
     )
     which = "your picture" if data.yours else f"{data.task} {data.index}"
-    return markup.frame("route_input", f"{TITLE}: {which}", YOURS if data.yours else ABOUT, inner)
+    return markup.frame("route_input", f"{TITLE}: {which}", YOURS if data.yours else ABOUT, inner, rows(data))
+
+
+def rows(data: InputView) -> tuple[list[str], list[list]]:
+    """Return one line per router, layer and expert; the layer is None where one decision is made for all."""
+    lines = []
+    for view in data.routers:
+        layers = view.values if view.values.ndim == 2 else view.values[None]
+        several = len(layers) > 1
+        lines += [
+            [view.router, view.kind, layer + 1 if several else None, expert, value, says, expert == view.picked]
+            for layer, values in enumerate(layers)
+            for expert, value, says in zip(data.experts, values.tolist(), data.says, strict=True)
+        ]
+    return ["router", "measure", "layer", "expert", "value", "class by the expert", "chosen"], lines
 
 
 def _merged(data: InputView) -> str:
-    """Return the line of the merged model, nothing where it is not known."""
-    if not data.merged:
-        return ""
-    mark = badge("right" if data.merged == data.label else "route")
-    return f'<tr class="ms-merged"><th scope="row">merged model</th><td>{escape(data.merged)}{mark}</td></tr>'
+    """Return the line of the merged model and, where something is knocked out of it, that of the rest."""
+    lines = {"merged model": data.merged, f"without {data.gone}": data.without}
+    return "".join(
+        f'<tr class="ms-merged"><th scope="row" title="{escape(who, quote=True)}">{escape(theme.short(who, 32))}</th>'
+        f'<td>{escape(said)}{badge("right" if said == data.label else "route")}</td></tr>'
+        for who, said in lines.items()
+        if said
+    )
 
 
 def why(view: RouterView, experts: Sequence[str], task: str) -> str:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 TITLE = "Spectrum"
 ABOUT = (
     "How the change that fine-tuning made to one matrix splits into directions, strongest first. A steep line means "
-    "that few directions hold the task; the ring marks where 95 % of the energy is reached."
+    "that few directions hold the task; the ring marks where 95 % of the energy is reached. Click a point to choose "
+    "its component; it can be knocked out where collisions are shown."
 )
 EMPTY = "No spectrum yet. Choose experts to see how their task matrices decay."
 VIEWS = {"values": "Singular values", "energy": "Energy kept"}
@@ -147,7 +148,7 @@ def _labels(models, shown: np.ndarray, low: float, high: float, log: bool, color
     spots = theme.spread(ends, 14 * (high - low) / PLOT, low, high)
     return [
         theme.label(f"<b>{m}</b>" if m == "merged" else text, 1, spot, xref="paper", color=colors[m],
-                    xanchor="left", xshift=8, size=12, name=m)
+                    xanchor="left", xshift=8, name=m)
         for m, text, spot in zip(models, theme.shorts(models, 12), spots, strict=True)
     ]  # fmt: skip
 

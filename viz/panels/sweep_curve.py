@@ -193,7 +193,7 @@ def _names(data: Swept, curves: np.ndarray, average: np.ndarray, colors: Mapping
     ]
     spots = theme.spread([float(end[0]) for end in ends], 14 * (span[1] - span[0]) / PLOT, *span)
     return [
-        theme.label(text, 1, spot, xref="paper", size=12, color=ink, xanchor="left", xshift=8, name=task)
+        theme.label(text, 1, spot, xref="paper", color=ink, xanchor="left", xshift=8, name=task)
         for (_, text, ink, task), spot in zip(ends, spots, strict=True)
     ]
 

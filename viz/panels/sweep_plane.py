@@ -43,7 +43,7 @@ def figure(data: Swept, *, view: str = "average") -> go.Figure:
                "categoryarray": lines},
         meta={
             "title": f"{_name(view)} over {data.title}", "about": f"{data.about(READ, CLICK)} Scored on {data.where}.",
-            "narrow": {"data.0.textfont.size": 9},
+            "narrow": {"data.0.textfont.size": theme.TINY},
         },
     )  # fmt: skip
     for label in (*_marks(data, row if text else 0), *data.waiting):
@@ -90,7 +90,7 @@ def _marks(data: Swept, row: int) -> list[dict]:
         placed.setdefault(spot, []).append(name)
     return [
         theme.label("".join(f'<span style="color:{MARKS[name][2]}">{MARKS[name][0]}</span>' for name in names), x, y,
-                    yshift=-round(0.34 * row), bgcolor=theme.SURFACE, borderpad=0, size=theme.SMALL)
+                    yshift=-round(0.34 * row), bgcolor=theme.SURFACE, borderpad=0)
         for (x, y), names in placed.items()
     ]  # fmt: skip
 

@@ -116,7 +116,7 @@ def _labels(names: list[tuple[str, float, str, str]], average: float, span: tupl
     gap = 14 * (span[1] - span[0]) / (PLOT * (UPPER[1] - UPPER[0]))
     spots = theme.spread([y for _, y, _, _ in known], gap, *span)
     return [
-        theme.label(theme.short(text, 16) if text else f"<b>average {average:.1f}</b>", 1, spot, xref="paper", size=12,
+        theme.label(theme.short(text, 16) if text else f"<b>average {average:.1f}</b>", 1, spot, xref="paper",
                     color=color, xanchor="left", xshift=8, name=task)
         for (text, _, color, task), spot in zip(known, spots, strict=True)
     ]  # fmt: skip

@@ -18,6 +18,7 @@ ABOUT = (
 )
 EMPTY = "Not measured yet. Run `python -m merge_engine table --parts variants`."
 MEAN = "mean"
+WON, SHORT = "points won over the setting in the table", "points won"  # what colours say, and on a narrow page
 REACH = 20  # points at which colours end
 
 
@@ -82,8 +83,9 @@ def figure(data: Sequence[Variants], *, view: str = "") -> go.Figure:
         meta={
             "title": f"{TITLE} {chosen.title}",
             "narrow": {"layout.xaxis.ticktext": theme.shorts(columns, 6), "layout.xaxis.tickangle": -90,
-                       "layout.yaxis.ticktext": _stacked(chosen), "layout.yaxis.tickfont.size": 9,
-                       "data.0.text": _numbers(z, brief=True), "data.0.textfont.size": 9},
+                       "layout.yaxis.ticktext": _stacked(chosen), "layout.yaxis.tickfont.size": theme.TINY,
+                       "data.0.text": _numbers(z, brief=True), "data.0.textfont.size": theme.TINY,
+                       "layout.xaxis2.title.text": scale.title.replace(WON, SHORT)},
         },
     )  # fmt: skip
     outline = {"type": "rect", "xref": "x", "yref": "y", "x0": -0.5, "x1": len(columns) - 0.5, "y0": -0.5, "y1": 0.5,
@@ -104,10 +106,10 @@ def rows(data: Sequence[Variants], *, view: str = "") -> tuple[list[str], list[l
 
 def _scale(z: np.ndarray) -> heat.Scale:
     """Return the colour axis; a variant that fails does not make all others look alike."""
-    title, whole = "points won over the setting in the table", heat.Scale.of(z, "", centre=0.0).high
+    whole = heat.Scale.of(z, "", centre=0.0).high
     if whole <= REACH:
-        return heat.Scale(title, -whole, whole, 0.0)
-    return heat.Scale(f"{title}; beyond ±{REACH} one colour", -REACH, REACH, 0.0)
+        return heat.Scale(WON, -whole, whole, 0.0)
+    return heat.Scale(f"{WON}; beyond ±{REACH} one colour", -REACH, REACH, 0.0)
 
 
 def _labels(data: Variants) -> list[str]:

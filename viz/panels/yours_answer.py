@@ -77,7 +77,17 @@ def html(data: YoursAnswer, *, colors: Mapping[str, str] | None = None) -> str:
     """Return the picture as the model sees it with its answers; `colors` are those of tasks."""
     colors = colors or {}
     parts = [_headline(data), _heads(data.merge, colors), _others(data.others, colors)]
-    return markup.frame("yours_answer", TITLE, ABOUT, f'<div class="ms-yours">{"".join(parts)}</div>')
+    inner = f'<div class="ms-yours">{"".join(parts)}</div>'
+    return markup.frame("yours_answer", TITLE, ABOUT, inner, rows(data) if data.merge else None)
+
+
+def rows(data: YoursAnswer) -> tuple[list[str], list[list]]:
+    """Return one line per merge and head; probability and uncertainty are shares."""
+    merges = [merge for merge in (data.merge, *data.others) if merge is not None]
+    return ["merge", "task", "answer", "probability", "uncertainty", "chosen"], [
+        [merge.merge, line.task, line.answer, line.probability, line.uncertainty, line.task == merge.head]
+        for merge in merges for line in merge.heads
+    ]  # fmt: skip
 
 
 def strange(data: YoursAnswer) -> str:

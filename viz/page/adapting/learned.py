@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 import numpy as np
 
 from merge_engine.adapting.history import History
-from merge_engine.routing.twin import TwinMerged
+from merge_engine.routing.twin_energy import is_twin
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.run import own_tasks
 from merge_engine.runs.trajectories import STATES
@@ -136,7 +136,7 @@ def _energy(
     bench: Workbench, recipe: Recipe, session: Session, going: Callable[[], bool]
 ) -> Generator[Parts, None, None]:
     """Measure the energies of a Twin merge when nobody merges, and draw them; hide the panel for other merges."""
-    if not isinstance(bench.merged(recipe), TwinMerged):
+    if not is_twin(bench.merged(recipe)):
         yield {"energy": None}
         return
     while bench.busy and going():

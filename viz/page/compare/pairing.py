@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from merge_engine.answers import Predicted
-from merge_engine.paired import Paired, holm, in_common, mean_difference, paired, right
+from merge_engine.paired import Paired, holm, in_common, mean_difference, paired
 from merge_engine.runs.run import own_tasks
 from merge_engine.suite import Suite
 from viz.panels.differences import SURE, TaskDifference, chance, signed
@@ -69,7 +69,7 @@ def pairing(suite: Suite, a: Run, b: Run) -> Pairing:
     known, other = answers(a), answers(b)
     own_a, own_b = (set(own_tasks(suite, run.recipe)) for run in (a, b))
     order = [task for task in suite.tasks if task in known and task in other]
-    found = [_pair(suite, task, (a, known[task]), (b, other[task]), task in own_a & own_b) for task in order]
+    found = [_pair(task, (a, known[task]), (b, other[task]), task in own_a & own_b) for task in order]
     found = [pair for pair in found if pair.counts.n]
     return Pairing(tuple(sorted(found, key=lambda pair: not pair.seen)), tuple(_notes(suite, a, b, found)))
 
@@ -133,19 +133,13 @@ def _by_task(lines: Sequence[TaskDifference]) -> str:
     return f"After Holm's correction for {len(tasks)} tests, {said}."
 
 
-def _pair(suite: Suite, task: str, a: tuple[Run, Predicted], b: tuple[Run, Predicted], seen: bool) -> TaskPair:
+def _pair(task: str, a: tuple[Run, Predicted], b: tuple[Run, Predicted], seen: bool) -> TaskPair:
     rows = in_common(a[1], b[1])
     first, second = (
-        Side(run, said, chosen, right(said, _head(suite, run, task))[chosen])
+        Side(run, said, chosen, said.right(run.recipe.experts)[chosen])
         for (run, said), chosen in zip((a, b), rows, strict=True)
     )
     return TaskPair(task, first, second, paired(first.right, second.right), seen)
-
-
-def _head(suite: Suite, run: Run, task: str) -> int | None:
-    """Return the number of a task's expert among the merged ones, None where it has none there."""
-    tasks = [suite.task_of[expert] for expert in run.recipe.experts]
-    return tasks.index(task) if task in tasks else None
 
 
 def _notes(suite: Suite, a: Run, b: Run, found: Sequence[TaskPair]) -> list[str]:
@@ -186,8 +180,8 @@ def _input(suite: Suite, pair: TaskPair, place: int, wrong: str) -> DifferingInp
     side, classes = getattr(pair, wrong), suite.task(pair.task).classes
     said, row = side.said, side.rows[place]
     index, guess = int(said.index[row]), classes[said.guess[row]]
-    head = _head(suite, side.run, pair.task)
-    if said.picked is not None and head is not None and said.picked[row] != head:
-        guess = f"→ {side.run.recipe.experts[said.picked[row]]}"
+    experts = side.run.recipe.experts
+    if said.picked is not None and pair.task in experts and experts[said.picked[row]] != pair.task:
+        guess = f"→ {experts[said.picked[row]]}"
     picture = suite.pictures(pair.task, "score")[index]
     return DifferingInput(pair.task, index, picture, classes[said.label[row]], guess)

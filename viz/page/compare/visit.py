@@ -11,7 +11,7 @@ from merge_engine.methods import method_class
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.run import own_tasks
 from merge_engine.suite import Suite, load_suite
-from viz import theme
+from viz import markup, theme
 from viz.panels.run_costs import MethodPoint
 
 from ..headline import Answer, answer, duration, size
@@ -21,6 +21,7 @@ from .comparison import PINS, Comparison, of_suite, recipe_at
 
 HEADS = {"run": "run", "method": "method", "experts": "experts", "average": "average"}
 TAILS = {"normalised": "of experts", "parameters": "to store", "merge": "to merge", "score": "to score"}
+TITLE = "Runs of this visit"
 CAPTION = (
     "Accuracy in percent on the test pictures of every run of this visit. A heading sorts by its column; "
     "A and B pin two runs, which are compared below."
@@ -104,12 +105,23 @@ def runs_table(found: Sequence[Seen], comparison: Comparison, suite: Suite) -> s
     columns = {**HEADS, **{f"task {task}": task for task in tasks}, **TAILS}
     head = "".join(_head(key, word, comparison) for key, word in columns.items())
     body = "".join(_row(one, tasks, comparison) for one in found)
-    return (
+    table = (
         '<div class="mp-table-box" tabindex="0" role="region" aria-label="Runs of this visit">'
-        f'<table class="mp-table mp-runs"><caption><span>{CAPTION}</span></caption>'
-        f'<thead><tr><th scope="col">pin</th>{head}'
+        f'<table class="mp-table mp-runs"><thead><tr><th scope="col">pin</th>{head}'
         f"</tr></thead><tbody>{body}</tbody></table></div>"
     )
+    return markup.frame("runs", TITLE, CAPTION, table, rows(found, comparison, tasks))
+
+
+def rows(found: Sequence[Seen], comparison: Comparison, tasks: Sequence[str]) -> tuple[list[str], list[list]]:
+    """Return one line per run with its numbers as they were measured; accuracies in percent, times in seconds."""
+    numbers = ["average", *(f"task {task}" for task in tasks), *TAILS]
+    heads = ["pin", "run", "method", "setting", "experts", "average", *tasks, *TAILS.values()]
+    return heads, [
+        [letters(comparison, one.link), one.number, one.title, _about(one), ", ".join(one.recipe.experts),
+         *(_number(one, column) for column in numbers)]
+        for one in found
+    ]  # fmt: skip
 
 
 def points(found: Sequence[Seen], comparison: Comparison) -> list[MethodPoint]:
@@ -122,7 +134,7 @@ def points(found: Sequence[Seen], comparison: Comparison) -> list[MethodPoint]:
         pin, cls = letters(comparison, one.link), method_class(one.recipe.method)
         short = one.title if one.changes == "published default" else f"{one.title}, {one.changes}"
         title = f"{pin}: {theme.short(short, 32)}" if pin else theme.short(short, 32)
-        needs_task = "task id" in cls.needs
+        needs_task = "task id" in one.recipe.build()[0].needs
         dots.append(MethodPoint(
             one.recipe.digest, title, cls.family, average, stored, seconds, one.changes, needs_task, bool(pin),
         ))  # fmt: skip

@@ -5,14 +5,16 @@ Knows no Gradio. Everything long is a generator of parts that ends when its `goi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator
 from html import escape
 
 from merge_engine.errors import MergeError
-from merge_engine.knock_out import KnockOut, starts_over
+from merge_engine.knock_out import KnockOut, singular_vectors, starts_over
 from merge_engine.methods import method_class
 from merge_engine.metrics.joint_overlap import JointOverlap
-from merge_engine.precision import live_dtype, name_of
+from merge_engine.metrics.spectrum import Spectrum
+from merge_engine.precision import KNOWN, live_dtype, name_of
 from merge_engine.running import drive
 from merge_engine.runs.run import adapts
 from merge_engine.suite import load_suite
@@ -30,15 +32,16 @@ from ..session import Session
 from ..view import Parts, status
 from ..weights.measure import Ask
 from ..workbench import Workbench, paced
-from . import knock
+from . import knock, outs
 from .knocked import Knocked, flip_view
 from .vectors import vectors_part
 
 PAIRS = 4  # strongest pairs offered of each sign
 HINT = (
-    "The numbers are parts of the cosine of two experts. Choose a pair or a cell, then knock a component out of the "
-    "merge and see which inputs flip."
+    "The numbers are parts of the cosine of two experts. Choose a pair, a cell, a point of the spectrum or any "
+    "component by its number, then knock it out of the merge and see which inputs flip."
 )
+ALONE = "Choose a point of the spectrum or any component by its number, then knock it out and see which inputs flip."
 FIRST = "Press Merge. The same merge without {} is then scored beside it, and the inputs that flip are shown here."
 AGAIN = "Stopped before every task was begun. Put it back and knock it out again to score it."
 
@@ -80,15 +83,15 @@ def known(bench: Workbench, runs: Knocked, session: Session, shown: str) -> bool
 def base_of(bench: Workbench, session: Session, shown: str) -> Run | None:
     """Return the run on the page where it is the session's own and single inputs of it are known.
 
-    What was scored in another precision than the page's will not do: inputs would flip by rounding alone.
+    It may be a stored one, scored in another precision than this machine's: a merge without something is then scored
+    in that, since inputs would flip by rounding alone.
     """
     run = sight.run_of(bench, shown)
     try:
         own = run is not None and state.recipe(session).digest == shown
     except MergeError:
         own = False
-    known = knows(run) and run is not None and run.precision == name_of(live_dtype())
-    return run if own and known else None
+    return run if own and knows(run) and run is not None and run.precision in KNOWN else None
 
 
 def drill_steps(
@@ -103,6 +106,7 @@ def drill_steps(
         return
     try:
         if measured is None:
+            yield from _decomposed(bench, session, going)
             drive(bench.measures.steps(ask(session), going=going))
             if not going() or (measured := measured_of(bench, session)) is None:
                 return
@@ -110,18 +114,33 @@ def drill_steps(
         if going():
             yield {"vectors": vectors_part(bench, session, measured)}
     except MergeError as error:
-        yield {"collisions": Drawing({"": empty(str(error))}, {}, "")}
+        yield {"collisions": _waiting(str(error))}
+
+
+def _decomposed(bench: Workbench, session: Session, going: Callable[[], bool]) -> Generator[Parts, None, None]:
+    """Decompose the matrix of every expert, which is what a measurement waits for, telling how far it is."""
+    problem, experts = load_suite(session.suite).problem(session.experts), session.experts
+    for done, expert in enumerate(experts):
+        if not going():
+            return
+        yield {"collisions": _waiting(f"Measuring: {done} of {len(experts)} experts …")}
+        singular_vectors(problem, KnockOut(expert, session.block, session.kind, 0), bench.svd)
 
 
 def map_parts(bench: Workbench, session: Session, shown: str, measured: JointOverlap | None) -> Parts:
     """Return the map of collisions and the controls below it; words where nothing is measured."""
+    cost = cost_line(bench, session, shown)
     if measured is None or len(session.experts) < 2:
-        waiting = Drawing({"": empty("Measuring …")}, {}, "")
-        return {"collisions": waiting if len(session.experts) > 1 else draw(collisions, None), "knock": chips(session)}
+        nothing = _waiting("Measuring …") if len(session.experts) > 1 else draw(collisions, None)
+        return {"collisions": nothing, "knock": controls(bench, session, None, cost)}
     place = {"block": session.block, "kind": session.kind}
     chosen, gone = [_axis_name(one) for one in knock.chosen(session)], _gone(session, measured)
-    drawing = draw(collisions, measured, **place, chosen=chosen, gone=gone, selected=place)
-    return {"collisions": drawing, "knock": controls(session, measured, cost_line(bench, session, shown))}
+    key = json.dumps([session.suite, session.experts, *place.values(), chosen, gone])
+    drawing = bench.drawn.text(
+        "collisions", key, (measured,),
+        lambda: draw(collisions, measured, **place, chosen=chosen, gone=gone, selected=place),
+    )  # fmt: skip
+    return {"collisions": drawing, "knock": controls(bench, session, measured, cost)}
 
 
 def cost_line(bench: Workbench, session: Session, shown: str) -> str:
@@ -135,31 +154,13 @@ def cost_line(bench: Workbench, session: Session, shown: str) -> str:
     return f'<p class="mp-cost"><span>{title} {again} all over again without it: {takes}.</span></p>'
 
 
-def controls(session: Session, measured: JointOverlap, cost: str = "") -> str:
-    """Return the strongest pairs, the chosen one with buttons to knock it out, their cost, and what is knocked out."""
-    row = places.row(measured, session.block, session.kind)
-    signs = {"Aligned: they add up (+)": 1, "Cancelling: they undo each other (−)": -1}
-    lists = "".join(
-        f"<div><h4>{escape(head)}</h4>{_pairs(session, collisions.strongest(measured, row, PAIRS, sign))}</div>"
-        for head, sign in signs.items()
-    )
-    below = f"{_picked(session, measured, row)}{cost}{chips(session)}"
-    return f'<div class="mp-drill"><div class="mp-pairs">{lists}</div>{below}</div>'
-
-
-def chips(session: Session) -> str:
-    """Return what is knocked out, each with a button that puts it back."""
-    if not session.knocked:
-        return ""
-    each = "".join(
-        f'<button type="button" class="mp-chip" data-emit="restore" value="{escape(one.word, quote=True)}" '
-        f'aria-label="Put {escape(one.said, quote=True)} back">{escape(one.said)} '
-        '<span aria-hidden="true">×</span></button>'
-        for one in knock.parsed(session.knocked)
-    )
-    every = '<button type="button" class="mp-put" data-emit="restore" value="">put all back</button>'
-    every = every if len(session.knocked) > 1 else ""
-    return f'<div class="mp-gone" role="group" aria-label="Knocked out"><span>Knocked out</span>{each}{every}</div>'
+def controls(bench: Workbench, session: Session, measured: JointOverlap | None, cost: str = "") -> str:
+    """Return the strongest pairs, what is chosen with buttons to knock it out, their cost, and what is knocked out."""
+    pairs = "" if measured is None else _strongest(session, measured)
+    chosen = f"{outs.chooser(session)}{_said(bench, session, measured)}{outs.outs(session)}"
+    arrived = escape("|".join(one.word for one in knock.chosen(session)), quote=True)
+    chosen = f'<div class="mp-chosen" data-arrive="{arrived}">{chosen}</div>'
+    return f'<div class="mp-drill">{pairs}{chosen}{cost}{outs.chips(session)}</div>'
 
 
 def flips_html(bench: Workbench, runs: Knocked, session: Session, shown: str) -> str:
@@ -195,12 +196,15 @@ def score_steps(
 
 def run_status(run: Run, words: tuple[str, ...]) -> str:
     """Return the status line of a run without something."""
-    gone = knock.said(words)
+    gone, like = knock.said(words), ""
+    if run.precision != name_of(live_dtype()):
+        like = f" in {run.precision}, as the merge was"
     if run.phase == "merging":
         return status(f"Merging without {gone}", done=run.step.done, total=max(run.step.total, 1), tone="busy")
     done, total = (sum(getattr(score, name) for score in run.scores.values()) for name in ("n", "total"))
     if run.phase == "scoring":
-        return status(f"Scoring without {gone}: {done} of {total} inputs", done=done, total=max(total, 1), tone="busy")
+        scored = f"Scoring without {gone}{like}: {done} of {total} inputs"
+        return status(scored, done=done, total=max(total, 1), tone="busy")
     if run.phase == "stopped":
         return status(f"Stopped after {done} inputs." if done else "Stopped.", tone="stale")
     return status("")
@@ -223,13 +227,28 @@ def _pair_button(one: Pair, now: tuple[str, ...]) -> str:
     )
 
 
-def _picked(session: Session, measured: JointOverlap, row: int) -> str:
-    """Return what is known of the chosen pair, and the buttons that knock out its components and what they are in."""
-    pair = knock.chosen(session)
-    if len(pair) != 2:
-        return f'<p class="mp-help">{HINT}</p>'
-    buttons = "".join(_out_buttons(session, one) for one in pair)
-    return f'<p class="mp-help">{escape(sentence(measured, row, *pair))}</p><div class="mp-outs">{buttons}</div>'
+def _strongest(session: Session, measured: JointOverlap) -> str:
+    """Return the strongest pairs of each sign."""
+    row = places.row(measured, session.block, session.kind)
+    signs = {"Aligned: they add up (+)": 1, "Cancelling: they undo each other (−)": -1}
+    lists = "".join(
+        f"<div><h4>{escape(head)}</h4>{_pairs(session, collisions.strongest(measured, row, PAIRS, sign))}</div>"
+        for head, sign in signs.items()
+    )
+    return f'<div class="mp-pairs">{lists}</div>'
+
+
+def _said(bench: Workbench, session: Session, measured: JointOverlap | None) -> str:
+    """Return what is known of the chosen pair or component, or what can be chosen."""
+    now = knock.chosen(session)
+    if len(now) == 2 and measured is not None:
+        words = sentence(measured, places.row(measured, session.block, session.kind), *now)
+    elif len(now) == 1:
+        spectrum = bench.measures.widest(Ask(session.suite, session.experts, "spectrum", session.block, session.kind))
+        words = outs.sentence(spectrum if isinstance(spectrum, Spectrum) else None, now[0])
+    else:
+        words = HINT if measured is not None else ALONE
+    return f'<p class="mp-help">{escape(words)}</p>'
 
 
 def sentence(measured: JointOverlap, row: int, first: KnockOut, second: KnockOut) -> str:
@@ -247,26 +266,15 @@ def sentence(measured: JointOverlap, row: int, first: KnockOut, second: KnockOut
     )
 
 
-def _out_buttons(session: Session, one: KnockOut) -> str:
-    """Return the buttons that knock out a component, its matrix or its expert, those that are out already disabled."""
-    gone = knock.parsed(session.knocked)
-    wider = (one, KnockOut(one.expert, one.block, one.kind), KnockOut(one.expert))
-    names = (f"#{one.index}", f"all of {one.block}.{one.kind}", "whole expert")
-    buttons = "".join(
-        f'<button type="button" data-emit="knock" value="{escape(out.word, quote=True)}" '
-        f'aria-label="Knock out {escape(out.said, quote=True)}"'
-        f"{' disabled' if any(other.covers(out) for other in gone) else ''}>{escape(name)}</button>"
-        for out, name in zip(wider, names, strict=True)
-    )
-    label = f"Knock out of {escape(one.expert)}"
-    return f'<div role="group" aria-label="{escape(label, quote=True)}"><span>{label}</span>{buttons}</div>'
-
-
 def _gone(session: Session, measured: JointOverlap) -> list[str]:
     """Return the components of the map that are knocked out."""
     outs = knock.parsed(session.knocked)
     every = (KnockOut(e, session.block, session.kind, i) for e in measured.models for i in range(collisions.EACH))
     return [_axis_name(one) for one in every if any(out.covers(one) for out in outs)]
+
+
+def _waiting(words: str) -> Drawing:
+    return Drawing({"": empty(words)}, {}, "")
 
 
 def _axis_name(one: KnockOut) -> str:

@@ -33,9 +33,11 @@ SCORING = "without "  # tickets of merges without something begin so
 class Drills:
     """What visitors do with collisions and knock-outs, on one workbench."""
 
-    def __init__(self, page: Page, bench: Workbench, tickets: Tickets, visitor: Callable[[Any], str]) -> None:
+    def __init__(
+        self, page: Page, bench: Workbench, tickets: Tickets, visitor: Callable[[Any], str], runs: Knocked
+    ) -> None:
         self.page, self.bench, self.tickets, self.visitor = page, bench, tickets, visitor
-        self.runs, self.count = Knocked(bench), itertools.count(1)
+        self.runs, self.count = runs, itertools.count(1)
 
     def wire(self, act: Kind, look: Kind, compute: Kind) -> Any:
         """Attach the listeners on the queues of acts, looks and heavy work; returns the event after a scoring."""
@@ -43,6 +45,7 @@ class Drills:
         chosen = page.some("session", "fault", "link", "drill", "collisions", "knock")
         page.knock.act(self.act, told, chosen, **act)
         page.collisions.select(self.select, told, chosen, **act)
+        page.spectrum.select(self.component, told, chosen, **act)
         page.flips.act(self.open, told, page.some("session", "sight", "eye", "tabs"), **act)
         for word in page.some("focus", "drill"):
             word.turn(self.show, told, page.some("collisions", "knock", "vectors", "flips", "without"), **look)
@@ -59,6 +62,14 @@ class Drills:
         found = [collisions.named(text) for text in (where.y, where.x)]
         value = "|".join(f"{each[0]}:{each[1]}" for each in found if each)
         return self._done(session, shown, {"act": "pick", "value": value}, request)
+
+    def component(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
+        """Choose the component of a point on the spectrum of an expert."""
+        where = Selection.of(event)
+        if where.expert not in session.experts or not isinstance(where.x, int | float):
+            return gr.skip()
+        words = {"act": "component", "expert": where.expert, "value": round(where.x) - 1}
+        return self._done(session, shown, words, request)
 
     def open(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
         """Choose an input that flipped, in the tab of inputs."""

@@ -34,18 +34,19 @@ def standing(words: Iterable[str], experts: Iterable[str]) -> tuple[str, ...]:
 
 
 def opened(session: Session, out: str, pair: str = "") -> Session:
-    """Return the session with what a link leaves out and the pair it chose; RecipeError for what experts lack."""
+    """Return the session with what a link leaves out and the components it chose; RecipeError for what experts lack."""
     session = _with(session, parsed(out.split(",")[: LIMIT + 1])) if out else session
-    if not pair:
-        return session
-    return _paired(session, [_there(session, one) for one in parsed(pair.split(",")[:3])])
+    found = [_there(session, one) for one in parsed(pair.split(",")[:3])] if pair else []
+    if len(found) == 1 and found[0].index is not None:
+        return dataclasses.replace(session, pair=(found[0].word,))
+    return _paired(session, found) if found else session
 
 
 def component(session: Session, given: str) -> KnockOut:
     """Return the component `expert:index` of the matrix that the session looks at."""
     expert, _, index = given.rpartition(":")
     if not (expert and index.isdecimal()):
-        raise RecipeError("There is no such component; choose a cell of the map of collisions.")
+        raise RecipeError("There is no such component; choose a cell of the map, or an expert and a number.")
     return _there(session, KnockOut.parse(f"{expert}:{session.block}.{session.kind}:{int(index)}"))
 
 
@@ -53,6 +54,25 @@ def chosen(session: Session) -> tuple[KnockOut, ...]:
     """Return the chosen components where they are of the matrix that the session looks at."""
     place = (session.block, session.kind)
     return tuple(one for one in parsed(standing(session.pair, session.experts)) if (one.block, one.kind) == place)
+
+
+def rank(session: Session) -> int:
+    """Return how many components the matrix that the session looks at has."""
+    problem = load_suite(session.suite).problem(session.experts)
+    (name,) = tensors_of(problem, KnockOut(session.experts[0], session.block, session.kind))
+    return min(problem.pretrained[name].shape)
+
+
+def _component(session: Session, said: Mapping[str, Any]) -> Session:
+    """Choose one component by expert and number, or let go of it where it was chosen already.
+
+    An expert alone is asked for the component with the number that is chosen, else for its strongest.
+    """
+    value, now = str(said.get("value")), chosen(session)
+    if "expert" not in said:
+        value, said = str(now[0].index if len(now) == 1 else 0), {"expert": value}
+    one = component(session, f"{said['expert']}:{value}")
+    return dataclasses.replace(session, pair=() if session.pair == (one.word,) else (one.word,))
 
 
 def _pick(session: Session, said: Mapping[str, Any]) -> Session:
@@ -93,4 +113,9 @@ def _there(session: Session, out: KnockOut) -> KnockOut:
     return out
 
 
-ACTS: dict[str, Callable[[Session, Mapping[str, Any]], Session]] = {"pick": _pick, "knock": _knock, "restore": _restore}
+ACTS: dict[str, Callable[[Session, Mapping[str, Any]], Session]] = {
+    "pick": _pick,
+    "component": _component,
+    "knock": _knock,
+    "restore": _restore,
+}

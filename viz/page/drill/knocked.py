@@ -13,7 +13,7 @@ from merge_engine.evaluate import score_steps
 from merge_engine.flips import Flips, flips
 from merge_engine.knock_out import without_steps
 from merge_engine.merged import Merged
-from merge_engine.precision import live_dtype
+from merge_engine.precision import KNOWN
 from merge_engine.runs.run import own_tasks, problem_of
 from merge_engine.suite import Suite, load_suite
 from viz.panels.flips import Flip, FlipView, TaskChange
@@ -38,7 +38,10 @@ class Knocked:
         return self._runs.get((base.recipe.digest, words))
 
     def run(self, base: Run, words: tuple[str, ...], going: Going = lambda: True) -> Runs:
-        """Merge the recipe of `base` without something and score it on the same tasks, unless that was done."""
+        """Merge the recipe of `base` without something and score it on the same tasks, unless that was done.
+
+        It is scored in the precision of `base`, which may be a stored run of another machine.
+        """
         known = self.get(base, words)
         if known is not None and not known.partial:
             return known
@@ -56,12 +59,12 @@ class Knocked:
         suite = load_suite(recipe.suite)
         problem, ctx = problem_of(suite, recipe), Context(suite.device, recipe.seed, self.bench.svd)
         steps = without_steps(problem, parsed(words), method, post, ctx, self.bench.merged(recipe))
-        run = Run(recipe, "merging")
+        run = Run(recipe, "merging", precision=base.precision)
         yield run
         try:
             while going():
                 seconds = time.perf_counter() - started
-                run = Run(recipe, "merging", next(steps), merge_seconds=seconds)
+                run = dataclasses.replace(run, step=next(steps), merge_seconds=seconds)
                 yield run
         except StopIteration as end:
             return end.value, dataclasses.replace(run, merge_seconds=time.perf_counter() - started)
@@ -72,7 +75,7 @@ class Knocked:
     def _score(self, base: Run, words: tuple[str, ...], merged: Merged, last: Run, going: Going) -> Runs:
         suite, started = load_suite(base.recipe.suite), time.perf_counter()
         run = begun = dataclasses.replace(last, phase="scoring")
-        for scores in score_steps(suite, merged, list(base.scores), first=FIRST, dtype=live_dtype()):
+        for scores in score_steps(suite, merged, list(base.scores), first=FIRST, dtype=KNOWN[base.precision]):
             run = dataclasses.replace(begun, scores=scores, score_seconds=time.perf_counter() - started)
             yield self._keep(run, words)
             if not going():
@@ -108,6 +111,19 @@ def flip_view(base: Run, run: Run, words: tuple[str, ...]) -> FlipView | None:
     shown = (one for lists in examples.values() for one in _in_turn(lists, EXAMPLES))
     total = sum(run.scores[change.task].total for change in tasks)
     return FlipView(said(words), tuple(tasks), tuple(shown), run.phase == "scoring", total) if tasks else None
+
+
+def said_of(base: Run, run: Run | None, task: str, index: int) -> tuple[str, str] | None:
+    """Return what a run and the one without something say of an input; None where either was not asked."""
+    found = []
+    for one in (base, run):
+        said = one.scores[task].said if one is not None and task in one.scores else None
+        rows = [] if said is None else (said.index == index).nonzero()[0].tolist()
+        if said is None or not rows:
+            return None
+        classes = load_suite(base.recipe.suite).task(task).classes
+        found.append(_answer(said, rows[0], classes, base.recipe.experts))
+    return found[0], found[1]
 
 
 def _examples(

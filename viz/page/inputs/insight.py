@@ -132,7 +132,8 @@ def scores(suite: Suite, fitted: FittedRouter, feature: Tensor, inputs: Tensor) 
 
 def _reads_pretrained(fitted: routers.Fitted, suite: Suite) -> bool:
     look = fitted.look
-    return look.weights is suite.pretrained_in_memory and look.layer == 0 and look.normalise
+    plain = (look.layer, look.tokens, look.normalise) == (0, routers.TOKENS[0], True)
+    return look.weights is suite.pretrained_in_memory and plain
 
 
 def _weights(suite: Suite, model: str) -> Mapping[str, Tensor]:

@@ -50,10 +50,10 @@ def points(suite: Suite, run: Run | None, choice: Choice) -> Points | None:
     if run is None or found is None:
         return None
     experts = run.recipe.experts
-    tasks = tuple(dict.fromkeys((*(suite.task_of[e] for e in experts), *found.said)))
+    alone = support_points(suite, experts)
+    tasks = tuple(dict.fromkeys((*alone.tasks, *found.said)))
     where = np.array([tasks.index(suite.task_of[e]) for e in experts])
-    support = [one for expert in experts for one in support_of(suite, expert)]
-    inputs, routed = list(support), [-1] * len(support)
+    inputs, routed = list(alone.inputs), list(alone.routed)
     for task, rows in found.rows.items():
         said = found.said[task]
         inputs += [(task, "score", int(index)) for index in said.index[rows]]
@@ -61,12 +61,21 @@ def points(suite: Suite, run: Run | None, choice: Choice) -> Points | None:
     return Points(tasks, tuple(inputs), tuple(routed))
 
 
+def support_points(suite: Suite, experts: Sequence[str]) -> Points:
+    """Return the support inputs of some experts alone, which are known before anything is merged."""
+    support = tuple(one for expert in experts for one in support_of(suite, expert))
+    tasks = tuple(dict.fromkeys(suite.task_of[expert] for expert in experts))
+    return Points(tasks, support, (-1,) * len(support))
+
+
 def feature_map(
-    given: Points, features: np.ndarray, near: np.ndarray | None = None, yours: np.ndarray | None = None
-) -> FeatureMap:
+    given: Points, features: np.ndarray, near: np.ndarray | None = None, yours: np.ndarray | None = None,
+    yours_near: np.ndarray | None = None,
+) -> FeatureMap:  # fmt: skip
     """Return the map of features (N, D) of the points, on the unit sphere as routers see them; `near` is their UMAP.
 
-    `yours` (D,) is the feature of a visitor's own picture, which is placed on the map of the others and moves none.
+    `yours` (D,) is the feature of a visitor's own picture, which is placed on the map of the others and moves none;
+    `yours_near` (2,) is its place on their UMAP.
     """
     found = pca(unit(features))
     task = np.array([given.tasks.index(task) for task, _, _ in given.inputs], int)
@@ -74,7 +83,8 @@ def feature_map(
     index = np.array([index for _, _, index in given.inputs], int)
     routed = np.array(given.routed, int)
     place = None if yours is None else found.place(unit(yours[None]))[0]
-    return FeatureMap(given.tasks, task, routed, support, index, found.coordinates, found.explained, near, place)
+    return FeatureMap(given.tasks, task, routed, support, index, found.coordinates, found.explained, near, place,
+                      yours_near)  # fmt: skip
 
 
 def unit(features: np.ndarray) -> np.ndarray:

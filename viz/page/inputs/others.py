@@ -11,7 +11,7 @@ from merge_engine.runs.table import recipe_of, shown_row
 from ..record import Record
 from .case import Case, case_of
 
-LINES = ("twin_merging", "we_moe", "e_we_moe", "mass")
+LINES = ("twin_merging", "we_moe", "e_we_moe", "rankone_moe", "smile", "mass")
 
 
 def other_cases(record: Record, case: Case) -> Iterator[Case]:

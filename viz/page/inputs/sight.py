@@ -5,6 +5,7 @@ Knows no Gradio. Everything long is a generator of parts that ends when its `goi
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Generator
 
@@ -16,6 +17,8 @@ from viz import theme
 from viz.panel import Drawing, draw, write
 from viz.panels import manifold, route_gallery, route_input
 
+from ..drill.knock import said
+from ..drill.knocked import Knocked, said_of
 from ..own.yours_pictures import SPLIT
 from ..record import Run
 from ..session import Session
@@ -25,7 +28,7 @@ from . import inputs
 from .case import case_of
 from .choice import parsed
 from .insight import Input
-from .manifold_data import Points, feature_map, points, unit
+from .manifold_data import Points, feature_map, points, support_points, unit
 from .others import other_cases
 from .why import why_steps
 
@@ -40,7 +43,8 @@ def marks(bench: Workbench, session: Session, shown: str) -> Parts:
     known = sum(score.n for score in run.scores.values() if score.answers) if run else 0
     about = f"{session.suite} {shown} {known}"
     sight = "|".join((about, choice.task, choice.sent, *choice.circled))
-    return {"sight": sight, "eye": f"{about}|{choice.chosen}" if choice.chosen else ""}
+    eye = "|".join((about, choice.chosen, *session.knocked)) if choice.chosen else ""
+    return {"sight": sight, "eye": eye}
 
 
 def run_of(bench: Workbench, shown: str) -> Run | None:
@@ -59,7 +63,7 @@ def sight_steps(
     if not choice.chosen:
         parts["why"] = write(route_input, None) if given else ""
     if given is None:
-        yield parts | {"map": draw(manifold, None), "looking": status("")}
+        yield parts | {"map": map_at_hand(bench, session, shown) or draw(manifold, None), "looking": status("")}
         return
     yield parts
     features = yield from _read(bench, session, given, going)
@@ -69,14 +73,17 @@ def sight_steps(
     yield {"map": _map(bench, session, given, features, near), "looking": status("" if near is not None else SECOND)}
     if near is None:
         bench.near.ask(given.key, unit(features))
-        if _waited(bench, given.key, going):
+        if waited(bench, given.key, going):
             yield {"map": _map(bench, session, given, features, bench.near.get(given.key)), "looking": status("")}
 
 
 def eye_steps(
-    bench: Workbench, session: Session, shown: str, going: Callable[[], bool]
+    bench: Workbench, runs: Knocked, session: Session, shown: str, going: Callable[[], bool]
 ) -> Generator[Parts, None, None]:
-    """Yield the chosen input and what is made of it, more and more, with its ring on the map."""
+    """Yield the chosen input and what is made of it, more and more, with its ring on the map.
+
+    Where `runs` know what the merge says without what is knocked out of it, both stand side by side.
+    """
     suite, run, place = load_suite(session.suite), run_of(bench, shown), parsed(session.inputs.chosen)
     case = case_of(suite, run, *place) if run and place else None
     if case is None or run is None:
@@ -86,15 +93,17 @@ def eye_steps(
     if ringed is not None:
         yield {"map": ringed}
     colors = theme.colors(suite.task_of)
-    beside = _beside(run, session)
+    beside, both = _beside(run, session), said_of(run, runs.get(run, session.knocked), case.task, case.index)
     for found in why_steps(bench.insight, case, bench.merged(run.recipe), beside, other_cases(bench.record, case)):
         if not going():
             return
         if isinstance(found, Step):
             words = f"{found.label[:1].upper()}{found.label[1:]}"
             yield {"asking": status(words, done=found.done, total=found.total, tone="busy")}
-        else:
-            yield {"why": write(route_input, found, colors=colors)}
+            continue
+        if both is not None:
+            found = dataclasses.replace(found, merged=both[0], without=both[1], gone=said(session.knocked))
+        yield {"why": write(route_input, found, colors=colors)}
     yield {"asking": status("")}
 
 
@@ -117,14 +126,22 @@ def _beside(run: Run, session: Session) -> list[Input]:
 
 
 def map_at_hand(bench: Workbench, session: Session, shown: str) -> Drawing | None:
-    """Return the map if the features of all its points are known."""
-    suite = load_suite(session.suite)
-    given = points(suite, run_of(bench, shown), session.inputs)
-    known = [bench.insight.feature(suite, "", one) for one in given.inputs] if given else []
-    if given is None or any(feature is None for feature in known):
-        return None
-    features = np.stack([feature.numpy() for feature in known if feature is not None])
-    return _map(bench, session, given, features, bench.near.get(given.key))
+    """Return the map if the features of all its points are known.
+
+    Where nothing is known of single inputs, that is the map of the support set alone.
+    """
+    found = known_points(bench, session, shown)
+    return None if found is None else _map(bench, session, *found, bench.near.get(found[0].key))
+
+
+def known_points(bench: Workbench, session: Session, shown: str) -> tuple[Points, np.ndarray] | None:
+    """Return the points of the map with their features (N, D), where all of those are known."""
+    suite, run = load_suite(session.suite), run_of(bench, shown)
+    experts = run.recipe.experts if run else session.experts
+    given = points(suite, run, session.inputs) or support_points(suite, experts)
+    known = [bench.insight.feature(suite, "", one) for one in given.inputs]
+    features = [feature.numpy() for feature in known if feature is not None]
+    return (given, np.stack(features)) if features and len(features) == len(known) else None
 
 
 def _map(
@@ -132,8 +149,14 @@ def _map(
 ) -> Drawing:
     suite, number = load_suite(session.suite), session.inputs.yours
     yours = None if number is None else bench.insight.feature(suite, "", ("", SPLIT, number))
-    data = feature_map(given, features, near, None if yours is None else yours.numpy())
+    place = None if yours is None else bench.near.get(yours_key(given, number))
+    data = feature_map(given, features, near, None if yours is None else yours.numpy(), place)
     return draw(manifold, data, chosen=given.place(session.inputs.chosen), colors=theme.colors(suite.task_of))
+
+
+def yours_key(given: Points, number: int | None) -> str:
+    """Return the word for the place of a visitor's own picture on a second map."""
+    return f"{given.key} {number}"
 
 
 def _read(
@@ -151,8 +174,8 @@ def _read(
         yield {"looking": status("Reading the inputs for the map", done=step.done, total=step.total, tone="busy")}
 
 
-def _waited(bench: Workbench, key: str, going: Callable[[], bool]) -> bool:
-    """Wait for the second map; returns whether it came."""
+def waited(bench: Workbench, key: str, going: Callable[[], bool]) -> bool:
+    """Wait for a second map, or for a place on one; returns whether it came."""
     until = time.monotonic() + PATIENCE
     while going() and not bench.near.settled(key) and time.monotonic() < until:
         time.sleep(PAUSE)

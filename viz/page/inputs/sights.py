@@ -12,6 +12,7 @@ from merge_engine.suite import load_suite
 
 from .. import acts, view
 from ..adapting import moving
+from ..drill.knocked import Knocked
 from ..layout import Page
 from ..plotly_panel import Selection
 from ..session import Session
@@ -27,8 +28,10 @@ Kind = Mapping[str, Any]
 class Sights:
     """What visitors do with single inputs, on one workbench."""
 
-    def __init__(self, page: Page, bench: Workbench, tickets: Tickets, visitor: Callable[[Any], str]) -> None:
-        self.page, self.bench, self.tickets, self.visitor = page, bench, tickets, visitor
+    def __init__(
+        self, page: Page, bench: Workbench, tickets: Tickets, visitor: Callable[[Any], str], runs: Knocked
+    ) -> None:
+        self.page, self.bench, self.tickets, self.visitor, self.runs = page, bench, tickets, visitor, runs
 
     def wire(self, act: Kind, look: Kind) -> None:
         """Attach the listeners; `act` and `look` are the queues of acts and of what takes time."""
@@ -91,7 +94,7 @@ class Sights:
         yield gr.skip()
         if session.suite:
             ticket = self.tickets.take(f"input {self.visitor(request)}", shown)
-            steps = sight.eye_steps(self.bench, session, shown, ticket.going)
+            steps = sight.eye_steps(self.bench, self.runs, session, shown, ticket.going)
             yield from map(self.page.fill, view.spoken(steps, "asking"))
 
     def _done(self, session: Session, shown: str, words: dict[str, Any]) -> dict[Any, Any]:

@@ -6,7 +6,7 @@ Everything long is a generator of parts that ends when its `going()` turns false
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from types import ModuleType
@@ -17,10 +17,10 @@ from merge_engine.hp import declared
 from merge_engine.landscape.disentanglement import DisentanglementSurvey
 from merge_engine.landscape.lattice import SIDES, sides_to
 from merge_engine.landscape.path import PathSurvey
-from merge_engine.landscape.span import known_models
 from merge_engine.landscape.surface import PlaneSurvey
 from merge_engine.methods import method_class
 from merge_engine.precision import live_dtype
+from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite
 from viz import theme
 from viz.panel import Drawing, draw
@@ -29,23 +29,30 @@ from viz.panels import disentanglement, loss_path, loss_plane
 from ..headline import duration
 from ..memory import give_back
 from ..session import Session
-from ..view import Parts, menu, status, task_colors
-from ..workbench import Workbench
+from ..view import Parts, menu, run_status, status, task_colors
+from ..workbench import Workbench, paced
 from . import ground as grounds
+from . import models
 from .ground import Ground
 from .placed import Placed, placed
 
 PANELS: dict[str, ModuleType] = {"plane": loss_plane, "line": loss_path, "map": disentanglement}
 WORDS = {"plane": "The plane", "line": "The line", "map": "Weight disentanglement"}
+DETAILS = {6: "6 × 6, a quick look", 11: "11 × 11", 21: "21 × 21, as published"}
 PAUSE = 0.8  # seconds between two drawings
 NONE = "A landscape lies between experts; this suite has fewer than two."
 
 
 @dataclass(frozen=True)
 class Views:
-    """The surveys of a session's choice, and the merges of its visit."""
+    """The surveys of a session's choice, the merges of its visit, and the `names` of models by their words.
+
+    `corners` are the recipes of the merges that a view goes through, by the name of the view.
+    """
 
     ground: Ground
+    names: Mapping[str, str]
+    corners: Mapping[str, Sequence[Recipe]]
     plane: PlaneSurvey
     line: PathSurvey
     map: DisentanglementSurvey
@@ -71,6 +78,12 @@ class Views:
         return {name: self.missing(name, self.ground.detail) for name in PANELS}
 
     @property
+    def unmerged(self) -> list[Recipe]:
+        """The merges whose weights are needed."""
+        needed = (recipe for name, left in self.left.items() if left for recipe in self.corners.get(name, ()))
+        return list(dict.fromkeys(needed))
+
+    @property
     def pictures(self) -> int:
         """Forward passes of one picture still to be made."""
         return sum(count * self.size(name) for name, count in self.left.items())
@@ -89,10 +102,22 @@ class Landscape:
         ground = grounds.settled(session.ground, suite, session.experts)
         if ground is None:
             return None
-        more: dict[str, Any] = {"pictures": ground.pictures, "dtype": live_dtype()}
+        visit, few, dtype = placed(self.bench, session.comparison, suite.name), ground.pictures, live_dtype()
+        through = {"plane": ground.plane, "line": ground.line}
+        names = models.offered(suite, session.experts, visit, [*ground.plane, *ground.line])
+        found = {
+            view: [models.corner(self.bench, suite, session.experts, word, names) for word in words]
+            for view, words in through.items()
+        }
+        made = {
+            view: [recipe for word in words if (recipe := grounds.recipe_of(word, suite, session.experts))]
+            for view, words in through.items()
+        }
         return Views(
-            ground, PlaneSurvey(suite, ground.plane, **more), PathSurvey(suite, ground.pair, **more),
-            DisentanglementSurvey(suite, ground.pair, **more), placed(self.bench, session.comparison, session.suite),
+            ground, names, made, PlaneSurvey(suite, found["plane"], few, dtype=dtype),
+            PathSurvey(suite, found["line"], few, dtype=dtype),
+            DisentanglementSurvey(suite, ground.pair, few, dtype=dtype),
+            visit.without([recipe.digest for recipe in made["plane"]]),
         )  # fmt: skip
 
     def at_hand(self, session: Session, shown: str) -> Parts:
@@ -106,16 +131,14 @@ class Landscape:
         suite, views = load_suite(session.suite), views or self.views(session)
         if views is None:
             return f'<p class="mp-notice">{NONE}</p>'
-        chosen, known = views.ground, known_models(suite)
-        plane = [_menu(f"plane.{i}", f"Model {i + 1} of the plane", known, name) for i, name in enumerate(chosen.plane)]
-        pair = [_menu(f"pair.{i}", f"Expert {i + 1} of the line", known[1:], n) for i, n in enumerate(chosen.pair)]
-        pictures = _menu("pictures", "Pictures per task", grounds.PICTURES, chosen.pictures)
-        lattices = {str(side): f"{side} × {side}" for side in SIDES}
-        detail = menu(f"{grounds.PREFIX}detail", "Points", lattices, str(chosen.detail), chosen.detail)
+        experts, ground = {name: name for name in suite.experts}, views.ground
+        plane, line = (_row(view, "Model", views.names, getattr(ground, view)) for view in ("plane", "line"))
+        pictures = _menu("pictures", "Pictures per task", {str(n): str(n) for n in grounds.PICTURES}, ground.pictures)
+        detail = _menu("detail", "Points", {str(side): DETAILS[side] for side in SIDES}, ground.detail)
         return (
-            f'<div class="mp-ground"><span>Plane through {"".join(plane)}</span>'
-            f"<span>Line and map between {''.join(pair)}</span><span>Pictures per task {pictures}</span>"
-            f"<span>Points {detail}</span></div>{self.cost(views, suite)}"
+            f'<div class="mp-ground"><span>Plane through {plane}</span><span>Line between {line}</span>'
+            f"<span>Disentanglement of {_row('pair', 'Expert', experts, ground.pair)}</span>"
+            f"<span>Pictures per task {pictures}</span><span>Points {detail}</span></div>{self.cost(views, suite)}"
         )
 
     def cost(self, views: Views, suite: Suite) -> str:
@@ -128,8 +151,15 @@ class Landscape:
         of = "validation pictures; nothing is tuned on them"
         return (
             f'<p class="mp-cost"><span>{left:,} model{"s" if left > 1 else ""} to build and score on {escape(of)}: '
-            f"{pictures:,} forward passes, {takes}</span></p>"
+            f"{pictures:,} forward passes, {takes}</span>{''.join(map(self._first, views.unmerged))}</p>"
         )
+
+    def _first(self, recipe: Recipe) -> str:
+        """Return that a merge has to be made first, and how long that takes; nothing for one that is kept."""
+        if (seconds := self.bench.estimate(recipe)) == 0:
+            return ""
+        takes = f"about {duration(seconds)}" if seconds else "not timed yet"
+        return f"<span>{escape(method_class(recipe.method).title)} is merged first: {takes}</span>"
 
     def stale(self, session: Session) -> str:
         """Return the status line after the choice changed."""
@@ -147,6 +177,11 @@ class Landscape:
         if views is None:
             yield {"surveying": status(NONE, tone="bad")}
             return False
+        for recipe in views.unmerged:
+            for run in paced(self.bench.make(recipe, going)):
+                yield {"surveying": run_status(run, None)}
+            if not going():
+                return False
         progress = Progress(views.pictures)
         yield {"surveying": status("Reading the models", total=max(progress.total, 1), tone="busy")}
         try:
@@ -236,5 +271,10 @@ def drawing(views: Views, name: str, shown: str) -> Drawing:
     return draw(disentanglement, views.map.map(), usual=usual)
 
 
-def _menu(slot: str, label: str, values: Any, chosen: Any) -> str:
-    return menu(f"{grounds.PREFIX}{slot}", label, {str(v): str(v) for v in values}, str(chosen), chosen)
+def _row(view: str, what: str, names: Mapping[str, str], words: Sequence[str]) -> str:
+    """Return the menus of the models of a view."""
+    return "".join(_menu(f"{view}.{i}", f"{what} {i + 1} of the {view}", names, w) for i, w in enumerate(words))
+
+
+def _menu(slot: str, label: str, words: Mapping[str, str], chosen: Any) -> str:
+    return menu(f"{grounds.PREFIX}{slot}", label, words, str(chosen), chosen)

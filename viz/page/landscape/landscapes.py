@@ -30,11 +30,13 @@ BEGUN = "begun"
 
 def components() -> dict[str, Any]:
     """Create the components of the tab inside the current Blocks."""
-    parts: dict[str, Any] = {"ground": Widget(elem_id="mp-ground")}
-    with gr.Row(elem_id="mp-survey-row"):
-        parts["survey"] = gr.Button("Start", variant="primary", elem_id="mp-survey")
-        parts["halt"] = gr.Button("Stop", interactive=False, elem_id="mp-halt")
-        parts["surveying"] = Status(elem_id="mp-surveying")
+    parts: dict[str, Any] = {}
+    with gr.Column(elem_classes="mp-desk"):
+        parts["ground"] = Widget(elem_id="mp-ground")
+        with gr.Row(elem_id="mp-survey-row"):
+            parts["survey"] = gr.Button("Start", variant="primary", elem_id="mp-survey")
+            parts["halt"] = gr.Button("Stop", interactive=False, elem_id="mp-halt")
+            parts["surveying"] = Status(elem_id="mp-surveying")
     with gr.Row(elem_classes="mp-panels"):
         for name, module in PANELS.items():
             with gr.Column(elem_classes="mp-stack"):

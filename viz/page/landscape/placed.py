@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from merge_engine.merged import StaticMerged
@@ -24,12 +25,21 @@ WAITS = "press Start to place it"
 class Placed:
     """The merges of a visit that are one point, by the digest of their recipe, and why the other runs are not.
 
-    `names` are those of `merges`, `left` those of the runs without a place, each with its reason.
+    `names` and `links` are those of `merges`, `left` the names of the runs without a place, each with its reason.
     """
 
     merges: Mapping[str, StaticMerged]
     names: Mapping[str, str]
+    links: Mapping[str, str]
     left: Sequence[tuple[str, str]]
+
+    def without(self, digests: Collection[str]) -> Placed:
+        """Return the same without some merges, which a landscape shows already."""
+        return dataclasses.replace(
+            self,
+            merges={digest: merged for digest, merged in self.merges.items() if digest not in digests},
+            names={digest: name for digest, name in self.names.items() if digest not in digests},
+        )
 
     def sentence(self, known: Callable[[str], bool]) -> str:
         """Return which runs are not drawn and why; `known` tells whether the merge of a digest is measured."""
@@ -55,8 +65,9 @@ def placed(bench: Workbench, comparison: Comparison, suite: str) -> Placed:
     latest = list(merges)[-MERGES:]
     left += [(names[recipe], OLDER) for recipe in merges if recipe not in latest]
     return Placed(
-        {recipe.digest: merges[recipe] for recipe in latest}, {recipe.digest: names[recipe] for recipe in latest}, left
-    )
+        {recipe.digest: merges[recipe] for recipe in latest}, {recipe.digest: names[recipe] for recipe in latest},
+        {recipe.digest: recipe.to_link() for recipe in latest}, left,
+    )  # fmt: skip
 
 
 def names_of(recipes: Sequence[Recipe]) -> list[str]:

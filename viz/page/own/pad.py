@@ -78,9 +78,9 @@ def yours_parts() -> dict[str, Any]:
             with gr.Column(elem_id="mp-yours-pad", min_width=280):
                 parts["pad"] = Pad(elem_id="mp-pad")
             with gr.Column(elem_id="mp-yours-says", min_width=280):
-                parts["replies"] = Widget(elem_id="mp-replies")
+                parts["replies"] = Widget(elem_id="mp-replies", elem_classes="mp-result")
                 parts["replying"] = Status(elem_id="mp-replying")
-        parts["yours_why"] = Widget(elem_id="mp-yours-why")
+        parts["yours_why"] = Widget(elem_id="mp-yours-why", elem_classes="mp-result")
     return parts
 
 

@@ -26,7 +26,8 @@ from viz.panels.route_input import InputView
 from viz.panels.yours_answer import HeadLine, MergeLine, YoursAnswer
 
 from ..inputs.case import OWN, WORDS
-from ..inputs.sight import map_at_hand, run_of
+from ..inputs.manifold_data import unit
+from ..inputs.sight import known_points, map_at_hand, run_of, waited, yours_key
 from ..inputs.why import why_steps
 from ..record import Run
 from ..session import Session
@@ -78,6 +79,7 @@ def yours_steps(bench: Workbench, session: Session, shown: str, going: Going) ->
         yield {"replies": write(yours_answer, answer, colors=colors)}
     if going():
         yield {"replying": status("")}
+        yield from _placed(bench, session, shown, going)
 
 
 def case_of(bench: Workbench, session: Session, shown: str) -> YoursCase | None:
@@ -126,6 +128,21 @@ def _map(bench: Workbench, session: Session, shown: str) -> Parts:
     """Return the map with the picture on it, if all its points are known."""
     drawn = map_at_hand(bench, session, shown)
     return {} if drawn is None else {"map": drawn}
+
+
+def _placed(bench: Workbench, session: Session, shown: str, going: Going) -> Generator[Parts, None, None]:
+    """Yield the map once the picture has its place on the second one too, and once that is made at all."""
+    found, number = known_points(bench, session, shown), session.inputs.yours
+    mine = None if number is None else bench.insight.feature(load_suite(session.suite), "", ("", SPLIT, number))
+    if found is None or mine is None:
+        return
+    given, features, own = found[0], unit(found[1]), unit(mine.numpy()[None])[0]
+    for key, other in ((given.key, None), (yours_key(given, number), own)):
+        if bench.near.get(key) is None:
+            bench.near.ask(key, features, other)
+            if not waited(bench, key, going):
+                return
+    yield _map(bench, session, shown)
 
 
 def _explained(

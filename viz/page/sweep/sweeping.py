@@ -226,7 +226,7 @@ def done_words(sweep: Sweep, points: Sequence[Point]) -> str:
     top = best(points)
     if top is None or not sweep.chooses:
         return f"{len(points)} points on test pictures, to look at only.{beside}" if top else beside.strip()
-    published = landmarks(load_suite(sweep.recipe.suite), sweep)[PUBLISHED]
+    published = landmarks(load_suite(sweep.recipe.suite), sweep).get(PUBLISHED)
     default = next((point for point in points if point.values == published and point.scores), None)
     than = "" if default is None else f", at the published default {default.average:.1f} %"
     found = f"{sweep.words(top.values)} with {top.average:.1f} %{than}"

@@ -74,11 +74,17 @@ class Looks:
 
     def moved(self, session: Session, shown: str, request: gr.Request, remark: str = "") -> dict[Any, Any]:
         """Return the panels of another place as far as they are measured; the look that follows does the rest."""
+        parts = self.ready(session, shown, request)
+        parts["where"] = view.where(session, depth(load_suite(session.suite)), remark)
+        told = {"focus": self.key(session, shown), "link": view.link(session)}
+        return self.page.fill(view.answered(session, parts | told))
+
+    def ready(self, session: Session, shown: str, request: gr.Request) -> view.Parts:
+        """Return the panels of a place that need no measuring; the look that follows does the rest."""
         focus = self.focus(session, shown)
         parts = lenses.at_hand(self.bench, focus)
         self._looking(focus, request).done.update(parts, (f"seen {name}" for name in parts))
-        parts["where"] = view.where(session, depth(load_suite(session.suite)), remark)
-        return self.page.fill(view.answered(session, parts | {"focus": focus.key, "link": view.link(session)}))
+        return parts
 
     def key(self, session: Session, shown: str) -> str:
         """Return the word that differs whenever the lenses would draw something else."""

@@ -1,0 +1,58 @@
+"""A visit to the page in Chromium: a workbench that can be slowed down, and what visitors do over and over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from merge_engine.embedding import pca
+from merge_engine.maths.svd import SvdStore
+from viz.page.workbench import Runs, Workbench
+
+
+class PatientBench(Workbench):
+    """A workbench that can be slowed down, so that there is time to press Cancel; its second map needs no compiling."""
+
+    pause = 0.0
+    sessions: Any = None  # the server's memory of who is on the page
+
+    def __init__(self) -> None:
+        super().__init__(svd=SvdStore(folder=None))
+        self.near.embed = lambda features: pca(features).coordinates
+        self.near.put = lambda features, others: pca(features).place(others)
+
+    def run(self, recipe, going: Callable[[], bool] = lambda: True) -> Runs:
+        runs = super().run(recipe, going)
+        while True:
+            try:
+                run = next(runs)
+            except StopIteration as end:
+                return end.value
+            time.sleep(self.pause)
+            yield run
+
+
+def is_outside(address: str) -> bool:
+    return not address.startswith(("http://127.0.0.1:", "http://localhost:", "data:", "blob:"))
+
+
+def idle(page) -> None:
+    page.wait_for_function("!document.querySelector('#mp-answer [data-tone=busy]')")
+
+
+def told(page, words: str) -> None:
+    """Wait until the status line says some words."""
+    page.wait_for_function("w => document.querySelector('#mp-status').textContent.includes(w)", arg=words)
+
+
+def merge(page) -> None:
+    """Press Merge and wait for the answer."""
+    page.evaluate("document.querySelector('#mp-words .mp-said').textContent = ''")
+    page.click("#mp-merge")
+    told(page, "Done")
+    idle(page)
+
+
+def tab(page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
