@@ -17,6 +17,7 @@ import gradio as gr
 from gradio.themes.utils.fonts import Font
 from gradio.themes.utils.sizes import Size
 
+from merge_engine.devices import VARIABLE, fastest
 from viz import markup
 from viz.page.acts import lost_session
 from viz.page.api import Api
@@ -65,6 +66,7 @@ def launch_settings() -> dict[str, Any]:
 if __name__ == "__main__":
     os.chdir(HERE)
     keep_large_blocks_apart()
+    os.environ.setdefault(VARIABLE, fastest())
     bench = Workbench()
     Thread(target=warm_up, args=(bench,), daemon=True).start()
     build_demo(bench).launch(**launch_settings())

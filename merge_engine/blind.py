@@ -57,8 +57,8 @@ def reply(model: Model, inputs: Tensor) -> Reply:
     if model.knows_task:
         logits = {task: model(inputs, task)[0] for task in suite.tasks if model.serves(task)}
         return Reply(_sorted(logits), told=True)
+    said = model.predict(inputs)
     with torch.inference_mode():
-        said = model.predict(inputs)
         logits = {task: suite.head(task)(said.features.float()) for task in suite.tasks}
     picked = None if said.picked is None else int(said.picked[0])
     return Reply(_sorted(logits), picked, _route(said, model))

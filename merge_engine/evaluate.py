@@ -159,18 +159,26 @@ def predictions(
 
 
 class Model:
-    """A merge made ready to score: what it predicts for inputs of a task, with the logits of the task's own head."""
+    """A merge made ready to score: what it predicts for inputs of a task, with the logits of the task's own head.
+
+    It runs on the suite's device; what it says is back on the CPU, where scores are counted.
+    """
 
     def __init__(self, merged: Merged, suite: Suite, dtype: torch.dtype = torch.float32) -> None:
         self.suite, self.knows_task, self.serves = suite, merged.knows_task, merged.serves
         self.tasks: tuple[str, ...] = getattr(merged, "tasks", ())
         self.places: tuple[Place, ...] = route_places(merged, suite)
-        self.predict = merged.predictor(SuiteInputs(suite), dtype)
+        self._predict = merged.predictor(SuiteInputs(suite), dtype)
+
+    def predict(self, inputs: Tensor, task: str | None = None) -> Prediction:
+        """Return the prediction for inputs (B, ...); `task` is for a merge that knows it."""
+        with torch.inference_mode():
+            return self._predict(inputs.to(self.suite.device), task).cpu()
 
     def __call__(self, inputs: Tensor, task: str) -> tuple[Tensor, Prediction]:
         """Return logits (B, C) and the prediction they come from."""
+        said = self.predict(inputs, task if self.knows_task else None)
         with torch.inference_mode():
-            said = self.predict(inputs, task if self.knows_task else None)
             return self.suite.head(task)(said.features) if said.logits is None else said.logits, said
 
     def certainty(self, logits: Tensor, said: Prediction, task: str) -> tuple[Tensor, Tensor]:

@@ -35,6 +35,11 @@ class SuiteInputs:
     needs: frozenset[str] = frozenset()
     seed: int = 0
 
+    @property
+    def device(self) -> torch.device:
+        """Where predictors of the suite put their weights."""
+        return self.suite.device
+
     def support(self, task: str, count: int = 32, draw: int = 0) -> Tensor:
         """Return `count` train inputs of a task, outside validation; the first 32 are the suite's support set.
 

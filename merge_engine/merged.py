@@ -15,7 +15,7 @@ from .adapting.history import History
 from .errors import RecipeError
 from .maths.parts import Part
 from .maths.svd import Factors
-from .routing.prediction import Network, Prediction, Predictor, cast
+from .routing.prediction import Network, Prediction, Predictor
 from .weights import AddedWeights, Weights, in_memory
 
 EXPERTS_IN_MEMORY = 8
@@ -45,8 +45,8 @@ class Merged(abc.ABC):
 
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor with all weights in memory, ready for many forward passes."""
-        weights = in_memory(self.weights(), dtype=dtype)
-        return lambda inputs, task=None: Prediction(network.features(weights, cast(inputs, dtype)))
+        weights = in_memory(self.weights(), network.device, dtype)
+        return lambda inputs, task=None: Prediction(network.features(weights, inputs))
 
     @property
     @abc.abstractmethod
@@ -147,9 +147,9 @@ class PerTaskMerged(Merged):
 
         @lru_cache(maxsize=EXPERTS_IN_MEMORY)
         def expert(task: str | None) -> dict[str, Tensor]:
-            return in_memory(self.weights(task), dtype=dtype)
+            return in_memory(self.weights(task), network.device, dtype)
 
-        return lambda inputs, task=None: Prediction(network.features(expert(task), cast(inputs, dtype)))
+        return lambda inputs, task=None: Prediction(network.features(expert(task), inputs))
 
     @property
     def stored_parameters(self) -> float:

@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from .devices import chosen_device
 from .errors import RecipeError, no_such
 
 VARIABLE = "MERGESCOPE_PRECISION"
@@ -13,7 +14,7 @@ KNOWN = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def live_dtype() -> torch.dtype:
-    """Return bfloat16 where the processor multiplies it in hardware (AMX or AVX-512 BF16), else float32.
+    """Return bfloat16 where what models run on multiplies it in hardware (AMX, AVX-512 BF16, GPUs), else float32.
 
     The environment variable MERGESCOPE_PRECISION, float32 or bfloat16, decides instead.
     """
@@ -22,7 +23,7 @@ def live_dtype() -> torch.dtype:
         if asked not in KNOWN:
             raise RecipeError(no_such("precision", asked, KNOWN))
         return KNOWN[asked]
-    return torch.bfloat16 if _multiplies_bfloat16() else torch.float32
+    return torch.bfloat16 if _multiplies_bfloat16(chosen_device()) else torch.float32
 
 
 def name_of(dtype: torch.dtype) -> str:
@@ -30,6 +31,8 @@ def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _multiplies_bfloat16() -> bool:
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(bool(getattr(torch.cpu, probe, lambda: False)()) for probe in probes)

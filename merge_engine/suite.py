@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .backbones import Backbone, get_backbone
 from .corruptions import corrupt
+from .devices import chosen_device
 from .errors import SuiteError, no_such
 from .inputs import SuiteInputs
 from .problem import Problem
@@ -62,9 +63,13 @@ class Head:
 
 
 class Suite:
-    """A loaded suite. Weights, pictures and heads are read on first use."""
+    """A loaded suite. Weights, pictures and heads are read on first use, and stay in the memory of the CPU.
+
+    `device` is where its models are scored and looked at.
+    """
 
     corruption: tuple[str, int] | None = None
+    device = torch.device("cpu")
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -94,6 +99,14 @@ class Suite:
         _ = self.pretrained_in_memory, self.module  # read once, shared by the copy
         found = copy.copy(self)
         found.corruption = (kind, severity)
+        return found
+
+    def on(self, device: torch.device) -> Suite:
+        """Return the suite with its models scored on a device."""
+        if device == self.device:
+            return self
+        found = copy.copy(self)
+        found.device = device
         return found
 
     @property
@@ -253,12 +266,10 @@ def suite_folders() -> dict[str, Path]:
 
 @lru_cache(maxsize=8)
 def load_suite(name: str) -> Suite:
-    """Load a suite by name or by the path of its folder."""
+    """Load a suite by name or by the path of its folder; its models run on the device of MERGESCOPE_DEVICE."""
     folders = suite_folders()
-    if name in folders:
-        return Suite(folders[name])
-    if _holds_suite(name):
-        return Suite(name)
+    if name in folders or _holds_suite(name):
+        return Suite(folders.get(name, name)).on(chosen_device())
     raise SuiteError(no_such("suite", name[:80], folders))
 
 

@@ -110,14 +110,17 @@ class TaskVectorWeights(Mapping[str, Tensor]):
 
 
 class AddedWeights(Mapping[str, Tensor]):
-    """θ_0 + Δ, with Δ given for some or all names; float32."""
+    """θ_0 + Δ, with Δ given for some or all names; float32, where Δ lies."""
 
     def __init__(self, pretrained: Weights, delta: Weights) -> None:
         self.pretrained, self.delta = pretrained, delta
 
     def __getitem__(self, name: str) -> Tensor:
         base = self.pretrained[name].float()
-        return base + self.delta[name].to(base.device) if name in self.delta else base
+        if name not in self.delta:
+            return base
+        delta = self.delta[name]
+        return base.to(delta.device) + delta
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.pretrained)
@@ -139,9 +142,9 @@ def load_weights(path: str | Path, pretrained: Weights | None = None) -> Weights
 def in_memory(
     weights: Weights, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> dict[str, Tensor]:
-    """Read every tensor, ready for many forward passes; floating-point ones in `dtype`."""
-    read = {name: weights[name].to(device) for name in weights}
-    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in read.items()}
+    """Read every tensor onto a device, ready for many forward passes; floating-point ones in `dtype`."""
+    read = ((name, weights[name]) for name in weights)
+    return {name: value.to(device, dtype if value.is_floating_point() else None) for name, value in read}
 
 
 def fingerprint(tensor: Tensor) -> str:

@@ -15,12 +15,19 @@ import pytest
 import torch
 
 from merge_engine.contract import Context
+from merge_engine.devices import chosen_device
 from merge_engine.maths.svd import SvdStore
 from merge_engine.problem import Place, Problem
 from merge_engine.suite import Suite, load_suite
 from merge_engine.suites.toy import build_toy
 
 torch.set_num_threads(1)
+elsewhere: str | None = "cuda"
+if not torch.cuda.is_available():
+    try:  # before the first backward pass: devices that come later get no thread for theirs
+        from elsewhere import NAME as elsewhere
+    except ImportError:
+        elsewhere = None
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -96,6 +103,14 @@ def said(merged, network, inputs, task=None):
     """Return what a merge predicts for a batch of inputs."""
     with torch.inference_mode():
         return merged.predictor(network)(inputs, task)
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    """CUDA, or where there is none a device that refuses what CUDA refuses."""
+    if elsewhere is None:
+        pytest.skip("this torch lets no device be written in Python")
+    return chosen_device(elsewhere)
 
 
 @pytest.fixture

@@ -190,6 +190,27 @@ def test_features_are_differentiable_and_block_features_have_one_entry_per_block
     assert [f.shape for f in found] == [(3, 16)] * 2
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_inputs_and_buffers_follow_the_weights_to_their_device(name, device):
+    backbone, module, weights, inputs = _case(name)
+    there = {n: w.to(device) for n, w in weights.items()}
+    given, taken = through(backbone, module, there, 0, enter(backbone, module, there, inputs))
+    features = backbone.features(module, there, inputs)
+    blocks, linear = backbone.block_features(module, there, inputs), backbone.linear_inputs(module, there, inputs)
+    for found in (features, given.hidden, *blocks, *taken.values(), *linear.values()):
+        assert found.device.type == device.type
+    torch.testing.assert_close(features.cpu(), backbone.features(module, weights, inputs))
+    wanted = backbone.linear_inputs(module, weights, inputs)
+    torch.testing.assert_close({n: x.cpu() for n, x in linear.items()}, wanted)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_inputs_take_the_type_of_the_weights(name):
+    backbone, module, weights, inputs = _case(name)
+    found = backbone.features(module, {n: w.double() for n, w in weights.items()}, inputs)
+    torch.testing.assert_close(found, backbone.features(module, weights, inputs), rtol=1e-4, atol=1e-5)
+
+
 def test_eager_and_fused_attention_agree():
     backbone, module, weights, inputs = _case("dinov2")
     eager = get_backbone("dinov2", attention="eager")

@@ -235,8 +235,8 @@ def test_help_is_printed_without_a_command(command):
 
 
 def test_train_follows_the_training(command, monkeypatch, toy_folder, tmp_path):
-    def training(source, target, *, quick):
-        yield Step(1, 1, f"{source.name} {quick}")
+    def training(source, target, *, quick, device):
+        yield Step(1, 1, f"{source.name} {quick} {device}")
         return {"blob": 50.0}
 
     monkeypatch.setattr(train, "train_suite", training)

@@ -183,7 +183,7 @@ def test_what_was_seen_before_changes_nothing_and_few_merges_are_kept(toy, svd, 
     """The published cache kept the coefficients first seen for a set of experts, and so depended on the order."""
     monkeypatch.setattr(subsets, "SETS_IN_MEMORY", 1)
     made, of = [], Subset.of
-    monkeypatch.setattr(subsets.Subset, "of", lambda store, chosen, dtype: made.append(chosen) or of(store, chosen))
+    monkeypatch.setattr(subsets.Subset, "of", lambda store, chosen, *given: made.append(chosen) or of(store, chosen))
     merged, inputs = fit(toy, svd, head="route"), mixture(toy)
     predictor = merged.predictor(SuiteInputs(toy))
     with torch.inference_mode():

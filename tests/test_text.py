@@ -34,6 +34,8 @@ def drawn(key: str) -> torch.Generator:
 class TextInputs:
     """Random sentences and heads by task name; the last two tokens of every other sentence are padding."""
 
+    device = torch.device("cpu")
+
     def support(self, task: str, count: int, draw: int = 0) -> Tensor:
         ids = torch.randint(3, 30, (count, LENGTH), generator=drawn(task))
         real = torch.ones_like(ids)

@@ -178,7 +178,7 @@ def descend(
         for task, (_, labels) in given.items():
             logits = inputs.logits(task, found[task])
             mean = entropy(logits).mean()
-            loss = mean if labels is None else cross_entropy(logits, labels)
+            loss = mean if labels is None else cross_entropy(logits, labels.to(logits.device))
             losses.append(loss / math.log(logits.shape[-1]) if settings.balanced else loss)
             seen.append(mean.item())
         total = torch.stack(losses).sum()

@@ -139,8 +139,7 @@ class Coefficients:
         assert problem.inputs is not None
         self.problem, self.parts, self.inputs = problem, parts, problem.inputs
         self.constraint, self.learned, self.masks = constraint, learned, masks
-        self.device = start.device
-        self.base = in_memory(problem.pretrained, self.device)
+        self.base = in_memory(problem.pretrained, start.device)
         self.values = torch.nn.Parameter(start)
         self.leaves: dict[str, Tensor] = {}
 
@@ -175,7 +174,7 @@ class Coefficients:
 
     def features(self, batches: Batches) -> Batches:
         weights = {**self.base, **self.leaves}
-        return jointly(lambda inputs: self.inputs.features(weights, inputs.to(self.device)), batches)
+        return jointly(lambda inputs: self.inputs.features(weights, inputs), batches)
 
     def finish(self) -> None:
         if not self.parts:

@@ -105,13 +105,14 @@ class Pool:
 
 
 def pool_steps(
-    problem: Problem, inputs: Inputs, base: StaticMerged, examples: int
+    problem: Problem, inputs: Inputs, base: StaticMerged, examples: int, device: torch.device
 ) -> Generator[Step, None, dict[str, Pool]]:
-    """Return the pools of all tasks, taken from the stream once; yields a Step per task."""
-    encoder, pools = in_memory(base.weights()), {}
+    """Return the pools of all tasks on a device, taken from the stream once; yields a Step per task."""
+    encoder, pools = in_memory(base.weights(), device), {}
     for done, (task, expert) in enumerate(problem.experts.items(), 1):
         taken = next(inputs.stream(task, examples))
-        pools[task] = Pool(_features(inputs, encoder, taken), _features(inputs, in_memory(expert), taken))
+        own = in_memory(expert, device)
+        pools[task] = Pool(_features(inputs, encoder, taken), _features(inputs, own, taken))
         yield Step(done, len(problem.tasks), f"features of {task}")
     return pools
 

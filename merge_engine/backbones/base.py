@@ -58,7 +58,7 @@ class Backbone(ABC):
         real = self.real_tokens(inputs)
         if real is None:
             return hidden.mean(1)
-        mask = real.unsqueeze(-1).to(hidden.dtype)
+        mask = real.unsqueeze(-1).to(hidden)
         return (hidden * mask).sum(1) / mask.sum(1).clamp_min(1)
 
     @abstractmethod
@@ -94,7 +94,10 @@ class Backbone(ABC):
         return tuple(name for name, _ in module.named_parameters())
 
     def forward(self, module: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor) -> Any:
-        """What the module returns for these inputs under the given weights."""
+        """What the module returns for these inputs under the given weights.
+
+        Weights decide where it runs: inputs and buffers are taken to their device, and inputs to their type.
+        """
         names = self.names(module)
         missing = [name for name in names if name not in weights]
         if missing:
@@ -103,8 +106,10 @@ class Backbone(ABC):
                 f"These weights lack {len(missing)} of {len(names)} tensors of {self.name}: {shown}, …; "
                 "pass every tensor of the backbone."
             )
-        args, kwargs = self.call(inputs)
         chosen = {name: weights[name] for name in names}
+        like = chosen[names[0]]
+        args, kwargs = self.call(inputs.to(like.device, like.dtype if inputs.is_floating_point() else None))
+        chosen |= {name: buffer.to(like.device) for name, buffer in self.buffers(module).items()}
         with ONE_AT_A_TIME:
             return torch.func.functional_call(module, chosen, args, kwargs)
 

@@ -9,6 +9,7 @@ import typer
 
 from .. import metrics
 from ..contract import Context
+from ..devices import chosen_device
 from ..errors import RecipeError, no_such
 from ..inputs import SuiteInputs
 from ..merged import Merged
@@ -41,7 +42,7 @@ def inspect(
     ] = None,
     level: Annotated[str | None, typer.Option("--level", help="Rows: all, part, block, kind, tensor.")] = None,
     quantity: Annotated[str | None, typer.Option("--quantity", help="Columns, curves included: A,B,…")] = None,
-    device: options.Device = "cpu",
+    device: options.Device = None,
     pretrained: options.Pretrained = None,
     expert: options.ExpertFiles = None,
     backbone: options.BackboneName = None,
@@ -60,9 +61,9 @@ def inspect(
     measuring = metrics.build(metric, **values)
     named = experts or ",".join(recipe.get("experts", ())) or None
     problem = problem_of(suite or recipe.get("suite") or None, named, pretrained, expert, backbone)
-    ctx = Context(device=options.device(device), seed=recipe.get("seed", 0))
+    ctx = Context(chosen_device(device), recipe.get("seed", 0))
     merged = None if merging is None else _merged(problem, Recipe("", problem.tasks, *merging), ctx)
-    data = problem.inputs.suite if isinstance(problem.inputs, SuiteInputs) else None
+    data = problem.inputs.suite.on(ctx.device) if isinstance(problem.inputs, SuiteInputs) else None
     steps = measure_steps(measuring, problem, data, merged, ctx, names=tensor, limit=limit)
     rows = metrics.table(followed(steps, "measuring"), quantities=columns, levels=levels)
     taken = emit(rows, json_to)

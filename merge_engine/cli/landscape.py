@@ -11,6 +11,7 @@ import numpy as np
 import typer
 
 from ..contract import Context
+from ..devices import chosen_device
 from ..errors import RecipeError, no_such
 from ..landscape.corners import Corner, known_models, of_file, of_recipe, of_suite
 from ..landscape.disentanglement import Disentanglement, DisentanglementSurvey
@@ -51,6 +52,7 @@ def landscape(
         int, typer.Option("--detail", help="Points along a side: 21, as published, or 11 or 6 for a cheaper look.")
     ] = 21,
     tasks: Annotated[str | None, typer.Option("--tasks", help="Tasks to score: A,B or all. [those of A, B, C]")] = None,
+    device: options.Device = None,
     json_to: options.Json = None,
 ) -> None:
     """Measure loss and accuracy between models, on a few validation pictures."""
@@ -60,7 +62,7 @@ def landscape(
     if merge and not models:
         raise RecipeError("--merge places merges on a plane; add --models A,B,C.")
     check_detail(detail)
-    chosen = load_suite(suite or options.DEFAULT_SUITE)
+    chosen = load_suite(suite or options.DEFAULT_SUITE).on(chosen_device(device))
     scored, merged = options.tasks_of(chosen, tasks), options.experts_of(chosen, options.names(experts))
     found: dict[str, Any] = {}
     if models:
@@ -116,7 +118,7 @@ def _corner(suite: Suite, word: str, experts: tuple[str, ...]) -> Corner:
 def _merged(suite: Suite, recipe: Recipe) -> Merged:
     method, post = recipe.build()
     method.check(recipe.experts)
-    steps = merge_steps(problem_of(suite, recipe), method, post, Context(seed=recipe.seed))
+    steps = merge_steps(problem_of(suite, recipe), method, post, Context(suite.device, recipe.seed))
     return followed(steps, recipe.method)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from ..checkpoints import open_checkpoints, require_fit
 from ..contract import Context
+from ..devices import chosen_device
 from ..errors import RecipeError
 from ..merged import StaticMerged
 from ..methods import method_class
@@ -37,7 +38,7 @@ def merge(
         Path | None, typer.Option("--config", help="Recipe file, JSON or TOML; options win over it.")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of random methods. [0]")] = None,
-    device: options.Device = "cpu",
+    device: options.Device = None,
     evaluate: Annotated[bool, typer.Option("--evaluate", help="Score the merge beside its experts.")] = False,
     split: Annotated[str | None, typer.Option("--split", help="score, validation or adapt. [score]")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Score at most so many pictures per task.")] = None,
@@ -64,7 +65,7 @@ def merge(
     """Merge experts by a method; score with --evaluate, write with --out."""
     asked = {"suite": suite, "experts": options.names(experts), "method": method, "seed": seed}
     wanted = wanted_recipe(config, {k: v for k, v in asked.items() if v is not None}, given, post, preset)
-    place = options.device(device)
+    place = chosen_device(device)
     check_target(json_to)
     if not evaluate and ((split, limit, tasks, half, corruption) != (None,) * 5 or watch or clean_stream):
         raise RecipeError(
@@ -76,10 +77,10 @@ def merge(
             raise RecipeError("Checkpoint files come without pictures to score on; drop --evaluate, or use a suite.")
         result = _merge_files(pretrained, options.expert_files(expert), backbone, wanted, place, out)
     else:
-        chosen = load_suite(wanted.get("suite") or options.DEFAULT_SUITE)
+        chosen = load_suite(wanted.get("suite") or options.DEFAULT_SUITE).on(place)
         scored = (split or "score", limit, options.tasks_of(chosen, tasks), half or "adapt", watch)
         protocol = Protocol(*scored, corruption or "", clean_stream) if evaluate else None
-        result = _merge_suite(chosen, wanted, protocol, place, out)
+        result = _merge_suite(chosen, wanted, protocol, out)
     if not emit(result.to_dict(), json_to):
         show(result)
         if out is not None:
@@ -127,7 +128,7 @@ def wanted_recipe(
 
 
 def _merge_suite(
-    suite: Suite, wanted: dict[str, Any], protocol: Protocol | None, place: torch.device, out: Path | None
+    suite: Suite, wanted: dict[str, Any], protocol: Protocol | None, out: Path | None
 ) -> Result:
     names = options.experts_of(suite, wanted.get("experts"))
     recipe = checked({**wanted, "suite": suite.name, "experts": names})
@@ -136,7 +137,7 @@ def _merge_suite(
         return _nothing_done(suite.pretrained, out, recipe, source)
     if out is not None:
         check_free(suite.pretrained, writable(out))
-    run = followed(run_steps(suite, recipe, protocol, Context(device=place, seed=recipe.seed)), "merging")
+    run = followed(run_steps(suite, recipe, protocol), "merging")
     if protocol is not None:
         Results(suite.name).save(run.result, history_of(run.merged), run.scores)
     if out is not None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from ..errors import RecipeError, SuiteError, no_such
@@ -31,7 +30,9 @@ ExpertFiles = Annotated[
 BackboneName = Annotated[
     str | None, typer.Option("--backbone", help="Architecture of the files. [recognised by tensor names]")
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 or mps.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="Where models run: cpu, cuda, cuda:1 or mps. [MERGESCOPE_DEVICE, or cpu]")
+]
 
 DEFAULT_SUITE = "pictures"
 
@@ -72,17 +73,6 @@ def expert_files(given: Sequence[str] | None) -> dict[str, Path]:
             raise RecipeError(f"Expert '{name.strip()}' is given twice; name each once.")
         found[name.strip()] = Path(path.strip())
     return found
-
-
-def device(name: str) -> torch.device:
-    """Return the device of this name; raises RecipeError when it is not there."""
-    here = ["cpu"]
-    here += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    here += ["mps"] if torch.backends.mps.is_available() else []
-    known = {*here, *(["cuda"] if torch.cuda.is_available() else [])}
-    if name not in known:
-        raise RecipeError(f"Device '{name}' is not on this machine; choose one of {', '.join(sorted(known))}.")
-    return torch.device(name)
 
 
 def experts_of(suite: Suite, given: Sequence[str] | None) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..contract import Context
+from ..devices import chosen_device
 from ..runs.grid import Values
 from ..runs.landmarks import landmarks
 from ..runs.sweep import PICTURES, Point, Sweep, best, sweep_steps
@@ -33,16 +34,16 @@ def sweep(
     seed: Annotated[int, typer.Option("--seed", help="Seed of random methods.")] = 0,
     split: Annotated[str, typer.Option("--split", help="validation, or score to look only.")] = "validation",
     limit: Annotated[int, typer.Option("--limit", help="Pictures per task.")] = PICTURES,
-    device: options.Device = "cpu",
+    device: options.Device = None,
     json_to: options.Json = None,
 ) -> None:
     """Score a merge at every point of a curve or a plane; points that were scored before are read."""
     check_target(json_to)
-    place, chosen = options.device(device), load_suite(suite or options.DEFAULT_SUITE)
+    chosen = load_suite(suite or options.DEFAULT_SUITE).on(chosen_device(device))
     wanted = wanted_recipe(None, {"method": method, "seed": seed}, given, post, preset)
     names = options.experts_of(chosen, options.names(experts))
     wanted_sweep = Sweep.of(checked({**wanted, "suite": chosen.name, "experts": names}), over, split, limit)
-    merges = Merges(chosen, Context(device=place, seed=seed))
+    merges = Merges(chosen, Context(chosen.device, seed))
     points = sorted(followed(sweep_steps(wanted_sweep, merges), "sweep"), key=lambda point: point.values)
     marks = landmarks(chosen, wanted_sweep)
     if not emit(described(wanted_sweep, points, marks), json_to):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..contract import Step
+from ..devices import chosen_device
 from ..errors import RecipeError, no_such
 from ..landscape.first import survey_steps
 from ..runs.draws import draw_steps
@@ -55,11 +56,12 @@ def table(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder of table.json. [the suite's; none with --limit]")
     ] = None,
+    device: options.Device = None,
     json_to: options.Json = None,
 ) -> None:
     """Measure the results table and its studies; an interrupted run goes on where it stopped."""
     check_target(json_to)
-    chosen = load_suite(suite or options.DEFAULT_SUITE)
+    chosen = load_suite(suite or options.DEFAULT_SUITE).on(chosen_device(device))
     wanted = _parts(parts, methods)
     spoiled = {"severities": _severities(severities), "adapted": _adapted(adapted)}
     lines = entries(options.names(methods))

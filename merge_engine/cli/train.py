@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..devices import chosen_device
 from ..runs.publish import MULTITASK, table_folder
 from ..runs.results import write_json
 from ..save import writable
@@ -29,17 +30,18 @@ def train(
     multitask: Annotated[
         bool, typer.Option("--multitask", help="Train one model on all tasks, the table's reference, and score it.")
     ] = False,
+    device: options.Device = None,
     json_to: options.Json = None,
 ) -> None:
     """Train the heads and experts of a suite with its fixed seeds."""
     check_target(json_to)
-    chosen = load_suite(suite)
+    chosen = load_suite(suite).on(chosen_device(device))
     if multitask:
         _multitask(chosen, out, quick, json_to)
         return
     target = writable(out or chosen.folder)
     start = time.perf_counter()
-    accuracy = followed(train_suite(chosen.folder, target, quick=quick), "training")
+    accuracy = followed(train_suite(chosen.folder, target, quick=quick, device=chosen.device), "training")
     seconds = round(time.perf_counter() - start, 1)
     if not emit({"suite": chosen.name, "out": str(target), "validation": accuracy, "seconds": seconds}, json_to):
         print_table(("expert", "validation %"), list(accuracy.items()))

@@ -96,7 +96,7 @@ def tasks_of(found: Sequence[Corner]) -> tuple[str, ...]:
 def _merge(suite: Suite, recipe: Recipe) -> Merged:
     method, post = recipe.build()
     method.check(recipe.experts)
-    return drive(merge_steps(problem_of(suite, recipe), method, post, Context(seed=recipe.seed)))
+    return drive(merge_steps(problem_of(suite, recipe), method, post, Context(suite.device, recipe.seed)))
 
 
 def _tasks_told(suite: Suite, recipe: str | None) -> tuple[str, ...]:

@@ -71,7 +71,8 @@ class DisentanglementSurvey:
         total, done = self.missing(detail), 0
         if total:
             experts = [self.suite.expert(name) for name in self.experts]
-            span, scalings = Span(self.suite.pretrained_in_memory, experts, self.probe.dtype), scale()
+            base, dtype, scalings = self.suite.pretrained_in_memory, self.probe.dtype, scale()
+            span = Span(base, experts, dtype, self.suite.device)
             try:
                 for point in (p for side in lattice.sides_to(detail) for p in axes_first(side)):
                     if (word := lattice.word(point)) not in self.stored:

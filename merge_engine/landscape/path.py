@@ -81,7 +81,7 @@ class PathSurvey:
         total = self.missing(detail)
         if total:
             first, second = (end.weights() for end in self.ends)
-            span, done = Span(first, [second], self.probe.dtype), 0
+            span, done = Span(first, [second], self.probe.dtype, self.suite.device), 0
             try:
                 for part in (p for side in STRIDES if side <= detail for p in parts(side)):
                     if str(part) not in self.stored:

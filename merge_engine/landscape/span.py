@@ -10,21 +10,26 @@ import torch
 from torch import Tensor
 
 from ..errors import RecipeError
-from ..weights import Weights
+from ..weights import Weights, in_memory
 
 FLAT = 1e-3  # sine of an angle that the rounding of float32 weights can make
 
 
 class Span:
-    """The models θ_1 + Σ_k c_k d_k with d_k = θ_{k+1} − θ_1, built in place; the directions stay in memory in float32.
+    """The models θ_1 + Σ_k c_k d_k with d_k = θ_{k+1} − θ_1, built in place; the directions stay on a device.
 
-    Only floating-point tensors of the first model differ; dot products are accumulated in float64.
+    They are in float32. Only floating-point tensors of the first model differ; dot products are accumulated in float64.
     """
 
-    def __init__(self, first: Weights, others: Sequence[Weights], dtype: torch.dtype = torch.float32) -> None:
-        self.base = {name: value.float() if value.is_floating_point() else value for name, value in first.items()}
-        moving = [name for name, value in self.base.items() if value.is_floating_point()]
-        self.directions = [{name: other[name].float() - self.base[name] for name in moving} for other in others]
+    def __init__(
+        self,
+        first: Weights,
+        others: Sequence[Weights],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.base = in_memory(first, device)
+        self.directions = [{name: self._beside(other, name) for name in self._names()} for other in others]
         self.built = {n: v.to(dtype, copy=True) if v.is_floating_point() else v for n, v in self.base.items()}
 
     @torch.inference_mode()
@@ -46,7 +51,7 @@ class Span:
         """Return the dot products of the directions with θ − θ_1 of another model, float64 (K,)."""
         found = np.zeros(len(self.directions))
         for name in self._names():
-            beside = weights[name].double() - self.base[name].double()
+            beside = self._beside(weights, name, torch.float64)
             found += [_product(beside, d[name]) for d in self.directions]
         return found
 
@@ -54,11 +59,16 @@ class Span:
         """Return the distance of another model to the one at some coefficients (K,), float64."""
         total = 0.0
         for name in self._names():
-            left = weights[name].double() - self.base[name].double()
+            left = self._beside(weights, name, torch.float64)
             for coefficient, direction in zip(coefficients, self.directions, strict=True):
                 left -= coefficient * direction[name].double()
             total += _product(left, left)
         return float(np.sqrt(total))
+
+    def _beside(self, weights: Weights, name: str, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return θ − θ_1 of one tensor of another model."""
+        base = self.base[name].to(dtype)
+        return weights[name].to(base) - base
 
     def _names(self) -> list[str]:
         return [name for name, value in self.base.items() if value.is_floating_point()]

@@ -127,7 +127,7 @@ class PlaneSurvey:
 
     def _span(self) -> Span:
         weights = [corner.weights() for corner in self.corners]
-        span = Span(weights[0], weights[1:], self.probe.dtype)
+        span = Span(weights[0], weights[1:], self.probe.dtype, self.suite.device)
         if "gram" not in self.stored:
             gram = span.gram()
             Plane.of(gram)

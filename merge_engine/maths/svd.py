@@ -94,7 +94,7 @@ def _lapack(tall: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             noise = (
                 jitter
                 * tall.abs().max()
-                * torch.linspace(-1, 1, tall.numel(), dtype=tall.dtype).view_as(tall)
+                * torch.linspace(-1, 1, tall.numel(), dtype=tall.dtype, device=tall.device).view_as(tall)
             )
             U, s, Vh = torch.linalg.svd(tall + noise, full_matrices=False)
             return U, s, Vh.T

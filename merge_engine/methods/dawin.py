@@ -15,7 +15,7 @@ from ..hp import hp
 from ..merged import Merged
 from ..problem import Problem
 from ..routing.per_input import Decision, blended
-from ..routing.prediction import Network, Prediction, Predictor, cast
+from ..routing.prediction import Network, Prediction, Predictor
 from ..routing.stores import FULL, EveryExpert, blendable, store_steps
 from ..weights import in_memory
 
@@ -87,15 +87,14 @@ class DawinMerged(EveryExpert):
 
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor: one pass of every expert, and one of the blend."""
-        serve = self.store.predictor(network, dtype)
-        shares = {path: share.to(dtype) for path, share in blendable(self.store, network.layers()).items()}
-        base = in_memory(self.store.pretrained, dtype=dtype)
+        serve, stored = self.store.predictor(network, dtype), blendable(self.store, network.layers())
+        shares = {path: share.to(dtype, network.device) for path, share in stored.items()}
+        base = in_memory(self.store.pretrained, network.device, dtype)
 
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
             assert task is not None
             said = [network.logits(task, serve(inputs, expert).features) for expert in self.tasks]
             w = weights_of(torch.stack([entropy(logits) for logits in said], 1), self.offset)
-            inputs = cast(inputs, dtype)
             features, route = blended(network, base, shares, Decision.same(w), inputs)
             return Prediction(features, route=route)
 

@@ -93,7 +93,7 @@ class Fisher(TensorMerge):
         for index, (task, expert) in enumerate(problem.experts.items()):
             weights = in_memory(expert, ctx.device)
             fisher = {n: torch.zeros_like(w) for n, w in weights.items() if w.is_floating_point()}
-            chosen = inputs.support(task, self.examples).to(ctx.device)
+            chosen = inputs.support(task, self.examples)
             batches = chosen.split(1 if self.estimator == "per-example" else BATCH)
             total, label = len(batches) * len(problem.tasks), f"gradients of {task}"
             for done, batch in enumerate(batches, index * len(batches)):

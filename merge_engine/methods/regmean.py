@@ -113,7 +113,7 @@ class RegMean(TensorMerge):
         inputs, sums = problem.need_inputs(self.title), Sums()
         for index, (task, expert) in enumerate(problem.experts.items()):
             weights = in_memory(expert, ctx.device)
-            batches = inputs.support(task, self.examples).to(ctx.device).split(BATCH)
+            batches = inputs.support(task, self.examples).split(BATCH)
             grams, total = Grams(), len(batches) * len(problem.tasks)
             add = partial(sums.add, grams, self.off_diagonal, weights, problem.pretrained)
             for done, batch in enumerate(batches, index * len(batches)):

@@ -66,7 +66,7 @@ class RegMeanPlusPlus(RegMean):
             yield Step(done, len(groups), f"average of {group.name}")
         merged, hidden = in_memory(AddedWeights(problem.pretrained, found), ctx.device), {}
         for done, task in enumerate(problem.tasks, 1):
-            batches = inputs.support(task, self.examples).to(ctx.device).split(BATCH)
+            batches = inputs.support(task, self.examples).split(BATCH)
             hidden[task] = [inputs.enter(merged, batch) for batch in batches]
             yield Step(done, len(problem.tasks), f"inputs of {task}")
         place, done, total = problem.architecture.place, 0, groups.depth * (len(problem.tasks) + 1)

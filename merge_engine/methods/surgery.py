@@ -85,7 +85,7 @@ class Surgery(MergeMethod):
         changes: dict[str, Any] = {"steps": self.steps} if self.base == "adamerging" else {}
         base = yield from BASES[self.base](**changes).run(problem, ctx)  # type: ignore[attr-defined]
         assert isinstance(base, StaticMerged)
-        pools = yield from pool_steps(problem, inputs, base, self.examples)
+        pools = yield from pool_steps(problem, inputs, base, self.examples, ctx.device)
         settings = Settings(self.steps, self.batch, self.learning_rate)
         merged = yield from surgery_steps(inputs, base, pools, self.rank, settings, ctx)
         return dataclasses.replace(merged, notes=(*self.remarks(problem.tasks), *ctx.notes))

@@ -119,9 +119,9 @@ class TallMask(StoreMerge):
         served = PerTaskMerged(problem.pretrained, problem.tasks, parts)
         for done, task in enumerate(problem.tasks, 1):
             pictures, labels = inputs.labelled_validation(task, VALIDATION)
-            weights = in_memory(served.weights(task))
+            weights = in_memory(served.weights(task), ctx.device)
             with torch.no_grad():
                 guesses = [inputs.logits(task, inputs.features(weights, x)).argmax(1) for x in pictures.split(BATCH)]
-            found.append(float((torch.cat(guesses) == labels).double().mean()))
+            found.append(float((torch.cat(guesses).cpu() == labels).double().mean()))
             yield Step(done, len(problem.tasks), f"{label}: {task}")
         return found

@@ -163,8 +163,9 @@ class TwinMerging(MergeMethod):
         merged = yield from build(self.shared, **settings).run(ordered, ctx)  # type: ignore[attr-defined]
         for sentence in merged.notes:
             ctx.note(sentence)
-        weights = in_memory(merged.weights())
-        return weights | {n: problem.pretrained[n] for n in weights if self._borrowed(n)}
+        weights = merged.weights()
+        borrowed = {n: problem.pretrained[n] for n in weights if self._borrowed(n)}
+        return in_memory({**weights, **borrowed}, ctx.device)
 
     def _settings(self) -> dict[str, Any]:
         """Return what is set of the shared merge, but its scaling coefficient and numbers that follow the experts."""

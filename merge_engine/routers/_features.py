@@ -77,11 +77,11 @@ class Features:
 
 
 def model_steps(key: str, problem: Problem, ctx: Context) -> Generator[Step, None, dict[str, Tensor]]:
-    """Return the weights to look with, in memory."""
+    """Return the weights to look with, on the device."""
     if key == "pretrained":
-        return in_memory(problem.pretrained)
+        return in_memory(problem.pretrained, ctx.device)
     merged = yield from build(key).run(problem, ctx)  # type: ignore[attr-defined]
-    return in_memory(merged.weights())
+    return in_memory(merged.weights(), ctx.device)
 
 
 def check_layer(layer: int, problem: Problem) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from ..pausing import made_steps
 from ..problem import Problem
 from ..routing.prediction import Network
 from ..routing.routed import ReadyRouter
+from ..weights import in_memory
 from ._features import TOKENS, Features, check_layer, model, model_steps
 from ._router import Router
 
@@ -94,8 +96,9 @@ class Fitted:
         self.scorer = fit(support)
 
     def ready(self, network: Network) -> ReadyRouter:
-        """Return the router with its network."""
-        return lambda inputs, task=None: self.scorer(self.look(network, inputs))
+        """Return the router with its network, and the model that it looks with on the network's device."""
+        look = dataclasses.replace(self.look, weights=in_memory(self.look.weights, network.device))
+        return lambda inputs, task=None: self.scorer(look(network, inputs))
 
     @property
     def reads(self) -> str:

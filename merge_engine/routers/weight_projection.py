@@ -19,6 +19,7 @@ from ..pausing import decomposed, made_steps
 from ..problem import Place, Problem
 from ..routing.prediction import Network
 from ..routing.routed import ReadyRouter
+from ..weights import in_memory
 from ._features import model, model_steps
 from ._router import Router
 
@@ -66,7 +67,7 @@ class WeightProjection(Router):
         k = max(1, min(group.pretrained.shape) // len(problem.tasks))
         make = partial(decomposed, ctx.svd, group.task_vectors)
         factors = yield from made_steps(make, Step(0, 1, group.name))
-        bases = [definite(own.top(k)).Vh.cpu() for own in factors]
+        bases = [definite(own.top(k)).Vh for own in factors]
         yield Step(1, 1, group.name)
         return Projection(weights, self.first, group.name.removesuffix(".weight"), tuple(bases), self.norm)
 
@@ -93,10 +94,11 @@ class Projection:
     forwards: float = 1.0
 
     def ready(self, network: Network) -> ReadyRouter:
-        """Return the router with its network."""
-        return lambda inputs, task=None: -self.residuals(self.seen(network, inputs))
+        """Return the router with its network, and the model of the first pass on the network's device."""
+        weights = in_memory(self.weights, network.device)
+        return lambda inputs, task=None: -self.residuals(self.seen(network, weights, inputs))
 
-    def seen(self, network: Network, inputs: Tensor) -> Tensor:
+    def seen(self, network: Network, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Return one vector per input (B, n) of what the layer receives."""
         found: list[Tensor] = []
 
@@ -104,7 +106,7 @@ class Projection:
             found.append(network.pooled(x, inputs))
             return y
 
-        network.features(self.weights, inputs, {self.path: keep})
+        network.features(weights, inputs, {self.path: keep})
         return found[0].to(widest(found[0]))
 
     def residuals(self, x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from ..maths.parts import LowRankPart, Part
 from ..maths.svd import Factors
 from ..pausing import Pausing, decomposed, made_steps
 from ..problem import Inputs, Problem, TensorGroup
-from ..weights import Weights
+from ..weights import Weights, in_memory
 from .mlp_routers import MlpWeighting, Router
 from .per_input import Share, blended, shares_of
 from .routed import BlendedMerged, leaks
@@ -145,7 +145,7 @@ def split_steps(
     Routed tensors stay pretrained, the others are merged by Task Arithmetic; yields a Step per tensor group.
     """
     names, groups = frozenset(routed), problem.groups(device=ctx.device)
-    shared = {n: problem.pretrained[n] for n in problem.pretrained}
+    shared = in_memory(problem.pretrained, ctx.device)
     parts: dict[str, Part] = {}
     for done, group in enumerate(groups, 1):
         if group.name in names:

@@ -32,7 +32,7 @@ class Share(Protocol):
         """Return Σ_t w_t f(x; v_t) for x (B, N, n) and w (B, T), (1, T) for all inputs, or (B, N, T) by token."""
         ...
 
-    def to(self, dtype: torch.dtype) -> Share: ...
+    def to(self, dtype: torch.dtype, device: torch.device | None = None) -> Share: ...
     @property
     def stored_parameters(self) -> float: ...
     @property
@@ -44,10 +44,11 @@ class Share(Protocol):
 class _Tensors:
     """Shares are dataclasses of tensors, some of them absent."""
 
-    def to(self, dtype: torch.dtype) -> Any:
-        """Return the share in another floating-point type."""
+    def to(self, dtype: torch.dtype, device: torch.device | None = None) -> Any:
+        """Return the share in another floating-point type, and on another device where one is given."""
         found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
-        cast = {n: v.to(dtype) for n, v in found.items() if isinstance(v, Tensor) and v.is_floating_point()}
+        tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+        cast = {n: v.to(device, dtype if v.is_floating_point() else v.dtype) for n, v in tensors.items()}
         return dataclasses.replace(self, **cast)  # type: ignore[type-var]
 
     @property
@@ -135,10 +136,9 @@ class SparseLinear:
     weight: SparsePart
     bias: Part | None = None
 
-    def to(self, dtype: torch.dtype) -> DenseLinear:
-        """Return the dense share in a floating-point type."""
-        bias = _stacked(self.bias)
-        return DenseLinear(_side_by_side(dense(self.weight).to(dtype)), None if bias is None else bias.to(dtype))
+    def to(self, dtype: torch.dtype, device: torch.device | None = None) -> DenseLinear:
+        """Return the dense share in a floating-point type, and on another device where one is given."""
+        return DenseLinear(_side_by_side(dense(self.weight)), _stacked(self.bias)).to(dtype, device)
 
     def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
         """Return Σ_t w_t (x W_tᵀ + b_t), (B, N, m)."""
@@ -224,7 +224,7 @@ def _share(layer: nn.Module, own: dict[str, Part | None]) -> Share:
         matrices = _stacked(weight)
         if matrices is None:
             assert bias is not None
-            matrices = torch.zeros(len(bias), layer.out_features, layer.in_features)
+            matrices = bias.new_zeros(len(bias), layer.out_features, layer.in_features)
         return DenseLinear(_side_by_side(matrices), bias)
     if isinstance(layer, nn.LayerNorm):
         return Norm(_stacked(weight), bias)
@@ -294,7 +294,7 @@ def blended(
 
     def change(path: str, share: Share) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
         def added(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-            w = decision.weigh(path, layer, x).to(y.dtype)
+            w = decision.weigh(path, layer, x).to(y)
             used[path] = (w if w.ndim == 2 else w.mean(1)).detach()
             extra = share.added(layer, x, w)
             return y.add_(extra) if y.shape == extra.shape else y + extra  # one output for all inputs: positions

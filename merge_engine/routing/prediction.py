@@ -18,8 +18,13 @@ Changes = Mapping[str, Change]
 
 
 class Network(Protocol):
-    """A backbone run with weights from outside, and the frozen heads of its tasks; knows no label."""
+    """A backbone run with weights from outside, and the frozen heads of its tasks; knows no label.
 
+    `device` is where a predictor puts its weights. It takes inputs that are there, too.
+    """
+
+    @property
+    def device(self) -> torch.device: ...
     def features(self, weights: Weights, inputs: Tensor, changes: Changes | None = None) -> Tensor: ...
     def block_features(self, weights: Weights, inputs: Tensor, mean: bool = False) -> list[Tensor]: ...
     def pooled(self, hidden: Tensor, inputs: Tensor) -> Tensor: ...
@@ -42,6 +47,11 @@ class Prediction:
     route: Tensor | None = None
     logits: Tensor | None = None
 
+    def cpu(self) -> Prediction:
+        """Return it where numpy can read it."""
+        found = (self.features, self.picked, self.route, self.logits)
+        return Prediction(*(None if value is None else value.cpu() for value in found))  # type: ignore[arg-type]
+
 
 class Predictor(Protocol):
     """A merge made ready for many forward passes. `task` is given only to merges that declare to know it."""
@@ -52,8 +62,3 @@ class Predictor(Protocol):
 def one_hot(picked: Tensor, count: int) -> Tensor:
     """Return a hard choice (B,) as a route (B, 1, T)."""
     return torch.nn.functional.one_hot(picked, count).float().unsqueeze(1)
-
-
-def cast(inputs: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return inputs in a floating-point type; whole numbers, such as the ids of tokens, stay as they are."""
-    return inputs.to(dtype) if inputs.is_floating_point() else inputs

@@ -14,7 +14,7 @@ from ..errors import RecipeError
 from ..merged import Merged, PerTaskMerged
 from ..weights import Weights, in_memory
 from .per_input import Decision, Share, Weighting, blended
-from .prediction import Network, Prediction, Predictor, cast, one_hot
+from .prediction import Network, Prediction, Predictor, one_hot
 
 
 class FittedRouter(Protocol):
@@ -163,9 +163,9 @@ class BlendedMerged(Merged):
         self, network: Network, dtype: torch.dtype = torch.float32
     ) -> Callable[[Tensor, Decision, str | None], tuple[Tensor, Tensor]]:
         """Return what gives features (B, D) and route of a batch that was decided about, with all parts in memory."""
-        shared = in_memory(self.shared, dtype=dtype)
-        shares = {path: share.to(dtype) for path, share in self.shares.items()}
-        own = {task: in_memory(weights, dtype=dtype) for task, weights in (self.own or {}).items()}
+        shared = in_memory(self.shared, network.device, dtype)
+        shares = {path: share.to(dtype, network.device) for path, share in self.shares.items()}
+        own = {task: in_memory(weights, network.device, dtype) for task, weights in (self.own or {}).items()}
 
         def blend(inputs: Tensor, decision: Decision, task: str | None) -> tuple[Tensor, Tensor]:
             base = shared
@@ -173,7 +173,7 @@ class BlendedMerged(Merged):
                 if task is None or task not in own:
                     raise RecipeError(f"This merge knows the tasks {', '.join(own)}; got {task!r}, give one of those.")
                 base = {**shared, **own[task]}
-            return blended(network, base, shares, decision, cast(inputs, dtype))
+            return blended(network, base, shares, decision, inputs)
 
         return blend
 

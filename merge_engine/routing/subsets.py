@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..maths import spectral
 from ..maths.parts import LowRankPart, Part
-from ..maths.svd import Factors
 from ..merged import PerTaskMerged
+from ..weights import in_memory
 from .per_input import Decision, LowRankLinear, blended
-from .prediction import Network, Prediction, Predictor, cast
+from .prediction import Network, Prediction, Predictor
 from .routed import RoutedMerged
 
 SETS_IN_MEMORY = 32
@@ -62,11 +62,10 @@ class SubsetMerged(RoutedMerged):
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
         """Return a predictor that groups a batch by the set of selected experts."""
         route = self.router.ready(network)
-        merged = lru_cache(maxsize=SETS_IN_MEMORY)(lambda chosen: Subset.of(self.store, chosen, dtype))
+        merged = lru_cache(maxsize=SETS_IN_MEMORY)(lambda chosen: Subset.of(self.store, chosen, dtype, network.device))
 
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
             coefficients = self.select(route(inputs, task))
-            inputs = cast(inputs, dtype)
             found = [(rows, merged(chosen)(network, inputs[rows])) for chosen, rows in _sets(coefficients > 0)]
             order = torch.cat([rows for rows, _ in found]).argsort()
             features = torch.cat([part for _, part in found])[order]
@@ -93,12 +92,18 @@ class Subset:
     shares: Mapping[str, LowRankLinear]
 
     @classmethod
-    def of(cls, store: PerTaskMerged, chosen: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Subset:
+    def of(
+        cls,
+        store: PerTaskMerged,
+        chosen: tuple[int, ...],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Subset:
         """Merge the stored parts of the chosen experts: components made orthogonal across them, the rest averaged."""
-        shared, shares = {n: w.to(dtype) for n, w in store.pretrained.items()}, {}
+        shared, shares = in_memory(store.pretrained, device, dtype), {}
         for name, part in store.parts.items():
             if isinstance(part, LowRankPart):
-                shares[name.removesuffix(".weight")] = _orthogonal(part, chosen, shared[name].device).to(dtype)
+                shares[name.removesuffix(".weight")] = _orthogonal(part, chosen).to(dtype, shared[name].device)
             else:
                 shared[name] = shared[name] + _mean(part, chosen).to(shared[name])
         return cls(shared, shares)
@@ -109,10 +114,10 @@ class Subset:
         return blended(network, self.shared, self.shares, all_of_it, inputs)[0]
 
 
-def _orthogonal(part: LowRankPart, chosen: tuple[int, ...], device: torch.device) -> LowRankLinear:
+def _orthogonal(part: LowRankPart, chosen: tuple[int, ...]) -> LowRankLinear:
     kept = [spectral.definite(part.factors[t]) for t in chosen]
     merged = kept[0] if len(kept) == 1 else spectral.orthogonalised(kept)[0]
-    return LowRankLinear.of(LowRankPart((Factors(*(piece.to(device) for piece in merged)),)))
+    return LowRankLinear.of(LowRankPart((merged,)))
 
 
 def _mean(part: Part, chosen: tuple[int, ...]) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy, leaky_relu
 from ..contract import Step
 from ..problem import Inputs
 from ..weights import Weights, in_memory
-from .prediction import Network, cast
+from .prediction import Network
 
 CHUNK = 64
 
@@ -54,12 +54,9 @@ class TrainedRouter:
 
     def ready(self, network: Network) -> Callable[..., Tensor]:
         """Return the scores (B, T) of inputs, with the model in memory."""
-        model, layers = in_memory(self.model), layers_of(self.parameters)
-
-        def scores(inputs: Tensor, task: str | None = None) -> Tensor:
-            return layers(network.features(model, cast(inputs, torch.float32)))
-
-        return scores
+        model = in_memory(self.model, network.device)
+        layers = layers_of(in_memory(self.parameters, network.device))
+        return lambda inputs, task=None: layers(network.features(model, inputs))
 
     @property
     def stored_parameters(self) -> float:
@@ -142,7 +139,7 @@ class Training:
             for done, chunk in enumerate(chunks, 1):
                 with torch.no_grad():
                     features.append(inputs.features(self.model, chunk))
-                labels.append(torch.full((len(chunk),), label, device=chunk.device))
+                labels.append(torch.full((len(chunk),), label, device=features[-1].device))
                 yield Step(done, len(chunks), f"Features of the shared model: {task}, {which}")
         return torch.cat(features), torch.cat(labels)
 

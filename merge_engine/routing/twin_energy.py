@@ -42,7 +42,7 @@ def energy_steps(problem: Problem, merged: BlendedMerged) -> Generator[Step, Non
     names = [n for n in problem.pretrained if place(n).block is not None]
     blocks = sorted({b for n in names if (b := place(n).block) is not None})
     shared, exclusive = np.zeros(len(blocks)), np.zeros((len(blocks), len(problem.tasks)))
-    groups = problem.groups(names=set(names))
+    groups = problem.groups(device=mix.router.model[names[0]].device, names=set(names))
     for done, group in enumerate(groups, 1):
         at, model = blocks.index(cast(int, place(group.name).block)), mix.router.model[group.name].float()
         shared[at] += float((model - group.pretrained).square().sum())

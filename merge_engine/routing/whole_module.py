@@ -21,9 +21,9 @@ class WholeModule:
 
     parts: Mapping[str, Part]
 
-    def to(self, dtype: torch.dtype) -> WholeModule:
-        """Return the share with its vectors in memory, in a floating-point type."""
-        return WholeModule({name: DensePart(dense(part).to(dtype)) for name, part in self.parts.items()})
+    def to(self, dtype: torch.dtype, device: torch.device | None = None) -> WholeModule:
+        """Return the share with its vectors in memory, in a floating-point type and perhaps on another device."""
+        return WholeModule({name: DensePart(dense(part).to(device, dtype)) for name, part in self.parts.items()})
 
     def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
         """Return Σ_t w_t f(x; v_t) for what the module takes and w (B, T), or (1, T) for all inputs."""

@@ -65,7 +65,7 @@ class Baselines:
         for done, (model, task) in enumerate(missing, 1):
             if weights is None or weights[0] != model:
                 source = self.suite.pretrained_in_memory if model is None else self.suite.expert(model)
-                weights = (model, in_memory(source))
+                weights = (model, in_memory(source, self.suite.device))
             label = f"{model or 'pretrained model'} on {task}"
             make = partial(self._compute, (model, task), weights[1], limit)
             yield from made_steps(make, Step(done - 1, len(missing), label))

@@ -34,13 +34,13 @@ def calibrate(suite: Suite, dtype: torch.dtype, clock: Callable[[], float] = tim
     inputs = suite.prepared(next(iter(suite.tasks)), "score")[:PICTURES]
 
     def forward(precision: torch.dtype) -> float:
-        weights = in_memory(suite.pretrained_in_memory, dtype=precision)
+        weights = in_memory(suite.pretrained_in_memory, suite.device, precision)
         given = inputs.to(precision) if inputs.is_floating_point() else inputs
-        return _fastest(lambda: suite.features(weights, given), clock) / len(inputs)
+        return _fastest(lambda: suite.features(weights, given).cpu(), clock) / len(inputs)
 
     plain = forward(torch.float32)
     live = plain if dtype == torch.float32 else forward(dtype)
-    matrix = max(matrices(suite), key=torch.Tensor.numel)
+    matrix = max(matrices(suite), key=torch.Tensor.numel).to(suite.device)
     return Calibration(plain, live, _fastest(lambda: decompose(matrix), clock, 1) / svd_work(*matrix.shape))
 
 

@@ -35,7 +35,7 @@ def draw_steps(
     Returns a row per router: `routed` is the mean over tasks of the share sent right (%), by draw; under `stores`, by
     store, `known` is the accuracy (%) when told the task and `end_to_end` the accuracy through the router, by draw.
     """
-    problem, ctx = suite.problem(), Context()
+    problem, ctx = suite.problem(), Context(suite.device)
     tasks = [suite.task_of[expert] for expert in suite.experts]
     known: dict[str, Arrays] = {}
     for store in stores:
@@ -52,7 +52,7 @@ def draw_steps(
             seen_by = (router.backbone, router.layer, router.tokens, router.normalise)
             if seen_by not in features:
                 features[seen_by] = yield from _features(suite, tasks, fitted, limit)
-            picked = [fitted.scorer(z).argmax(1).numpy() for z in features[seen_by]]
+            picked = [fitted.scorer(z).argmax(1).numpy(force=True) for z in features[seen_by]]
             hits.append({task: choice == i for i, (task, choice) in enumerate(zip(tasks, picked, strict=True))})
             yield Step(len(hits), draws, f"draws of {key}")
         rows.append(_row(key, hits, known))
@@ -61,7 +61,7 @@ def draw_steps(
 
 def _known(suite: Suite, tasks: Sequence[str], store: str, limit: int | None) -> Generator[Step, None, Arrays]:
     """Return by task which inputs the stored expert of that task classes right, in scoring order."""
-    merged = yield from store_steps(store, suite.problem(), Context())
+    merged = yield from store_steps(store, suite.problem(), Context(suite.device))
     right = {}
     for done, task in enumerate(tasks, 1):
         said = predictions(suite, merged, task, limit=limit)

@@ -124,14 +124,14 @@ def _started(suite: Suite, recipe: Recipe) -> Generator[Step, None, Merged]:
     """Return the merge before the first update."""
     method, _ = recipe.build()
     assert isinstance(method, AdaptiveMerge)
-    what = yield from method.adaptable(problem_of(suite, recipe), Context(seed=recipe.seed))
+    what = yield from method.adaptable(problem_of(suite, recipe), Context(suite.device, recipe.seed))
     return what.merged()
 
 
 def _adapted(suite: Suite, recipe: Recipe) -> Generator[Step, None, Merged]:
     """Return the merge after the last update."""
     method, post = recipe.build()
-    return (yield from merge_steps(problem_of(suite, recipe), method, post, Context(seed=recipe.seed)))
+    return (yield from merge_steps(problem_of(suite, recipe), method, post, Context(suite.device, recipe.seed)))
 
 
 def _row(

@@ -41,7 +41,7 @@ def look_steps(suite: Suite, folder: Path) -> Generator[Step, None, list[Path]]:
 
     The singular vectors of the two components that meet most at the first place are written too.
     """
-    contents, ctx = {}, Context()
+    contents, ctx = {}, Context(suite.device)
     for metric, (block, kind) in looks(suite):
         measure = build(metric)
         assert isinstance(measure, WeightMetric)

@@ -58,7 +58,7 @@ def features(suite: Suite, weights: Mapping[str, Tensor], inputs: Tensor) -> Fea
         with torch.inference_mode():
             inside = suite.backbone.block_features(suite.module, weights, part)
             layers = [*inside, suite.features(weights, part)]
-        blocks.append([layer.float().numpy() for layer in layers])
+        blocks.append([layer.float().numpy(force=True) for layer in layers])
     return [np.concatenate(layer) for layer in zip(*blocks, strict=True)]
 
 
@@ -70,7 +70,7 @@ def _cka(metric: Any, problem: Problem, suite: Suite, merged: Merged | None, lim
         models[MERGED] = _one(merged, metric)
     found = {}
     for done, (name, weights) in enumerate(models.items(), 1):
-        found[name] = features(suite, in_memory(weights), inputs)
+        found[name] = features(suite, in_memory(weights, suite.device), inputs)
         yield Step(done, len(models), name)
     return metric.measure(found)
 
@@ -84,8 +84,8 @@ def _representation(metric: Any, problem: Problem, suite: Suite, merged: Merged 
         )
     for done, expert in enumerate(problem.tasks, 1):
         inputs = _inputs(suite, suite.task_of[expert], limit)
-        mine[expert] = features(suite, in_memory(made.weights(expert)), inputs)
-        theirs[expert] = features(suite, in_memory(problem.experts[expert]), inputs)
+        mine[expert] = features(suite, in_memory(made.weights(expert), suite.device), inputs)
+        theirs[expert] = features(suite, in_memory(problem.experts[expert], suite.device), inputs)
         yield Step(done, len(problem.tasks), expert)
     return metric.measure(mine, theirs)
 

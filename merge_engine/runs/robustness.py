@@ -160,8 +160,8 @@ def _made(suite: Suite, line: Case) -> Generator[Step, None, Merged | None]:
     """Merge a line, adapting to the pictures of the given suite; None where nothing is merged."""
     if line.recipe is None:
         return None
-    method, post = line.recipe.build()
-    return (yield from merge_steps(problem_of(suite, line.recipe), method, post, Context(seed=line.recipe.seed)))
+    (method, post), ctx = line.recipe.build(), Context(suite.device, line.recipe.seed)
+    return (yield from merge_steps(problem_of(suite, line.recipe), method, post, ctx))
 
 
 def _accuracy(

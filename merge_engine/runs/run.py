@@ -43,7 +43,7 @@ def run_steps(
     """Merge by a recipe and, with a protocol, score; yields Steps and returns the Run."""
     method, post = recipe.build()
     method.check(recipe.experts)
-    ctx = ctx or Context(seed=recipe.seed)
+    ctx = ctx or Context(suite.device, recipe.seed)
     suite, seen = protocol.suites(suite) if protocol else (suite, suite)
     content = suite_digest(suite, recipe.experts, protocol.split if protocol else "score")
     start = time.perf_counter()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..adapting.live import PICTURES
-from ..contract import Step
+from ..contract import Context, Step
 from ..errors import MergeError, RecipeError
 from ..methods import build, registry
 from ..suite import Suite
@@ -120,7 +120,7 @@ class TableRun:
             raise RecipeError(f"The table needs at least two experts; {self.suite.name} has {len(self.suite.experts)}.")
         for name in ("limit", "validation"):
             Protocol(limit=getattr(self, name))
-        self.merges = Merges(self.suite)
+        self.merges = Merges(self.suite, Context(self.suite.device))
         self.stored = self._choices() | (read_json(self.file) or {})
 
     @property

@@ -49,7 +49,10 @@ def finetune(
     schedule: Schedule,
     seed: int,
 ) -> Generator[Step, None, dict[str, Tensor]]:
-    """Minimise `loss_of(features, rows)`, rows (B,) numbering the inputs (N, …) of a batch; returns the task vector."""
+    """Minimise `loss_of(features, rows)`, rows (B,) numbering the inputs (N, …) of a batch; returns the task vector.
+
+    It runs where the pretrained weights are; the task vector comes back to the CPU.
+    """
     names = trainable(backbone, pretrained)
     tuned = {name: pretrained[name].clone().requires_grad_() for name in names}
     weights = {**pretrained, **tuned}
@@ -67,7 +70,7 @@ def finetune(
             done += 1
             seen = loss.item() if done == 1 else 0.95 * seen + 0.05 * loss.item()
             yield Step(done, steps, f"epoch {epoch + 1} of {schedule.epochs}", {"loss": seen})
-    return {name: tuned[name].detach() - pretrained[name] for name in names}
+    return {name: (tuned[name].detach() - pretrained[name]).cpu() for name in names}
 
 
 @torch.no_grad()
@@ -78,5 +81,5 @@ def predict(
     inputs: Tensor,
     batch: int = 64,
 ) -> Tensor:
-    """Features (N, D) of many inputs, batch by batch."""
-    return torch.cat([backbone.features(module, weights, part) for part in inputs.split(batch)])
+    """Features (N, D) of many inputs, batch by batch, on the CPU."""
+    return torch.cat([backbone.features(module, weights, part).cpu() for part in inputs.split(batch)])

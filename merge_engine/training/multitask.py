@@ -17,6 +17,7 @@ from ..runs.protocol import Protocol
 from ..runs.run import scoring
 from ..suite import Suite
 from ..suites.splits import named_seed
+from ..weights import AddedWeights, in_memory
 from .experts import finetune
 from .quantise import rounded
 from .suite_training import Plan, read_plan, training_data
@@ -34,8 +35,7 @@ def multitask_steps(suite: Suite, *, quick: bool = False) -> Generator[Step, Non
     start = time.perf_counter()
     vectors = yield from _trained(suite, plan)
     seconds = time.perf_counter() - start
-    base = suite.pretrained_in_memory
-    model = Fixed({**base, **{name: base[name] + value for name, value in rounded(vectors).items()}})
+    model = Fixed(AddedWeights(suite.pretrained_in_memory, rounded(vectors)))
     scores = yield from scoring(suite, model, tuple(suite.tasks), Protocol())
     checked = yield from scoring(suite, model, suite.seen, Protocol("validation"))
     accuracy = {task: round(score.accuracy, 2) for task, score in scores.items()}
@@ -61,11 +61,12 @@ def _trained(suite: Suite, plan: Plan) -> Generator[Step, None, dict[str, Tensor
         for t, head in enumerate(heads):
             mine = owner[rows] == t
             if mine.any():
-                terms.append(cross_entropy(head(features[mine]), labels[rows][mine], reduction="sum"))
+                given = labels[rows][mine].to(features.device)
+                terms.append(cross_entropy(head(features[mine]), given, reduction="sum"))
         return torch.stack(terms).sum() / len(rows)
 
     seed = named_seed(suite.name, "multitask", "expert")
-    base = suite.pretrained_in_memory
+    base = in_memory(suite.pretrained_in_memory, suite.device)
     return (yield from finetune(suite.backbone, suite.module, base, inputs, loss_of, plan.schedule(), seed))
 
 

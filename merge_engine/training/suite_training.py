@@ -19,6 +19,7 @@ from ..contract import Step
 from ..errors import SuiteError, no_such
 from ..suite import Head, Suite
 from ..suites.splits import named_seed
+from ..weights import AddedWeights, in_memory
 from .experts import Schedule, finetune, predict
 from .heads import center_of, ridge
 from .quantise import relative_error, rounded, save_task_vector
@@ -66,7 +67,12 @@ def read_plan(suite_dir: Path) -> Plan:
 
 
 def train_suite(
-    suite_dir: Path, out: Path, *, quick: bool = False, experts: Sequence[str] | None = None
+    suite_dir: Path,
+    out: Path,
+    *,
+    quick: bool = False,
+    experts: Sequence[str] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Generator[Step, None, dict[str, float]]:
     """Train heads and experts and write a complete suite into `out`; returns validation accuracy (%) by expert.
 
@@ -79,7 +85,7 @@ def train_suite(
     if out.resolve() != suite_dir.resolve():
         left = shutil.ignore_patterns("experts", "heads.*")
         shutil.copytree(suite_dir, out, dirs_exist_ok=True, ignore=left)
-    suite = Suite(suite_dir)
+    suite = Suite(suite_dir).on(torch.device(device))
     chosen = {name: _task_of(suite, name) for name in (suite.task_of if experts is None else experts)}
     yield Step(0, _steps(suite, plan, chosen), "heads")
     heads = train_heads(suite, plan)
@@ -103,7 +109,7 @@ def head_features(suite: Suite, task: str, each: int) -> Tensor:
         draw.permutation(np.flatnonzero(labels == c))[:each] for c in range(len(suite.task(task).classes))
     ]
     inputs = suite.backbone.prepare(suite.pictures(task, "train")[np.concatenate(rows)])
-    found = predict(suite.backbone, suite.module, suite.pretrained_in_memory, inputs)
+    found = predict(suite.backbone, suite.module, in_memory(suite.pretrained_in_memory, suite.device), inputs)
     return found.unflatten(0, (len(rows), -1))
 
 
@@ -111,14 +117,13 @@ def _train_experts(
     suite: Suite, plan: Plan, heads: dict[str, Tensor], chosen: dict[str, str], out: Path
 ) -> Generator[Step, None, dict[str, float]]:
     total, before, accuracy = _steps(suite, plan, chosen), 0, {}
+    base = in_memory(suite.pretrained_in_memory, suite.device)
     for expert, task in chosen.items():
         head = Head(heads[task], heads["center"], suite.logit_scale)
         inputs, labels = training_data(suite, task, plan)
         seed = named_seed(suite.name, expert, "expert")
         loss = partial(_cross_entropy, head, labels)
-        run = finetune(
-            suite.backbone, suite.module, suite.pretrained_in_memory, inputs, loss, plan.schedule(), seed
-        )
+        run = finetune(suite.backbone, suite.module, base, inputs, loss, plan.schedule(), seed)
         vectors = yield from _renumbered(run, expert, before, total)
         before += plan.schedule().steps(len(inputs))
         save_task_vector(out / "experts" / f"{expert}.safetensors", vectors, suite=suite.name, task=task)
@@ -141,7 +146,7 @@ def _renumbered(
 
 
 def _cross_entropy(head: Head, labels: Tensor, features: Tensor, rows: Tensor) -> Tensor:
-    return cross_entropy(head(features), labels[rows])
+    return cross_entropy(head(features), labels[rows].to(features.device))
 
 
 def training_data(suite: Suite, task: str, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -154,8 +159,7 @@ def training_data(suite: Suite, task: str, plan: Plan) -> tuple[Tensor, Tensor]:
 
 def _validated(suite: Suite, task: str, head: Head, vectors: dict[str, Tensor]) -> float:
     """Validation accuracy (%) of the expert as it is stored."""
-    base = suite.pretrained_in_memory
-    weights = {**base, **{name: base[name] + value for name, value in rounded(vectors).items()}}
+    weights = in_memory(AddedWeights(suite.pretrained_in_memory, rounded(vectors)), suite.device)
     guess = head(predict(suite.backbone, suite.module, weights, suite.prepared(task, "validation"))).argmax(1)
     return 100 * (guess == suite.labels(task, "validation")).double().mean().item()
 

@@ -1,12 +1,17 @@
-"""Run the benchmarks and print one table each: `python -m tests.benchmarks [name ...]`."""
+"""Run the benchmarks and print one table each: `python -m tests.benchmarks [name ...] [--small]`.
+
+`--small` shrinks those that can be, to see that they run.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
 from tests.benchmarks import (
     adarank_step,
     cancelling,
+    device,
     merging,
     painting,
     routing,
@@ -27,20 +32,23 @@ BENCHMARKS = {
     "router": twin_router.against_products,
     "sim": sim_scoring.against_a_static_merge,
     "paint": painting.first_paint,
+    "device": device.against_the_cpu,
 }
+SHRINK = {"device"}
 
 
-def show(title: str, rows: list[dict[str, object]]) -> None:
-    """Print rows as a markdown table."""
+def show(title: str, rows: Iterable[dict[str, object]]) -> None:
+    """Print rows as a markdown table, each as soon as it is measured."""
     print(f"\n## {title}\n")
-    columns = list(rows[0])
-    print("| " + " | ".join(columns) + " |")
-    print("|" + "---|" * len(columns))
-    for row in rows:
+    for place, row in enumerate(rows):
+        if not place:
+            print("| " + " | ".join(row) + " |")
+            print("|" + "---|" * len(row))
         cells = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values())
         print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or BENCHMARKS:
-        show(name, BENCHMARKS[name]())
+    small, names = "--small" in sys.argv, [word for word in sys.argv[1:] if word != "--small"]
+    for name in names or BENCHMARKS:
+        show(name, BENCHMARKS[name](**({"small": True} if small and name in SHRINK else {})))

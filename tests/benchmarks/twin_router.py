@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from merge_engine.methods.twin_merging import TwinMerging
-from merge_engine.problem import Changes, Inputs
+from merge_engine.problem import Inputs
+from merge_engine.routing.prediction import Changes
 from merge_engine.routing.trained_router import Course, Training
 from merge_engine.running import drive
 from merge_engine.weights import Weights

@@ -163,7 +163,7 @@ class Workbench:
         method, post = recipe.build()
         suite = load_suite(recipe.suite)
         problem = problem_of(suite, recipe)
-        steps = merge_steps(problem, method, post, Context(seed=recipe.seed, svd=self.svd))
+        steps = merge_steps(problem, method, post, Context(suite.device, recipe.seed, self.svd))
         watch = Watch(suite, own_tasks(suite, recipe), dtype=live_dtype())
         steps, started = watch.steps(steps), time.perf_counter()
         countdown, run = Countdown(self.costs.seconds(recipe).merge), Run(recipe, "merging")

@@ -59,7 +59,8 @@ class Knocked:
     ) -> Generator[Run, None, tuple[Merged | None, Run]]:
         recipe, started = base.recipe, time.perf_counter()
         method, post = recipe.build()
-        problem, ctx = problem_of(load_suite(recipe.suite), recipe), Context(seed=recipe.seed, svd=self.bench.svd)
+        suite = load_suite(recipe.suite)
+        problem, ctx = problem_of(suite, recipe), Context(suite.device, recipe.seed, self.bench.svd)
         steps = without_steps(problem, parsed(words), method, post, ctx, self.bench.merged(recipe))
         countdown = Countdown(cost_of(self.bench, base).merge)
         run = Run(recipe, "merging", precision=base.precision)

@@ -191,7 +191,7 @@ def distances(fitted: FittedRouter, found: Tensor) -> np.ndarray:
 def nearness(scorer: object, found: Tensor) -> Tensor:
     """Return scores (..., T) as distances; the log-determinant that all tasks share is left out."""
     if isinstance(scorer, Gaussians) and len(scorer.spreads) == 1:
-        found = found + scorer.spreads[0].distance(torch.zeros_like(scorer.centre[0]))
+        found = found + scorer.spreads[0].distance(torch.zeros_like(scorer.centre[0], device=found.device))
     return -found
 
 

@@ -71,7 +71,7 @@ class Insight:
     def _read(self, suite: Suite, model: str, weights: Weights, some: Sequence[Input]) -> dict[Input, Tensor]:
         with torch.inference_mode():
             inputs = torch.cat([self.prepared(suite, one) for one in some])
-            found = dict(zip(some, suite.features(weights, inputs), strict=True))
+            found = dict(zip(some, suite.features(weights, inputs).cpu(), strict=True))
         self._keep({(suite.name, model, one): feature for one, feature in found.items()})
         return found
 
@@ -106,8 +106,8 @@ class Insight:
         if isinstance(made, routers.SupportRouter):
             look = routers.Features(suite.pretrained_in_memory)
             return routers.Fitted(look, support, made.scorer)
-        steps = routers.build(key, first="pretrained").fit_steps(suite.problem(experts), Context(svd=self.svd))
-        return drive(steps)
+        ctx = Context(suite.device, svd=self.svd)
+        return drive(routers.build(key, first="pretrained").fit_steps(suite.problem(experts), ctx))
 
     def _keep(self, found: Mapping[tuple, Tensor]) -> None:
         with self._lock:
@@ -127,7 +127,7 @@ def scores(suite: Suite, fitted: FittedRouter, feature: Tensor, inputs: Tensor) 
     with torch.inference_mode():
         if isinstance(fitted, routers.Fitted) and _reads_pretrained(fitted, suite):
             return fitted.scorer(normalize(feature[None].double(), dim=-1))[0]
-        return fitted.ready(SuiteInputs(suite))(inputs)[0]
+        return fitted.ready(SuiteInputs(suite))(inputs)[0].cpu()
 
 
 def _reads_pretrained(fitted: routers.Fitted, suite: Suite) -> bool:
@@ -137,4 +137,4 @@ def _reads_pretrained(fitted: routers.Fitted, suite: Suite) -> bool:
 
 
 def _weights(suite: Suite, model: str) -> Mapping[str, Tensor]:
-    return in_memory(suite.expert(model)) if model else suite.pretrained_in_memory
+    return in_memory(suite.expert(model) if model else suite.pretrained_in_memory, suite.device)

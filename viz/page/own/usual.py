@@ -42,7 +42,7 @@ class Usual:
 
 def usual(fitted: Fitted) -> np.ndarray:
     """Return how far (N,) support inputs are from the task nearest to them when left out of the fit, ascending."""
-    return np.sort(fitted.usual(nearness).double().numpy())
+    return np.sort(fitted.usual(nearness).double().numpy(force=True))
 
 
 def farther(distance: float, known: np.ndarray) -> float:

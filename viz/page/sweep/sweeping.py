@@ -50,7 +50,7 @@ class ShelvedMerges(Merges):
     """Merges that look on the page's shelf first, and can put there what they made."""
 
     def __init__(self, bench: Workbench, suite: Suite, recipe: Recipe) -> None:
-        super().__init__(suite, Context(seed=recipe.seed, svd=bench.svd), bench.merged)
+        super().__init__(suite, Context(suite.device, recipe.seed, bench.svd), bench.merged)
         self.bench, self.latest = bench, recipe
 
     def steps(self, recipe: Recipe) -> Generator[Step, None, tuple[Merged, float]]:

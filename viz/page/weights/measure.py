@@ -119,7 +119,8 @@ class Measures:
         suite, metric = load_suite(ask.suite), build(ask.metric)
         assert isinstance(metric, WeightMetric)
         wanted = matrices(suite, ask.block, ask.kind)
-        return metric.steps(suite.problem(ask.experts), Context(svd=self.svd), names=wanted, merged=merged)
+        ctx = Context(suite.device, svd=self.svd)
+        return metric.steps(suite.problem(ask.experts), ctx, names=wanted, merged=merged)
 
 
 def _bound(kept: OrderedDict, limit: int) -> None:
