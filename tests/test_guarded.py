@@ -151,7 +151,7 @@ def test_what_was_to_be_scored_says_that_it_was_not(page, bench, monkeypatch):
 def test_what_cannot_be_done_is_said_and_not_logged(page, bench, caplog):
     session, _ = acts.first_session(("toy",), {})
     on = Listeners(page, bench)
-    desk = Compares(page, bench, on.compose, on.looks.key)
+    desk = Compares(page, on)
     found = desk.act(session, "", gr.EventData(None, {"act": "sort", "value": "nothing"}))
     assert "column" in json.loads(found["comparing"])["text"]
     assert not caplog.records

@@ -31,13 +31,13 @@ def own_cache(monkeypatch, cache_folder):
 def scores_computed(monkeypatch) -> list[str]:
     """Return a list that grows by the task of every baseline that is computed."""
     seen: list[str] = []
-    real = baselines_module.logits
+    real = baselines_module.logits_made
 
     def spying(suite, weights, task, split, limit=None):
         seen.append(task)
-        return real(suite, weights, task, split, limit)
+        return (yield from real(suite, weights, task, split, limit))
 
-    monkeypatch.setattr(baselines_module, "logits", spying)
+    monkeypatch.setattr(baselines_module, "logits_made", spying)
     return seen
 
 

@@ -22,8 +22,10 @@ from merge_engine.runs.study_words import variants_words
 from merge_engine.runs.table import DEFAULT, entries
 from merge_engine.runs.variants import ANCHOR, VARIANTS, anchor_of, joined, variant_steps
 from viz import theme
-from viz.page.adapting.learned import ranks_part
+from viz.page.adapting.both import Both
+from viz.page.adapting.twins import ranks_part
 from viz.page.options import options
+from viz.page.session import Session
 from viz.page.workbench import Workbench
 from viz.panels import variants as panel
 
@@ -156,11 +158,12 @@ def test_shipped_variants_fill_the_curve_of_ranks(toy, toy_by_name, monkeypatch,
     from merge_engine.runs import results
 
     monkeypatch.setattr(results, "SHIPPED", tmp_path / "shipped")
-    monkeypatch.setattr("viz.page.adapting.learned.load_suite", lambda name: toy)
+    for module in ("twins", "both"):
+        monkeypatch.setattr(f"viz.page.adapting.{module}.load_suite", lambda name: toy)
     write_study(toy, "variants", made_up(toy), results.shipped_folder("toy"))
     kept = [result.parameters["rank_share"] for result in Results("toy").shipped()]
     assert set(variants.RANK_SHARES) < set(kept)
-    drawing = ranks_part(Workbench(), anchor(toy, "twin_merging"))
+    drawing = ranks_part(Both(Workbench(), Session(suite="toy"), anchor(toy, "twin_merging"), None))
     assert drawing is not None
     (figure,) = drawing.figures.values()
     ranks = [row[0] for row in figure.layout.meta["table"]["rows"]]

@@ -31,6 +31,7 @@ from viz.page.shelf import Shelf, Tickets
 from viz.page.weights import drawn, lenses
 from viz.page.weights.measure import Ask, metrics
 from viz.page.weights.meeting import meeting
+from viz.page.weights.pinned import PinnedMerge
 from viz.page.workbench import Workbench, can_rescale, direction_key, paced
 from viz.panel import Drawing, empty
 
@@ -270,7 +271,8 @@ def test_a_pinned_merge_is_measured_beside_the_one_shown(bench, recipe):
     pinned = dataclasses.replace(recipe, method="magmax")
     finished(bench.run(recipe))
     finished(bench.run(pinned))
-    alone, both = (lenses.focus_of(session, *recipes) for recipes in ((recipe,), (recipe, pinned)))
+    beside = PinnedMerge("A", pinned, "", "")
+    alone, both = (lenses.focus_of(session, recipe, other) for other in (None, beside))
     assert alone.key != both.key
     for focus in (alone, dataclasses.replace(both, metric="sar")):
         list(lenses.lens_steps(bench, focus, lambda: True, set()))
@@ -278,8 +280,8 @@ def test_a_pinned_merge_is_measured_beside_the_one_shown(bench, recipe):
     drawn_both = lenses.at_hand(bench, dataclasses.replace(both, metric="sar"))
     assert "pinned as A" in drawn_both["spectrum"]
     assert "pinned as A" not in drawn_alone["spectrum"]
-    assert "_less_a" in drawn_both["interference"]
-    assert "_less_a" not in drawn_alone["interference"]
+    assert "_less" in drawn_both["interference"]
+    assert "_less" not in drawn_alone["interference"]
     wanted = lenses.asks(bench, both, "spectrum")
     assert [ask.merged for ask in wanted] == [recipe.digest, pinned.digest]
     shown, other = bench.measures.together(wanted)
@@ -290,7 +292,8 @@ def test_a_pinned_merge_is_measured_beside_the_one_shown(bench, recipe):
     assert found[: len(values)] == pytest.approx(values, rel=1e-4, abs=1e-6)
     assert shown.models == other.models
     assert lenses.asks(bench, both, "overlap") == [lenses.ask(bench, both, "overlap")]
-    gone = dataclasses.replace(both, pinned=dataclasses.replace(recipe, method="dare"))
+    unknown = dataclasses.replace(beside, recipe=dataclasses.replace(recipe, method="dare"))
+    gone = dataclasses.replace(both, pinned=unknown)
     assert len(lenses.asks(bench, gone, "spectrum")) == 1
 
 
@@ -336,7 +339,7 @@ def test_every_measurement_of_the_menu_can_be_drawn(bench, metric):
     focus = dataclasses.replace(lenses.focus_of(acts.first_session(("toy",), {})[0], None), metric=metric)
     ask = Ask("toy", focus.experts, metric, block=1)
     assert list(bench.measures.steps(ask))
-    drawn = lenses.draw_interference(focus, bench.measures.get(ask)).to_json()
+    drawn = lenses.draw_interference(focus, "", bench.measures.get(ask)).to_json()
     assert '"empty"' not in drawn
     assert len(drawn) < 400_000
 

@@ -129,7 +129,7 @@
   const offer = (button, address) => {
     const field = Object.assign(document.createElement("input"), { className: "mp-box mp-address", readOnly: true, value: address });
     field.setAttribute("aria-label", "Address of what is on the page, to be copied from here");
-    field.addEventListener("blur", () => field.remove());
+    field.addEventListener("blur", () => setTimeout(() => field.remove())); // it may be on its way out already
     field.addEventListener("keydown", (event) => event.key === "Escape" && button.focus());
     button.after(field);
     field.select();

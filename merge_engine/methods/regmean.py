@@ -89,8 +89,8 @@ class RegMean(TensorMerge):
     title: ClassVar[str] = "RegMean"
     family: ClassVar[str] = "Uses inputs"
     idea: ClassVar[str] = "Match every expert's layer outputs in least squares, on a few inputs of its task."
-    formula: ClassVar[str] = "W = W₀ + (Σₜ Dₜ Gₜ)(Σₜ Gₜ + ε ḡ I)⁻¹\nGₜ = mean of Xₜᵀ Xₜ,  off its diagonal times α"
-    where: ClassVar[str] = "Xₜ is what the layer receives in expert t on N inputs of its task; ḡ is the mean diagonal"
+    formula: ClassVar[str] = "W = W₀ + (Σₜ Dₜ Gₜ)(Σₜ Gₜ + ε m I)⁻¹\nGₜ = mean of Xₜᵀ Xₜ,  off its diagonal times α"
+    where: ClassVar[str] = "Xₜ is what the layer receives in expert t on N inputs of its task; m is the mean diagonal"
     paper: ClassVar[str] = "Jin et al., Dataless Knowledge Fusion, ICLR 2023, arXiv:2212.09849"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"off_diagonal": 0.0}}
     lesson: ClassVar[str] = (

@@ -44,7 +44,7 @@ class RegMeanPlusPlus(RegMean):
     formula: ClassVar[str] = RegMean.formula
     where: ClassVar[str] = (
         "Xₜ is what the layer receives in expert t's own block, behind the blocks merged before, on N inputs of its "
-        "task; ḡ is the mean diagonal"
+        "task; m is the mean diagonal"
     )
     paper: ClassVar[str] = "Nguyen et al., RegMean++, TMLR 2026, arXiv:2508.03121"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"failure": {"examples": 4}}

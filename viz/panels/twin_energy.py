@@ -169,7 +169,7 @@ def _legend(color: str, pinned: Pin[TwinEnergy] | None) -> dict:
         f"{square.format(theme.MERGED, '■')} shared   {square.format(color, '▨')} exclusive   "
         f"{square.format(color, '■')} exclusive, compressed"
     )
-    words += f"   {square.format('var(--ms-mark)', '━')} {pinned.letter}" if pinned else ""
+    words += f"   {square.format('var(--ms-mark)', '─')} {pinned.letter}" if pinned else ""
     return theme.label(words, 0, 1, xref="paper", yref="paper", xanchor="left", yanchor="bottom", yshift=8,
                        color=theme.MUTED)  # fmt: skip
 

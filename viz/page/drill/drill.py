@@ -176,8 +176,9 @@ def flips_html(bench: Workbench, runs: Knocked, session: Session, shown: str, ru
 
 
 def result_html(
-    bench: Workbench, base: Run, run: Run | None, words: tuple[str, ...], pinned: Beside | None, asked: bool = True
-) -> str:
+    bench: Workbench, base: Run, run: Run | None, words: tuple[str, ...], pinned: Beside | None = None,
+    asked: bool = True,
+) -> str:  # fmt: skip
     """Return what a run without something changed, that it is on its way, or how to ask for it.
 
     What the run `pinned` says of the inputs stands beside them.
