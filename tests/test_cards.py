@@ -36,7 +36,12 @@ of_choices = pytest.mark.parametrize(("key", "hp"), CHOICES, ids=lambda v: v.nam
 
 
 def card(key, **values) -> str:
-    return cards.method_card(key, build(key, **values).parameters(), T)
+    return whole(key, build(key, **values).parameters(), T)
+
+
+def whole(key, values, experts, learned="") -> str:
+    """Return what stands above and below the controls."""
+    return cards.method_card(key, values, experts) + cards.method_notes(key, values, experts, learned)
 
 
 def plain(html: str) -> str:
@@ -145,7 +150,7 @@ def test_numbers_are_those_that_act():
 
 def test_published_numbers_follow_the_number_of_experts():
     starts = {
-        count: tied(cards.method_card("adarank", build("adarank", base="cart").parameters(), count), "adarank", "prior")
+        count: tied(whole("adarank", build("adarank", base="cart").parameters(), count), "adarank", "prior")
         for count in (8, 14, 20)
     }
     assert starts == {8: ["2.3"], 14: ["2.8"], 20: ["2.4"]}
@@ -222,7 +227,7 @@ class TestLearned:
         assert gained(None) == ""
         assert gained(self.history({"coefficients": np.ones((2, 1))}, steps=(0,))) == ""
         assert "Learned" not in card("adamerging")
-        after = cards.method_card("adamerging", build("adamerging").parameters(), T, "λ is 0.4.")
+        after = whole("adamerging", build("adamerging").parameters(), T, "λ is 0.4.")
         assert "Learned in this run: λ is 0.4." in plain(after)
 
 

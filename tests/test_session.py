@@ -207,7 +207,7 @@ def test_words_from_outside_are_escaped():
 def test_a_card_says_what_this_choice_is_given():
     session = state.choose_method(START, "sim")
     plain, told, odd = (
-        cards.method_card("sim", state.parameters(state.set_parameter(session, "sim", name, value), "sim"), 4)
+        cards.method_notes("sim", state.parameters(state.set_parameter(session, "sim", name, value), "sim"), 4)
         for name, value in (("rank", 8), ("router", "oracle"), ("router_settings", "nothing=1"))
     )
     assert "ceiling: task known" not in plain

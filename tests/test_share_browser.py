@@ -117,7 +117,8 @@ def test_words_of_others_stay_in_the_address_and_are_not_given_away(visit, brows
 def test_where_nothing_may_be_copied_the_whole_address_is_there_to_be_taken(visit):
     page = visit(script=REFUSED)
     page.select_option("#mp-method", "ties")
-    page.wait_for_function("location.search.includes('recipe=')")
+    page.wait_for_selector("#mp-form-box [data-owner=ties]")
+    _settled(page)
     page.click("[data-copy]")
     field = page.locator(".mp-address")
     assert field.input_value() == page.url

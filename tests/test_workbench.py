@@ -22,6 +22,7 @@ from merge_engine.suite import load_suite
 from viz import places
 from viz.page import acts, view
 from viz.page import session as state
+from viz.page.compare.beside import Beside
 from viz.page.measured import measured
 from viz.page.plotly_panel import Selection
 from viz.page.record import Run, average_of
@@ -31,7 +32,7 @@ from viz.page.shelf import Shelf, Tickets
 from viz.page.weights import drawn, lenses
 from viz.page.weights.measure import Ask, metrics
 from viz.page.weights.meeting import meeting
-from viz.page.weights.pinned import PinnedMerge
+from viz.page.weights.pinned import PinnedMerge, pinned_merge
 from viz.page.workbench import Workbench, can_rescale, direction_key, paced
 from viz.panel import Drawing, empty
 
@@ -292,7 +293,7 @@ def test_a_pinned_merge_is_measured_beside_the_one_shown(bench, recipe):
     assert found[: len(values)] == pytest.approx(values, rel=1e-4, abs=1e-6)
     assert shown.models == other.models
     assert lenses.asks(bench, both, "overlap") == [lenses.ask(bench, both, "overlap")]
-    unknown = dataclasses.replace(beside, recipe=dataclasses.replace(recipe, method="dare"))
+    unknown = pinned_merge(bench, session, Beside("A", dataclasses.replace(recipe, method="dare"), None))
     gone = dataclasses.replace(both, pinned=unknown)
     assert len(lenses.asks(bench, gone, "spectrum")) == 1
 

@@ -66,17 +66,21 @@ def post_menu(chosen: str, drawn: int = 0) -> str:
     )
 
 
-def method_card(key: str, values: Mapping[str, Any], experts: int, learned: str = "") -> str:
-    """Return the card of a method or post-step: idea, formula with numbers, what runs, what was learned, and the rest.
+def method_card(key: str, values: Mapping[str, Any], experts: int) -> str:
+    """Return what stands above the controls of a method or post-step: its idea, and its formula with numbers."""
+    idea = escape(method_class(key).idea)
+    return f'<div class="mp-card"><p class="mp-idea">{idea}</p>{formula(at(key, values), experts)}</div>'
+
+
+def method_notes(key: str, values: Mapping[str, Any], experts: int, learned: str = "") -> str:
+    """Return what stands below its controls: what runs, what was learned, what it needs, its paper, its variants.
 
     `learned` says in a sentence what the run of these values learned.
     """
-    cls = method_class(key)
-    method = at(key, values)
+    cls, method = method_class(key), at(key, values)
     gained = f'<p class="mp-gained"><b>Learned in this run</b>: {escape(learned)}</p>' if learned else ""
     return (
-        f'<div class="mp-card"><p class="mp-idea">{escape(cls.idea)}</p>{formula(method, experts)}'
-        f"{running(method, experts)}{gained}"
+        f'<div class="mp-card">{running(method, experts)}{gained}'
         f"{_badges(cls, method.needs)}<p class=\"mp-paper\">{_paper(cls.paper)}</p>{_variant(cls)}</div>"
     )
 

@@ -24,7 +24,8 @@ from .sweep.sweeps import Sweeps
 from .weights import lenses
 from .workbench import Workbench
 
-COLUMN = ("suites", "experts", "method", "card", "form", "post", "post_card", "post_form", "cost", "link")
+COLUMN = ("suites", "experts", "method", "card", "form", "running", "post", "post_card", "post_form", "post_running",
+          "cost", "link")  # fmt: skip
 RESULT = ("headline", "measured", "accuracy", "learned", "seen", "pins", "pinned", *moving.PANELS)
 ANSWER = ("shown", "focus", "fault", "status", *RESULT)
 PREPARED = ("preparing", "news")
@@ -85,7 +86,7 @@ def _wire_places(page: Page, on: Listeners, told: list[Any]) -> None:
 def _wire_merging(page: Page, on: Listeners, told: list[Any], prepare: dict[str, Any]) -> None:
     """Merge, cancel, and score again while the scaling slider moves."""
     streamed, session = page.some("shown", "status", "link", *RESULT, *BUTTONS), page.some("session")
-    settled, told = page.some("cost", "card", "focus", "status", *MARKS), [*told, page.sight]
+    settled, told = page.some("cost", "running", "focus", "status", *MARKS), [*told, page.sight]
     started = page.merge.click(on.start, None, page.some("status", *BUTTONS), **LIGHT)
     merged = started.then(on.heard, None, None, **ACT).then(on.merge, session, streamed, **COMPUTE)
     merged.then(on.settle, told, settled, **ACT).then(**prepare)

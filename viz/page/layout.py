@@ -63,9 +63,11 @@ class Page:
     experts: Widget
     method: Widget
     card: Widget
+    running: Widget
     form: Widget
     post: Widget
     post_card: Widget
+    post_running: Widget
     post_form: Widget
     cost: Widget
     merge: gr.Button
@@ -208,7 +210,7 @@ def build_page(lost: Session) -> Page:
 def _controls() -> dict[str, Any]:
     parts: dict[str, Any] = {"experts": Widget(elem_id="mp-experts")}
     with gr.Column(elem_id="mp-recipe"):
-        for name in ("method", "card", "form", "post", "post_card", "post_form"):
+        for name in ("method", "card", "form", "running", "post", "post_card", "post_form", "post_running"):
             parts[name] = Widget(elem_id=f"mp-{name.replace('_', '-')}-box")
     with gr.Column(elem_id="mp-go"):
         parts["cost"] = Widget(elem_id="mp-cost")

@@ -134,7 +134,7 @@ class Listeners:
         """
         if not session.suite:
             return gr.skip()
-        parts = {"cost": cost_line(self.bench, session), "card": view.card(self.bench, session)}
+        parts = {"cost": cost_line(self.bench, session), "running": view.method_notes(self.bench, session)}
         parts["focus"] = self.looks.key(session, shown)
         parts |= sight.marks(self.bench, session, shown) if seen else {}
         if state.digest(session) not in (shown, self.tickets.held(visitor(request)).what):

@@ -23,7 +23,7 @@ from .session import Session, parameters
 PUBLISHED, FAILURE = "published", "failure"
 WORDS = {
     PUBLISHED: "as published", CHOSEN: "best on validation", CPU: "for a laptop", "quick": "quick",
-    "closed-form": "closed form", "fusionbench": "as FusionBench", FAILURE: "an instructive failure",
+    "closed-form": "closed form", "fusionbench": "as FusionBench", FAILURE: "a failure",
 }  # fmt: skip
 BOTH = "as published, and best on validation"
 BEST, FAILING = "best on validation", "instructive failure"  # the roads that may be missing

@@ -63,32 +63,36 @@ def form_parts(session: Session) -> Parts:
 
 def live_parts(bench: Workbench, session: Session) -> Parts:
     """Return what changes with every number: cards, cost and link."""
-    after = session.post and cards.method_card(session.post, parameters(session, session.post), len(session.experts))
+    given, experts = parameters(session, session.method), len(session.experts)
+    after = (session.post, parameters(session, session.post), experts) if session.post else None
     return {
-        "card": card(bench, session),
-        "post_card": after,
+        "card": cards.method_card(session.method, given, experts),
+        "running": method_notes(bench, session),
+        "post_card": cards.method_card(*after) if after else "",
+        "post_running": cards.method_notes(*after) if after else "",
         "cost": cost_line(bench, session),
         "link": link(session),
     }
 
 
-def card(bench: Workbench, session: Session) -> str:
-    """Return the card of the method, with what it learned where a run of this recipe is known."""
+def method_notes(bench: Workbench, session: Session) -> str:
+    """Return what stands below the method's controls, with what it learned where a run of this recipe is known."""
     learned = ""
     with contextlib.suppress(MergeError):
         adapts = "stream" in method_class(session.method).needs
         learned = gained(bench.history(recipe(session))) if adapts else ""
-    return cards.method_card(session.method, parameters(session, session.method), len(session.experts), learned)
+    return cards.method_notes(session.method, parameters(session, session.method), len(session.experts), learned)
 
 
 def method_form(session: Session, owner: str) -> str:
-    """Return the controls of a method or post-step below the buttons of its settings."""
+    """Return the controls of a method or post-step between the buttons of its settings and what is said of those."""
     body = controls.form(owner, parameters(session, owner), session.experts)
-    return f'<div class="mp-form" data-drawn="{session.drawn}">{_roads(session, owner)}{body}</div>'
+    buttons, said = _roads(session, owner)
+    return f'<div class="mp-form" data-drawn="{session.drawn}">{buttons}{body}{said}</div>'
 
 
-def _roads(session: Session, owner: str) -> str:
-    """Return the buttons of the settings, what is to be said of the present one, and why a road is missing."""
+def _roads(session: Session, owner: str) -> tuple[str, str]:
+    """Return the buttons of the settings; and what is to be said of the present one, and why a road is missing."""
     known = presets.roads(session, owner)
     now = next((each for each in known.settings if presets.taken(session, each)), None)
     buttons = "".join(
@@ -101,7 +105,7 @@ def _roads(session: Session, owner: str) -> str:
     reasons = "".join(f"<p>{escape(road.capitalize())}: {escape(why)}</p>" for road, why in known.missing.items())
     why = f"<summary>Why there is no {escape(' and no '.join(known.missing))}</summary>{reasons}" if reasons else ""
     folded = f"<details{'' if buttons else ' open'}>{why}</details>" if why else ""
-    return f'<div class="mp-roads">{group}{remark}{folded}</div>'
+    return group, f'<div class="mp-roads">{remark}{folded}</div>' if remark or folded else ""
 
 
 def post_form(session: Session) -> str:

@@ -23,6 +23,7 @@ from .apart import Aparts
 from .beside import beside
 
 Kind = Mapping[str, Any]
+AMONG = ("scatter", "studied")
 QUIET = {"comparing": view.status("")}
 TABLE, PAIR, MARKS = ("runs", "costs"), ("verdict", "sides", "differences", "differing"), ("sight", "eye")
 
@@ -41,8 +42,9 @@ class Compares:
         page.seen.turn(self.remember, page.some("session", "seen", "compared"), remembered, **act)
         page.compared.turn(self.show, told, page.some(*TABLE, *PAIR, "apart", "comparing"), **look)
         for widget in page.some("runs", "verdict"):
-            widget.act(self.act, told, [*everything, *page.some(*TABLE, *PAIR, "compared", "comparing")], **act)
-        page.pins.act(self.tray, [*told, page.compared], [*everything, page.compared], **act)
+            drawn = page.some(*TABLE, *PAIR, *AMONG, "compared", "comparing")
+            widget.act(self.act, told, [*everything, *drawn], **act)
+        page.pins.act(self.tray, [*told, page.compared], [*everything, *page.some(*AMONG, "compared")], **act)
         page.costs.select(self.dot, told, [*everything, page.comparing], **act)
         for panel in page.some("sides", "differences"):
             panel.select(self.task, told, page.some("session", "differing", "link", "comparing"), **act)
