@@ -130,6 +130,10 @@ def by_block(route: Tensor, places: tuple[Place, ...]) -> Tensor:
 
 def route_places(merged: Merged, suite: Suite) -> tuple[Place, ...]:
     """Return block and kind of the layers that a merge routes in, in the order of its routes; empty where unknown."""
-    paths = getattr(merged, "shares", None) or {}
-    found = (suite.backbone.place(f"{path}.weight") for path in paths)
+    found = (suite.backbone.place(name) for name in route_layers(merged))
     return tuple((place.block, place.kind) for place in found)
+
+
+def route_layers(merged: Merged) -> tuple[str, ...]:
+    """Return the names of the matrices of these layers."""
+    return tuple(f"{path}.weight" for path in getattr(merged, "shares", None) or {})

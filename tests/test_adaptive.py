@@ -16,7 +16,8 @@ from small_net import SHAPES, SmallInputs, forward
 
 from merge_engine.adapting.adapt import Settings, adapt_steps
 from merge_engine.adapting.coefficients import Coefficients, Masks
-from merge_engine.adapting.components import Components, unpacked
+from merge_engine.adapting.components import Components
+from merge_engine.adapting.history import unpacked
 from merge_engine.errors import DataError
 from merge_engine.evaluate import Fixed, score
 from merge_engine.inputs import SuiteInputs

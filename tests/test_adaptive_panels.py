@@ -8,14 +8,15 @@ import json
 import numpy as np
 import pytest
 
+from merge_engine.adapting.history import History
 from merge_engine.adapting.live import Point
+from merge_engine.routing.twin_energy import Energies
 from viz import examples, theme
 from viz.masks import MaskMap
 from viz.panel import draw
 from viz.panels import coefficient_map, live_accuracy, mask_map, twin_energy, twin_rank
 from viz.panels.coefficient_map import CoefficientMap
 from viz.panels.live_accuracy import LiveAccuracy
-from viz.panels.twin_energy import TwinEnergy
 from viz.panels.twin_rank import RankCurve
 
 LONG = tuple(f"expert number {i} with a rather long name" for i in range(12))
@@ -168,13 +169,13 @@ class TestMasks:
         assert [self.DATA.index(*at) for at in ((1, "fc1"), (1, "q"), (9, "fc1"), (None, None))] == [1, 1, 1, 0]
 
     def test_bits_are_unpacked(self):
-        state = {"coefficients": np.ones(2), "masks/n": np.packbits(self.NOW, axis=1)}
-        start = {"masks/n": np.packbits(self.START, axis=1)}
-        data = MaskMap.of(state, start, ("a", "b"), {"n": 4}, {"n": (3, "v")}, top_k=0.5)
+        start, now = ({"masks/n": np.packbits(masks, axis=1)} for masks in (self.START, self.NOW))
+        history = History(("a", "b"), ranks={"n": 4}, steps=[0, 7], states=[start, {"coefficients": np.ones(2), **now}])
+        data = MaskMap.of(history, 1, {"n": (3, "v")}, top_k=0.5)
         assert (data.masks[0] == self.NOW).all()
         assert (data.start[0] == self.START).all()
         assert data.places == ((3, "v"),)
-        assert mask_map.EMPTY in draw(mask_map, MaskMap.of({}, {}, (), {}, {}, top_k=1)).to_json()
+        assert mask_map.EMPTY in draw(mask_map, MaskMap.of(History((), steps=[0]), 0, {}, top_k=1)).to_json()
 
     @pytest.mark.parametrize(("experts", "rank", "top_k"), [(("only",), 1, 1.0), (LONG, 768, 0.16), (("a",), 3, 0.0)])
     def test_any_size(self, experts, rank, top_k):
@@ -243,8 +244,8 @@ class TestCoefficients:
 
 
 class TestTwinEnergy:
-    DATA = TwinEnergy(("a", "b"), (0, 3), np.array([1.0, 2.0]), np.array([[4.0, 2.0], [6.0, 0.0]]),
-                      np.array([[1.0, 2.0], [3.0, 0.0]]))  # fmt: skip
+    DATA = Energies(("a", "b"), (0, 3), np.array([1.0, 2.0]), np.array([[4.0, 2.0], [6.0, 0.0]]),
+                    np.array([[1.0, 2.0], [3.0, 0.0]]))  # fmt: skip
 
     def test_bars_are_one_expert_or_the_mean(self):
         heights = [t.y.tolist() for t in twin_energy.figure(self.DATA).data]
@@ -269,7 +270,7 @@ class TestTwinEnergy:
         blank = dataclasses.replace(data, **{n: getattr(data, n) * np.nan for n in ("shared", "exclusive", "kept")})
         for shown in (data, blank):
             assert len(figures(twin_energy, shown)) == 2
-        nothing = TwinEnergy((), (), np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))
+        nothing = Energies((), (), np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))
         assert twin_energy.EMPTY in draw(twin_energy, nothing).to_json()
 
 

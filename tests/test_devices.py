@@ -47,6 +47,10 @@ SMALL = {"steps": 2, "batch": 4, "epochs": 2, "examples": 4, "train_inputs": 16,
 EXPERTS, SHOWN = 2, 2  # experts, and inputs of every task
 DETAIL = 6  # points along a side of a landscape
 ON_WEIGHTS = {key for key, cls in metrics.registry().items() if issubclass(cls, metrics.WeightMetric)}
+ASKS_FOR = {
+    "coefficients": "adamerging", "mask_share": "adarank", "route_depth": "smile", "routing": "sim",
+    "twin_energy": "twin_merging",
+}  # fmt: skip
 METHODS = {key: (key, {}) for key, cls in registry().items() if cls.kind != "post"}
 POST = {f"task_arithmetic+{key}": ("task_arithmetic", {}, key) for key, cls in registry().items() if cls.kind == "post"}
 OPTIONS = {
@@ -306,7 +310,7 @@ def test_a_method_is_watched_where_it_adapts(toy, device, passes):
 @pytest.mark.parametrize("key", metrics.registry())
 def test_a_measurement_taken_there_is_that_of_the_cpu(key, toy, device, passes, monkeypatch, tmp_path):
     monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path))
-    rows, method = [], "sim" if key == "routing" else "task_arithmetic"
+    rows, method = [], ASKS_FOR.get(key, "task_arithmetic")
     for where in (device, CPU):
         merged, suite = merged_on(toy, where, method, {})
         ctx, metric = dataclasses.replace(fresh(), device=where), metrics.build(key)

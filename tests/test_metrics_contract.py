@@ -43,6 +43,8 @@ def test_declares_what_the_list_shows(key):
     assert cls.reference
     assert isinstance(cls.unit, str)
     assert set(cls.levels) <= set(LEVELS)
+    assert set(cls.shown) & set(cls.levels)
+    assert set(cls.shown) <= set(LEVELS)
     assert set(cls.per()) <= {"expert", "pair", "merge"}
     assert cls.per()
     assert [c.title for c in METRICS.values()].count(cls.title) == 1

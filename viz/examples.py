@@ -15,6 +15,7 @@ from merge_engine.metrics.sign_conflict import SignConflict
 from merge_engine.metrics.spectrum import Spectrum
 from merge_engine.metrics.subspace import Subspaces
 from merge_engine.problem import MATRIX_KINDS
+from merge_engine.routing.twin_energy import Energies
 from viz.masks import MaskMap
 from viz.panels.coefficient_map import CoefficientMap
 from viz.panels.live_accuracy import LiveAccuracy
@@ -24,7 +25,6 @@ from viz.panels.route_confusion import RouteConfusion
 from viz.panels.route_depth import RouteDepth
 from viz.panels.route_gallery import Gallery, RoutedInput
 from viz.panels.route_input import InputView, RouterView
-from viz.panels.twin_energy import TwinEnergy
 from viz.panels.twin_rank import RankCurve
 
 EXPERTS = ("digits", "fashion", "animals", "letters", "icons", "emoji", "landcover", "instruments")
@@ -267,13 +267,13 @@ def features(experts: Sequence[str] = EXPERTS, *, support: int = 18, test: int =
     return FeatureMap(names, task, routed, is_support, index, found.coordinates, found.explained, around)
 
 
-def twin_energy(experts: Sequence[str] = EXPERTS, *, blocks: int = 12) -> TwinEnergy:
+def twin_energy(experts: Sequence[str] = EXPERTS, *, blocks: int = 12) -> Energies:
     """Return energies that grow with depth; compression keeps most of some experts and half of others."""
     random = np.random.default_rng(31)
     depth = 0.5 + np.arange(blocks) / blocks
     exclusive = depth[:, None] * (0.8 + 0.9 * random.random((blocks, len(experts))))
     kept = exclusive * np.clip(0.5 + 0.4 * random.random(len(experts)) + random.normal(0, 0.03, exclusive.shape), 0, 1)
-    return TwinEnergy(tuple(experts), tuple(range(blocks)), 0.7 * depth + 0.1 * random.random(blocks), exclusive, kept)
+    return Energies(tuple(experts), tuple(range(blocks)), 0.7 * depth + 0.1 * random.random(blocks), exclusive, kept)
 
 
 def rank_curve(experts: Sequence[str] = EXPERTS) -> RankCurve:

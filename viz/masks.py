@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from viz.places import KINDS, Place
+
+if TYPE_CHECKING:
+    from merge_engine.adapting.history import History
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,15 +32,11 @@ class MaskMap:
         return len(self.masks)
 
     @classmethod
-    def of(cls, state: Mapping[str, np.ndarray], start: Mapping[str, np.ndarray], experts: Sequence[str],
-           ranks: Mapping[str, int], places: Mapping[str, Place], *, top_k: float, step: int = 0,
-           ) -> MaskMap:  # fmt: skip
-        """Return the masks of a kept state of an AdaRank history: bits (T, ⌈r/8⌉) by `masks/<tensor>`."""
-        found = [key.removeprefix("masks/") for key in state if key.startswith("masks/")]
-        names = sorted(found, key=lambda n: _order(places[n]))
-        unpack = lambda s, n: np.unpackbits(s[f"masks/{n}"], axis=1, count=ranks[n]).astype(bool)  # noqa: E731
-        masks, before = (tuple(unpack(s, n) for n in names) for s in (state, start))
-        return cls(tuple(experts), tuple(places[n] for n in names), masks, before, top_k, step)
+    def of(cls, history: History, moment: int, places: Mapping[str, Place], *, top_k: float) -> MaskMap:
+        """Return the masks of a kept state of an adaptation; `places` are those of its matrices by name."""
+        names = sorted(history.ranks, key=lambda n: _order(places[n]))
+        masks, start = (tuple(history.masks(n, at) for n in names) for at in (moment, 0))
+        return cls(history.tasks, tuple(places[n] for n in names), masks, start, top_k, history.steps[moment])
 
     def cut_at(self, share: float) -> MaskMap:
         """Return the same masks beside another fixed rank."""

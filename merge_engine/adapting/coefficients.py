@@ -17,7 +17,8 @@ from ..merged import StaticMerged
 from ..problem import Problem
 from ..weights import in_memory
 from .adapt import Batches, jointly
-from .components import Components, packed, unpacked
+from .components import Components, packed
+from .history import unpacked
 
 ROUNDING = 1.001  # of the farthest that a logit can move
 HARD, SOFT = (0.1, -0.1), (2.0, 0.0)

@@ -142,11 +142,6 @@ def packed(masks: Tensor) -> np.ndarray:
     return np.packbits(masks.numpy(force=True), axis=1)
 
 
-def unpacked(bits: np.ndarray, rank: int) -> np.ndarray:
-    """Return bits (T, ⌈r/8⌉) as boolean masks (T, r)."""
-    return np.unpackbits(bits, axis=1, count=rank).astype(bool)
-
-
 def _between(factors: Factors, first: int, last: int) -> Factors:
     return Factors(factors.U[:, first:last], factors.s[first:last], factors.Vh[first:last])
 

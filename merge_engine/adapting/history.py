@@ -46,3 +46,12 @@ class History:
     def over_time(self, name: str) -> Any:
         """Return one array of all kept states, the step as first axis."""
         return np.stack([state[name] for state in self.states])
+
+    def masks(self, tensor: str, moment: int) -> np.ndarray:
+        """Return which components of a matrix are on in a kept state, boolean (T, r)."""
+        return unpacked(self.states[moment][f"masks/{tensor}"], self.ranks[tensor])
+
+
+def unpacked(bits: np.ndarray, rank: int) -> np.ndarray:
+    """Return bits (T, ⌈r/8⌉) as boolean masks (T, r)."""
+    return np.unpackbits(bits, axis=1, count=rank).astype(bool)

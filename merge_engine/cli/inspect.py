@@ -22,8 +22,6 @@ from . import options
 from .check import problem_of
 from .output import check_target, csv_text, emit, followed, print_table, write_text
 
-SHOWN_LEVELS = ("all", "part", "kind")
-
 
 def inspect(
     metric: Annotated[str, typer.Option("--metric", help="Key of the measurement; see `metrics`.")],
@@ -55,10 +53,11 @@ def inspect(
     check_target(json_to)
     check_target(csv_to)
     Protocol(limit=limit)
-    levels, columns = _levels(level, json_to or csv_to), options.names(quantity)
+    columns = options.names(quantity)
     recipe = {} if config is None else read_recipe(config)
     merging, values = _merging(recipe, method, post, given)
     measuring = metrics.build(metric, **values)
+    levels = _levels(level, metrics.LEVELS if json_to or csv_to else measuring.shown)
     named = experts or ",".join(recipe.get("experts", ())) or None
     problem = problem_of(suite or recipe.get("suite") or None, named, pretrained, expert, backbone)
     ctx = Context(chosen_device(device), recipe.get("seed", 0))
@@ -92,9 +91,9 @@ def _merged(problem: Problem, recipe: Recipe, ctx: Context) -> Merged:
     return followed(merge_steps(problem, method, post, ctx), "merging")
 
 
-def _levels(given: str | None, machine: str | None) -> tuple[str, ...]:
+def _levels(given: str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
     if given is None:
-        return metrics.LEVELS if machine else SHOWN_LEVELS
+        return usual
     chosen = options.names(given) or ()
     for name in chosen:
         if name not in metrics.LEVELS:

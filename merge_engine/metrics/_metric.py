@@ -26,7 +26,8 @@ from ._swept import Swept
 class Metric(abc.ABC):
     """Abstract base. A subclass declares the class variables below and its options with `hp`.
 
-    `source` says what it is measured on; `headline` is the array to show first.
+    `source` says what it is measured on; `headline` is the array to show first, and `shown` are the levels of rows to
+    print where nobody asked for others.
     """
 
     title: ClassVar[str]
@@ -38,6 +39,7 @@ class Metric(abc.ABC):
     headline: ClassVar[str]
     source: ClassVar[Literal["weights", "merge", "features", "predictions"]] = "weights"
     levels: ClassVar[tuple[str, ...]] = LEVELS
+    shown: ClassVar[tuple[str, ...]] = ("all", "part", "kind")
 
     def __post_init__(self) -> None:
         for name, declared in declarations.declared(type(self)).items():

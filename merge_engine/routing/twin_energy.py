@@ -30,6 +30,15 @@ class Energies:
     exclusive: np.ndarray
     kept: np.ndarray
 
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def share(self) -> np.ndarray:
+        """Energy after compression (B, T) over that before; NaN where an expert has nothing of its own."""
+        blank = np.full(self.kept.shape, np.nan)
+        return np.divide(self.kept, self.exclusive, out=blank, where=self.exclusive > 0)
+
 
 def is_twin(merged: Merged | None) -> TypeGuard[BlendedMerged]:
     """True for a shared model with exclusive parts that a trained router mixes."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..answers import route_layers
 from ..contract import Context, Step
 from ..errors import DataError, RecipeError
 from ..evaluate import BATCH, Model, predictions, scoring_order
@@ -16,11 +17,12 @@ from ..merged import Merged, PerTaskMerged, StaticMerged
 from ..metrics import MERGED, Measured, Metric, WeightMetric, key_of
 from ..problem import Problem
 from ..routing.told import told
+from ..routing.twin_energy import energy_steps, is_twin
 from ..suite import Suite
 from ..weights import in_memory
 from .baselines import Baselines
 from .protocol import Protocol
-from .run import scoring
+from .run import history_of, scoring
 
 INPUTS = 64
 Features = list[np.ndarray]
@@ -133,13 +135,45 @@ def _routing(metric: Any, problem: Problem, suite: Suite, merged: Merged | None,
     return metric.measure(picked, right, known)
 
 
+def _route_depth(metric: Any, problem: Problem, suite: Suite, merged: Merged | None, limit: int | None) -> Steps:
+    """Score a merge, and read how its inputs weighed the experts; one input tells first whether they do."""
+    made, own = _needed(merged, metric), {expert: suite.task_of[expert] for expert in problem.tasks}
+    route = predictions(suite, made, next(iter(own.values())), limit=1).route
+    if route is None or route.shape[1] < 2:
+        raise RecipeError(
+            f"{metric.title} needs a merge that weighs experts layer by layer, such as WEMoE or SMILE; choose another."
+        )
+    scores = yield from scoring(suite, made, tuple(own.values()), Protocol(limit=limit))
+    weights = {expert: scores[task].by_layer for expert, task in own.items()}
+    layers = route_layers(made)
+    return metric.measure(weights, layers if len(layers) == route.shape[1] else ())
+
+
+def _twin_energy(metric: Any, problem: Problem, suite: Suite, merged: Merged | None, limit: int | None) -> Steps:
+    made = _needed(merged, metric)
+    if not is_twin(made):
+        raise RecipeError(
+            f"{metric.title} needs a shared model with exclusive parts that a router mixes; choose Twin-Merging."
+        )
+    return metric.measure((yield from energy_steps(problem, made)))
+
+
+def _learned(metric: Any, problem: Problem, suite: Suite, merged: Merged | None, limit: int | None) -> Steps:
+    yield Step(1, 1, "reading")
+    return metric.measure(problem, history_of(_needed(merged, metric)))
+
+
 TAKERS: dict[str, Callable[..., Steps]] = {
     "accuracy": _accuracy,
     "cka": _cka,
+    "coefficients": _learned,
     "cost": _cost,
     "cross_task": _cross_task,
+    "mask_share": _learned,
     "representation": _representation,
+    "route_depth": _route_depth,
     "routing": _routing,
+    "twin_energy": _twin_energy,
 }
 
 

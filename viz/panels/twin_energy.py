@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
 
 from viz import heat, theme
 from viz.pin import Pin
+
+if TYPE_CHECKING:
+    from merge_engine.routing.twin_energy import Energies
 
 TITLE = "Shared and exclusive energy"
 ABOUT = (
@@ -22,34 +25,14 @@ LESS = "Drawn is the share of its energy that compression kept, minus that of th
 HEIGHT = 320
 
 
-@dataclass(frozen=True, eq=False)
-class TwinEnergy:
-    """Energies ‖·‖_F² by block: `shared` (B,) of θ_s − θ_0, `exclusive` (B, T) of θ_t − θ_s, `kept` (B, T) of v_t."""
-
-    experts: tuple[str, ...]
-    blocks: tuple[int, ...]
-    shared: np.ndarray
-    exclusive: np.ndarray
-    kept: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.blocks)
-
-    @property
-    def share(self) -> np.ndarray:
-        """Energy after compression (B, T) in % of that before; NaN where an expert has nothing of its own."""
-        blank = np.full(self.kept.shape, np.nan)
-        return 100 * np.divide(self.kept, self.exclusive, out=blank, where=self.exclusive > 0)
-
-
-def VIEWS(data: TwinEnergy, *, pinned: Pin[TwinEnergy] | None = None) -> dict[str, str]:
+def VIEWS(data: Energies, *, pinned: Pin[Energies] | None = None) -> dict[str, str]:
     """Return both pictures, and beside a pinned run of the same experts the difference in what is kept."""
     less = {"less": f"Kept {pinned.less}"} if pinned else {}
     return {"energy": "Energy by block", "kept": "Kept by expert and block", **less}
 
 
-def figure(data: TwinEnergy, *, view: str = "energy", expert: str | None = None,
-           colors: Mapping[str, str] | None = None, pinned: Pin[TwinEnergy] | None = None) -> go.Figure:  # fmt: skip
+def figure(data: Energies, *, view: str = "energy", expert: str | None = None,
+           colors: Mapping[str, str] | None = None, pinned: Pin[Energies] | None = None) -> go.Figure:  # fmt: skip
     """Return bars by block for one expert or the mean of all, or a heat map of the share that compression kept."""
     if view in ("kept", "less"):
         return _kept_map(data, pinned if view == "less" else None)
@@ -82,7 +65,7 @@ def figure(data: TwinEnergy, *, view: str = "energy", expert: str | None = None,
 
 
 def rows(
-    data: TwinEnergy, *, view: str = "energy", pinned: Pin[TwinEnergy] | None = None
+    data: Energies, *, view: str = "energy", pinned: Pin[Energies] | None = None
 ) -> tuple[list[str], list[list]]:
     """Return the energies of every block, or the share in % that compression kept, by expert.
 
@@ -102,7 +85,7 @@ def rows(
     return columns, [[str(b), s, *line] for b, s, line in zip(data.blocks, data.shared, both, strict=True)]
 
 
-def _bars(data: TwinEnergy, offset: float, energy: np.ndarray, width: float, color: str, opacity: float,
+def _bars(data: Energies, offset: float, energy: np.ndarray, width: float, color: str, opacity: float,
           name: str) -> go.Bar:  # fmt: skip
     return go.Bar(
         x=list(range(len(energy))), y=energy.astype(np.float32), width=width, offset=offset,
@@ -112,7 +95,7 @@ def _bars(data: TwinEnergy, offset: float, energy: np.ndarray, width: float, col
     )  # fmt: skip
 
 
-def _strokes(data: TwinEnergy, of: int | None, pinned: Pin[TwinEnergy] | None) -> list[go.Scatter]:
+def _strokes(data: Energies, of: int | None, pinned: Pin[Energies] | None) -> list[go.Scatter]:
     """Return strokes across the bars at the energies of a pinned run: of its shared model, and what it kept."""
     if pinned is None:
         return []
@@ -129,15 +112,16 @@ def _strokes(data: TwinEnergy, of: int | None, pinned: Pin[TwinEnergy] | None) -
     ]  # fmt: skip
 
 
-def _shares(data: TwinEnergy, less: Pin[TwinEnergy] | None) -> np.ndarray:
+def _shares(data: Energies, less: Pin[Energies] | None) -> np.ndarray:
     """Return the share in % that compression kept (B, T), or that minus a pinned run's."""
+    shares = 100 * data.share
     if less is None:
-        return data.share
-    theirs = dict(zip(less.data.blocks, less.data.share, strict=True))
-    return data.share - np.array([theirs.get(b, np.full(len(data.experts), np.nan)) for b in data.blocks])
+        return shares
+    theirs = dict(zip(less.data.blocks, 100 * less.data.share, strict=True))
+    return shares - np.array([theirs.get(b, np.full(len(data.experts), np.nan)) for b in data.blocks])
 
 
-def _kept_map(data: TwinEnergy, less: Pin[TwinEnergy] | None) -> go.Figure:
+def _kept_map(data: Energies, less: Pin[Energies] | None) -> go.Figure:
     """Return expert against block."""
     cells, names = _shares(data, less).T, [f"block {b}" for b in data.blocks]
     if less is None:
@@ -163,7 +147,7 @@ def _kept_map(data: TwinEnergy, less: Pin[TwinEnergy] | None) -> go.Figure:
     )  # fmt: skip
 
 
-def _legend(color: str, pinned: Pin[TwinEnergy] | None) -> dict:
+def _legend(color: str, pinned: Pin[Energies] | None) -> dict:
     square = '<span style="color:{}">{}</span>'
     words = (
         f"{square.format(theme.MERGED, '■')} shared   {square.format(color, '▨')} exclusive   "
@@ -174,7 +158,7 @@ def _legend(color: str, pinned: Pin[TwinEnergy] | None) -> dict:
                        color=theme.MUTED)  # fmt: skip
 
 
-def demo() -> TwinEnergy:
+def demo() -> Energies:
     from viz.examples import twin_energy
 
     return twin_energy()

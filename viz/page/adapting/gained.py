@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from merge_engine.adapting.history import History
+from merge_engine.adapting.history import History, unpacked
 
 State = Mapping[str, np.ndarray]
 
@@ -43,7 +43,7 @@ def _masks(history: History, start: State, end: State) -> str:
 
 def _on(history: History, state: State, name: str) -> np.ndarray:
     """Return which components of one matrix are on, of all experts."""
-    return np.unpackbits(state[f"masks/{name}"], axis=1, count=history.ranks[name]).astype(bool).ravel()
+    return unpacked(state[f"masks/{name}"], history.ranks[name]).ravel()
 
 
 def _routes(history: History, start: State, end: State) -> str:

@@ -79,11 +79,8 @@ def masks_of(suite: Suite, history: History | None) -> list[MaskMap]:
     """
     if history is None or not history.ranks or not history.states:
         return []
-    start, places = history.states[0], {name: _place(suite, name) for name in history.ranks}
-    moments = [
-        MaskMap.of(state, start, history.tasks, history.ranks, places, top_k=1.0, step=step)
-        for step, state in zip(history.steps, history.states, strict=True)
-    ]
+    places = {name: _place(suite, name) for name in history.ranks}
+    moments = [MaskMap.of(history, moment, places, top_k=1.0) for moment in range(len(history.states))]
     share = _share(moments[0]) if _share(moments[0]) < 1 else _share(moments[-1])
     return [moment.cut_at(share) for moment in moments]
 

@@ -15,7 +15,6 @@ from merge_engine.runs.run import own_tasks
 from merge_engine.suite import load_suite
 from viz.panel import Drawing, draw
 from viz.panels import twin_energy, twin_rank
-from viz.panels.twin_energy import TwinEnergy
 from viz.panels.twin_rank import RankCurve
 from viz.pin import Pin
 
@@ -93,6 +92,5 @@ def energy_steps(both: Both, going: Callable[[], bool]) -> Generator[dict[str, D
         time.sleep(PATIENCE)
     found = [bench.energies(recipe, going) if recipe else None for recipe in recipes]
     if going():
-        data = [e and TwinEnergy(e.experts, e.blocks, e.shared, e.exclusive, e.kept) for e in found]
         lacks = [AWAY if recipe and recipe.method == TWIN else "keeps no exclusive parts" for recipe in recipes]
-        yield {"energy": both.drawn(twin_energy, data, *lacks, selected=both.place)}
+        yield {"energy": both.drawn(twin_energy, found, *lacks, selected=both.place)}
