@@ -32,6 +32,7 @@ from viz.page.sweep import sweeping
 from viz.page.weights import lenses
 from viz.page.workbench import Workbench, paced
 
+pytestmark = pytest.mark.xdist_group("pinned")  # all runs are merged once
 GOING = lambda: True  # noqa: E731
 METHODS = {
     "task_arithmetic": {}, "average": {}, "tall_mask": {}, "sim": {"examples": 8, "rank": 4}, "mass": {},

@@ -101,7 +101,8 @@ def test_the_filter_of_the_gallery_is_in_the_address(visit):
 def test_words_of_others_stay_in_the_address_and_are_not_given_away(visit, browser):
     page = visit("?suite=toy&__theme=dark&__sign=secret&ref=paper")
     page.select_option("#mp-method", "ties")
-    page.wait_for_function("location.search.includes('recipe=')")
+    page.wait_for_selector("#mp-form-box [data-owner=ties]")
+    _settled(page)
     for word in ("__theme=dark", "__sign=secret", "ref=paper"):
         assert page.url.count(word) == 1
     page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
