@@ -52,27 +52,6 @@ def pca(features: np.ndarray, dimensions: int = 2) -> Projection:
     return Projection(coordinates, explained, centre, directions)
 
 
-def umap_coordinates(features: np.ndarray, *, neighbours: int = NEIGHBOURS, seed: int = 0) -> np.ndarray:
-    """Return UMAP coordinates (N, 2) of features (N, D), the same for the same seed; PCA for fewer than four inputs.
-
-    The first call in a process compiles for many seconds; make it away from anybody who waits.
-
-    References
-    ----------
-    McInnes, Healy, Melville, UMAP: Uniform Manifold Approximation and Projection, 2018, arXiv:1802.03426.
-
-    Notes
-    -----
-    Starts from the PCA picture, in one thread.
-    """
-    if len(features) < FEWEST:
-        return pca(features).coordinates
-    from .mapping.worker import fitted
-
-    made = fitted(features, spread_start(features), min(neighbours, len(features) - 1), seed)
-    return np.asarray(made.embedding_, np.float64)
-
-
 def spread_start(features: np.ndarray) -> np.ndarray:
     """Return where UMAP begins: the PCA picture (N, 2) of features (N, D), spread over a square of side 10."""
     start = pca(features).coordinates

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from merge_engine.embedding import pca, umap_coordinates
+from merge_engine.embedding import pca
 
 
 def test_pca_keeps_distances_of_a_plane():
@@ -45,26 +45,8 @@ def test_pca_of_almost_nothing(features):
     assert np.isfinite(found.explained).all()
 
 
-def test_few_inputs_need_no_neighbourhoods():
-    features = np.random.default_rng(4).normal(size=(3, 6))
-    assert np.array_equal(umap_coordinates(features), pca(features).coordinates)
-
-
 def test_importing_loads_nothing_heavy():
     heavy = "{'umap', 'numba', 'sklearn'}"
     code = f"import merge_engine.embedding, viz.panels.manifold, sys; print({heavy} & {{*sys.modules}})"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "set()"
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_umap_keeps_clusters_apart_and_repeats():
-    random = np.random.default_rng(5)
-    features = np.concatenate([random.normal(9 * i, 1, (20, 8)) for i in range(3)])
-    first, again = umap_coordinates(features), umap_coordinates(features)
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, umap_coordinates(features, seed=1))
-    centres = first.reshape(3, 20, 2).mean(1)
-    inside = np.linalg.norm(first.reshape(3, 20, 2) - centres[:, None], axis=-1).max()
-    assert min(np.linalg.norm(centres[i] - centres[j]) for i, j in ((0, 1), (0, 2), (1, 2))) > inside

@@ -64,7 +64,10 @@ def test_a_map_repeats_keeps_clusters_apart_and_takes_others_after_the_process_h
     try:
         first = process.fit(features)
         assert np.array_equal(first, process.fit(features))
+        assert not np.array_equal(first, process.fit(features, seed=1))
         centres = first.reshape(3, 20, 2).mean(1)
+        inside = np.linalg.norm(first.reshape(3, 20, 2) - centres[:, None], axis=-1).max()
+        assert min(np.linalg.norm(centres[i] - centres[j]) for i, j in ((0, 1), (0, 2), (1, 2))) > inside
         place = process.place(features, features[:1] + 0.1)
         nearest = lambda at: int(np.linalg.norm(centres - at, axis=1).argmin())  # noqa: E731
         assert nearest(place[0]) == 0

@@ -32,7 +32,6 @@ from viz.page.sweep import sweeping
 from viz.page.weights import lenses
 from viz.page.workbench import Workbench, paced
 
-pytestmark = pytest.mark.xdist_group("pinned")  # all runs are merged once
 GOING = lambda: True  # noqa: E731
 METHODS = {
     "task_arithmetic": {}, "average": {}, "tall_mask": {}, "sim": {"examples": 8, "rank": 4}, "mass": {},
@@ -130,7 +129,7 @@ def everything(site: Site, session: Session, shown: str, whole: bool) -> dict[st
     return {name: value.to_json() if hasattr(value, "to_json") else value for name, value in parts.items()}
 
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("pinned")]  # all runs are merged once
 
 
 @pytest.fixture(scope="module")

@@ -32,9 +32,14 @@ class MapProcess:
             self._running()
 
     def fit(self, features: np.ndarray, seed: int = 0) -> np.ndarray:
-        """Return UMAP coordinates (N, 2) of features (N, D), as `umap_coordinates` does.
+        """Return UMAP coordinates (N, 2) of features (N, D), the same for the same seed.
 
-        Raises RuntimeError where the process failed.
+        It starts from the PCA picture, which it is for fewer than four inputs. Raises RuntimeError where the process
+        failed.
+
+        References
+        ----------
+        McInnes, Healy, Melville, UMAP: Uniform Manifold Approximation and Projection, 2018, arXiv:1802.03426.
         """
         if len(features) < FEWEST:
             return pca(features).coordinates
