@@ -23,7 +23,6 @@ from viz.page.acts import lost_session
 from viz.page.api import Api
 from viz.page.events import wire
 from viz.page.layout import build_page
-from viz.page.memory import keep_large_blocks_apart
 from viz.page.plotly_panel import STATIC
 from viz.page.warm import warm_up
 from viz.page.workbench import Workbench
@@ -65,7 +64,6 @@ def launch_settings() -> dict[str, Any]:
 
 if __name__ == "__main__":
     os.chdir(HERE)
-    keep_large_blocks_apart()
     os.environ.setdefault(VARIABLE, fastest())
     bench = Workbench()
     Thread(target=warm_up, args=(bench,), daemon=True).start()

@@ -107,7 +107,7 @@ class Tour:
         """Go through methods whose results are stored: nothing is merged."""
         says = "m => document.querySelector('#mp-method').value === m && document.querySelector('#mp-form-box')"
         for key in STORED:
-            shown = f"{says}.textContent.length && document.querySelector('#mp-cost').textContent.includes('reads')"
+            shown = f"{says}.textContent.length && document.querySelector('#mp-cost').textContent.includes('stores')"
             before = self.page.inner_text("#mp-card-box")
             self.timed("change method", lambda key=key: self.page.select_option("#mp-method", key),
                        f"([m, b]) => ({shown})(m) && document.querySelector('#mp-card-box').innerText !== b",
