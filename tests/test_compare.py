@@ -432,6 +432,13 @@ class TestWeights:
         gone = Run(Recipe("toy", tuple(load_suite("toy").experts), "magmax"), "done")
         assert said(gone, runs["average"]).startswith("The weights of A are not in memory")
 
+    def test_what_is_not_measured_yet_is_said_at_once(self, bench, runs):
+        aparts, session = Aparts(bench), pinned(runs["task_arithmetic"], runs["average"])
+        assert aparts.at_once(visited(runs["average"])) is None
+        assert aparts.at_once(session).figures[""].layout.meta["empty"].startswith("Measuring")
+        assert aparts.part(session).labels == apart.VIEWS
+        assert aparts.at_once(session).labels == apart.VIEWS
+
     def test_it_is_measured_once(self, bench, runs, monkeypatch):
         aparts, session = Aparts(bench), pinned(runs["task_arithmetic"], runs["average"])
         aparts.part(session)

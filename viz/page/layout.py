@@ -292,12 +292,12 @@ def _compare() -> dict[str, Any]:
     parts["verdict"] = Widget(elem_id="mp-verdict")
     with gr.Row(elem_classes="mp-panels"):
         with gr.Column(elem_classes="mp-stack"):
-            parts["sides"] = _panel(sides)
-            parts["differences"] = _panel(differences)
-            parts["apart"] = _panel(apart)
+            parts["sides"] = _panel(sides, "mp-if-known")
+            parts["differences"] = _panel(differences, "mp-if-known")
             parts["costs"] = _panel(run_costs)
         with gr.Column(elem_classes="mp-stack"):
             parts["differing"] = Widget(elem_id="mp-differing")
+            parts["apart"] = _panel(apart)
     return parts
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from merge_engine.merged import Merged, StaticMerged
 from merge_engine.places import matrices
+from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import Suite, load_suite
 from viz.panel import Drawing, draw, empty
 from viz.panels import apart
@@ -19,6 +20,7 @@ from ..workbench import Workbench
 from .comparison import of_suite, recipe_at
 
 KEPT = 16
+MEASURING = "Measuring where the weights of A and B differ …"
 
 
 class Aparts:
@@ -26,15 +28,21 @@ class Aparts:
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
-        self._known: OrderedDict[tuple[str, str], Apart] = OrderedDict()
+        self._known: OrderedDict[tuple[str, ...], Apart] = OrderedDict()
+
+    def at_once(self, session: Session) -> Drawing | None:
+        """Return what the panel of the pinned runs shows while they are measured; None where two are not pinned."""
+        recipes = _pinned(session)
+        if not recipes or _key(recipes) in self._known:
+            return self.part(session)
+        return Drawing({"": empty(MEASURING, panel="apart")}, {}, "")
 
     def part(self, session: Session) -> Drawing | None:
         """Return the panel of the pinned runs; None where two are not pinned."""
-        pins = of_suite(session.comparison, session.suite).pins
-        if not all(pins):
+        recipes = _pinned(session)
+        if not recipes:
             return None
-        recipes = [recipe_at(link) for link in pins]
-        key = (recipes[0].digest, recipes[1].digest)
+        key = _key(recipes)
         if key not in self._known:
             a, b = (self.bench.merged(recipe) for recipe in recipes)
             if not (isinstance(a, StaticMerged) and isinstance(b, StaticMerged)):
@@ -44,6 +52,16 @@ class Aparts:
                 self._known.popitem(last=False)
         place = {"block": session.block, "kind": session.kind}
         return draw(apart, self._known[key], selected=place)
+
+
+def _pinned(session: Session) -> list[Recipe]:
+    """Return the recipes of both pinned runs; none where two are not pinned."""
+    pins = of_suite(session.comparison, session.suite).pins
+    return [recipe_at(link) for link in pins] if all(pins) else []
+
+
+def _key(recipes: list[Recipe]) -> tuple[str, ...]:
+    return tuple(recipe.digest for recipe in recipes)
 
 
 def _why(*merged: Merged | None) -> str:

@@ -25,7 +25,8 @@ from .beside import beside
 Kind = Mapping[str, Any]
 AMONG = ("scatter", "studied")
 QUIET = {"comparing": view.status("")}
-TABLE, PAIR, MARKS = ("runs", "costs"), ("verdict", "sides", "differences", "differing"), ("sight", "eye")
+TABLE, PAIR = ("runs", "costs"), ("verdict", "sides", "differences", "differing", "apart")
+MARKS = ("sight", "eye")
 
 
 class Compares:
@@ -40,7 +41,7 @@ class Compares:
         page.compare.select(self.opened, told, page.some("compared", "comparing"), **act)
         remembered = page.some("session", "compared", "fault")
         page.seen.turn(self.remember, page.some("session", "seen", "compared"), remembered, **act)
-        page.compared.turn(self.show, told, page.some(*TABLE, *PAIR, "apart", "comparing"), **look)
+        page.compared.turn(self.show, told, page.some(*TABLE, *PAIR, "comparing"), **look)
         for widget in page.some("runs", "verdict"):
             drawn = page.some(*TABLE, *PAIR, *AMONG, "compared", "comparing")
             widget.act(self.act, told, [*everything, *drawn], **act)
@@ -135,4 +136,5 @@ class Compares:
                 **library.among(session, pinned)}  # fmt: skip
 
     def _parts(self, session: Session) -> dict[str, Any]:
-        return {**compare.table_parts(self.bench, session), **compare.pair_parts(self.bench, session), **QUIET}
+        pair = {**compare.pair_parts(self.bench, session), "apart": self.aparts.at_once(session)}
+        return {**compare.table_parts(self.bench, session), **pair, **QUIET}
