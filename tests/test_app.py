@@ -19,7 +19,7 @@ from merge_engine.contract import Step
 from merge_engine.runs.recipe import Recipe
 
 pytestmark = [
-    pytest.mark.xdist_group("browser"),
+    pytest.mark.xdist_group("page"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio", "ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
