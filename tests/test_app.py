@@ -19,7 +19,6 @@ from merge_engine.contract import Step
 from merge_engine.runs.recipe import Recipe
 
 pytestmark = [
-    pytest.mark.xdist_group("page"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio", "ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -317,6 +316,7 @@ def test_menus_and_boxes_show_the_session_after_they_were_touched(visit):
     page.locator("#mp-method").select_option("ties")
     page.wait_for_selector("#hp-ties-density")
     page.get_by_role("tab", name="All methods").click()
+    page.wait_for_selector("#mp-table .mp-notice")
     made = f'<button data-emit="load" data-recipe="{_link("magmax")}">load</button>'
     page.evaluate("html => document.querySelector('#mp-table .mp-notice').innerHTML = html", made)
     page.click("#mp-table button")

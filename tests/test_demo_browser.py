@@ -50,7 +50,6 @@ DRAWN = "[...MergeScope.panels].every((panel) => panel.plot.querySelector('.main
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.xdist_group("browser"),
 ]
 
 

@@ -23,7 +23,6 @@ EXPERTS = examples.EXPERTS[:5]
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.xdist_group("browser"),
 ]
 
 

@@ -129,7 +129,7 @@ def everything(site: Site, session: Session, shown: str, whole: bool) -> dict[st
     return {name: value.to_json() if hasattr(value, "to_json") else value for name, value in parts.items()}
 
 
-pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("pinned")]  # all runs are merged once
+pytestmark = pytest.mark.timeout(1200)  # all runs are merged once
 
 
 @pytest.fixture(scope="module")
