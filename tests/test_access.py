@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from visits import idle, merge, tab, told
+from visits import ON_PAGE, idle, merge, tab, told
 
 from merge_engine.runs.recipe import Recipe
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio", "ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = ON_PAGE
 TABS = ("Merge", "Sweep", "Inputs", "Compare", "Landscape", "All methods", "About")
 DESKTOP = {"viewport": {"width": 1440, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}

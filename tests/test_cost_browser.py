@@ -6,17 +6,12 @@ import re
 import time
 
 import pytest
-from test_app import _link
-from visits import merge, told
+from visits import ON_PAGE, link, merge, told
 
 from merge_engine.evaluate import score_steps
 from viz.page import acts
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio", "ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = ON_PAGE
 FULL = """const send = window.fetch;
   window.refused = 0;
   window.fetch = async (...request) => {
@@ -38,7 +33,7 @@ DRAG = """async ([steps, pause]) => {
 
 
 def test_the_cost_is_told_before_the_click_and_measured_afterwards(visit):
-    page = visit("?suite=toy&recipe=" + _link("ties", density=0.41))
+    page = visit("?suite=toy&recipe=" + link("ties", density=0.41))
     page.wait_for_function("document.querySelector('#mp-cost').textContent.includes('to merge +')")
     words = page.inner_text("#mp-cost")
     assert re.search(r"about [\d.]+ (s|min) to merge \+ [\d.]+ (s|min) to score", words)
@@ -50,10 +45,10 @@ def test_the_cost_is_told_before_the_click_and_measured_afterwards(visit):
 
 
 def test_a_link_with_knock_outs_starts_nothing_that_takes_long(visit, bench):
-    page = visit("?suite=toy&recipe=" + _link("sim"))
+    page = visit("?suite=toy&recipe=" + link("sim"))
     merge(page)
     page.context.close()
-    page = visit("?suite=toy&without=blob&recipe=" + _link("sim"))
+    page = visit("?suite=toy&without=blob&recipe=" + link("sim"))
     page.wait_for_selector("#mp-flips [data-emit=score]")
     for _ in range(10):
         assert not bench.busy
@@ -69,7 +64,7 @@ def test_a_link_with_knock_outs_starts_nothing_that_takes_long(visit, bench):
 @pytest.mark.parametrize("phase", ["Merging", "Scoring"])
 def test_a_method_that_adapts_is_cancelled_while_it_does_and_while_it_is_scored(visit, bench, phase, monkeypatch):
     steps = 5000 if phase == "Merging" else 2
-    page = visit("?suite=toy&recipe=" + _link("we_moe", steps=steps, batch=4))
+    page = visit("?suite=toy&recipe=" + link("we_moe", steps=steps, batch=4))
     bench.pause = 0.05 if phase == "Merging" else 0.0
 
     def slow(*given, **more):
@@ -89,7 +84,7 @@ def test_a_method_that_adapts_is_cancelled_while_it_does_and_while_it_is_scored(
 
 
 def test_a_long_drag_asks_for_its_last_value_and_for_few_before(visit, monkeypatch):
-    page, asked, perform = visit("?suite=toy&recipe=" + _link("ties", density=0.37)), [], acts.perform
+    page, asked, perform = visit("?suite=toy&recipe=" + link("ties", density=0.37)), [], acts.perform
 
     def slow(session, said):
         if said.get("act") == "set":
@@ -100,14 +95,14 @@ def test_a_long_drag_asks_for_its_last_value_and_for_few_before(visit, monkeypat
     monkeypatch.setattr(acts, "perform", slow)
     began = time.monotonic()
     last = float(page.evaluate(DRAG, [40, 60]))
-    page.wait_for_function("end => location.search.includes(end)", arg=_link("ties", density=0.37, scaling=last))
+    page.wait_for_function("end => location.search.includes(end)", arg=link("ties", density=0.37, scaling=last))
     assert asked[-1] == pytest.approx(last)
     assert len(asked) <= (time.monotonic() - began) / 0.5 + 1, "one that the server answers at a time, and the last one"
     assert len(asked) < 20
 
 
 def test_what_was_set_before_a_click_is_done_before_it(visit, monkeypatch):
-    page, order, perform = visit("?suite=toy&recipe=" + _link("ties", density=0.36)), [], acts.perform
+    page, order, perform = visit("?suite=toy&recipe=" + link("ties", density=0.36)), [], acts.perform
 
     def slow(session, said):
         order.append((said.get("act"), said.get("value")))
@@ -125,7 +120,7 @@ def test_what_was_set_before_a_click_is_done_before_it(visit, monkeypatch):
 
 
 def test_a_full_queue_loses_nothing(visit):
-    page = visit("?suite=toy&recipe=" + _link("ties", density=0.34), script=FULL)
+    page = visit("?suite=toy&recipe=" + link("ties", density=0.34), script=FULL)
     page.evaluate("window.full = 3")
     page.select_option("#mp-method", "dare")
     page.wait_for_selector("#mp-form-box [data-owner=dare]")

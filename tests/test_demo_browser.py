@@ -48,9 +48,7 @@ OUTSIDE = """async ([name, value]) => {
 }"""
 DRAWN = "[...MergeScope.panels].every((panel) => panel.plot.querySelector('.main-svg'))"
 
-pytestmark = [
-    pytest.mark.browser,
-]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture

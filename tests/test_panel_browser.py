@@ -21,9 +21,7 @@ from viz.panels import accuracy, overlap, overlap_depth, spectrum  # noqa: E402
 ROOT = Path(__file__).parents[1]
 EXPERTS = examples.EXPERTS[:5]
 
-pytestmark = [
-    pytest.mark.browser,
-]
+pytestmark = pytest.mark.browser
 
 
 def build() -> gr.Blocks:

@@ -9,15 +9,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from visits import idle, merge, tab, told
+from visits import ON_PAGE, idle, merge, tab, told
 
 from viz.page import share
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio", "ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = ON_PAGE
 REFUSED = """Object.defineProperty(navigator, "clipboard", {value: undefined}); document.execCommand = () => false;"""
 ENERGY = "[data-panel=spectrum] [data-view=energy]"
 PRESSED = f"document.querySelector('{ENERGY}').getAttribute('aria-pressed') === '%s'"

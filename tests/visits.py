@@ -6,9 +6,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from merge_engine.embedding import pca
 from merge_engine.maths.svd import SvdStore
+from merge_engine.runs.recipe import Recipe
 from viz.page.workbench import Runs, Workbench
+
+TOLERANT = [  # of what Gradio's server says about itself while it is started and closed over and over
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio", "ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+ON_PAGE = [pytest.mark.browser, *TOLERANT]
 
 
 class PatientBench(Workbench):
@@ -56,3 +65,23 @@ def merge(page) -> None:
 
 def tab(page, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
+
+
+def link(method: str, **parameters) -> str:
+    """Return a recipe of all experts of the toy suite, as it stands in an address."""
+    return Recipe("toy", ("stripes", "blob", "colour", "grain"), method, parameters).to_link()
+
+
+def choose(page, number: int) -> None:
+    """Choose an input of the gallery and wait until every expert has answered."""
+    page.locator(".ms-thumb").nth(number).click()
+    page.wait_for_function("document.querySelectorAll('.ms-router').length >= 6")
+    page.wait_for_function("!document.querySelector('#mp-why').textContent.includes('…')")
+
+
+def focus_figure(page, name: str) -> None:
+    """Give a panel's figure the keyboard once it is drawn; before that it is hidden and would not take it."""
+    page.wait_for_selector(f"#panel-{name} .main-svg")
+    figure = page.locator(f"#panel-{name} .ms-plot")
+    figure.focus()
+    assert figure.evaluate("figure => figure === document.activeElement")
