@@ -130,7 +130,7 @@ def _steps_of(
     if name == "seeds":
         return seed_steps(suite, known, limit=limit)
     if name == "robustness":
-        lines = cases(suite, known, adapted=spoiled["adapted"])
+        lines = cases(suite, known, methods, spoiled["adapted"])
         return robustness_steps(suite, lines, spoiled["severities"], limit or PICTURES)
     if name == "variants":
         return variant_steps(suite, known, methods, limit, before)

@@ -6,7 +6,7 @@ corrupted like those it is scored on. A case is stored as soon as it is measured
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,8 @@ LINES = (
     "surgery", "adamerging", "adarank", "we_moe", "e_we_moe", "rankone_moe",
 )  # fmt: skip
 CLEAN, ALIKE = ADAPTED = ("clean", "alike")
-PRETRAINED = "pretrained"
+PRETRAINED, EXPERTS = "pretrained", "experts"
+FIXED = {PRETRAINED: "pretrained model", EXPERTS: "experts, each on its own task"}
 SEEN = {"": "", CLEAN: "adapted to clean pictures", ALIKE: "adapted to pictures corrupted alike"}
 Row = dict[str, Any]
 
@@ -47,16 +48,16 @@ class Case:
 def cases(
     suite: Suite,
     rows: Sequence[Mapping[str, Any]],
-    names: Iterable[str] = LINES,
+    names: Collection[str] | None = None,
     adapted: Sequence[str] = ADAPTED,
 ) -> list[Case]:
     """Return the pretrained model, the experts, and lines of a results table at the setting it shows first.
 
-    A line that adapts comes once for every kind of pictures in `adapted`.
+    With `names` only those lines. A line that adapts comes once for every kind of pictures in `adapted`.
     """
-    found = [Case(PRETRAINED, "pretrained model"), Case("experts", "experts, each on its own task")]
+    found = [Case(*words) for words in FIXED.items()] if names is None else []
     measured = by_line(rows)
-    for name in (n for n in names if n in measured):
+    for name in (n for n in LINES if n in measured and (names is None or n in names)):
         row = shown_row(measured[name])
         recipe = recipe_of(row)
         seen = adapted if adapts(recipe) else ("",)
@@ -95,15 +96,15 @@ def robustness_steps(
 
 
 def joined(rows: Sequence[Row], there: Sequence[Row]) -> list[Row]:
-    """Return the rows and, from those stored before, other severities and other pictures to adapt to.
+    """Return the rows and, from those stored before, other lines, severities and pictures to adapt to.
 
-    Stored rows are kept where recipe and number of pictures are those of the new ones.
+    Stored rows are kept where the number of pictures, and the recipe of a line that is measured, are those of the new.
     """
     recipes, new = {row["name"]: row["recipe"] for row in rows}, {_key(row) for row in rows}
     pictures = {row["pictures"] for row in rows}
     kept = [r for r in there if _key(r) not in new and {r["pictures"]} == pictures]
-    kept = [r for r in kept if recipes.get(r["name"]) == r["recipe"]]
-    names, seen, kinds = list(recipes), list(SEEN.values()), [CLEAN, *KINDS]
+    names, seen, kinds = [*FIXED, *LINES], list(SEEN.values()), [CLEAN, *KINDS]
+    kept = [r for r in kept if r["name"] in names and recipes.get(r["name"], r["recipe"]) == r["recipe"]]
     places = {"name": names.index, "seen": seen.index, "kind": kinds.index, "severity": int}
     return sorted([*rows, *kept], key=lambda row: [place(row[name]) for name, place in places.items()])
 
