@@ -10,12 +10,14 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from merge_engine.contract import Context
 from merge_engine.devices import chosen_device
+from merge_engine.embedding import pca
 from merge_engine.maths.svd import SvdStore
 from merge_engine.problem import Place, Problem
 from merge_engine.suite import Suite, load_suite
@@ -104,6 +106,12 @@ def said(merged, network, inputs, task=None):
     """Return what a merge predicts for a batch of inputs."""
     with torch.inference_mode():
         return merged.predictor(network)(inputs, task)
+
+
+def draw_plain_maps(bench: Any) -> None:
+    """Have a workbench draw principal planes where it would draw UMAP, which takes long to compile."""
+    bench.near.embed = lambda features: pca(features).coordinates
+    bench.near.put = lambda features, others: pca(features).place(others)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ SOON = 1.1 * PASSES  # passes of one model between two moments; on two cores abo
 NEARLY = 1.35  # routing an input and reading it in several places are not counted as work
 FEW = {"sim": 4}  # eigendecompositions in a moment; these are of a few support features
 SMALL = {"examples": 64, "epochs": 2, "steps": 3, "batch": 16}
-LONG = {"wudi": {"steps": 150}}
+OWN = {"wudi": {"steps": 150}, "fisher": {"examples": 8}}
 METHODS = [key for key, cls in registry().items() if cls.kind != "post"]
 POSTS = [key for key, cls in registry().items() if cls.kind == "post"]
 ROUTED = [key for key in METHODS if registry()[key].kind == "routed"]
@@ -30,7 +30,7 @@ ROUTED = [key for key in METHODS if registry()[key].kind == "routed"]
 def small(key: str):
     """Return a method at its defaults, its courses shorter but as wide as they are; WUDI's stays long."""
     fields = registry()[key].__dataclass_fields__
-    return build(key, **{name: value for name, value in SMALL.items() if name in fields} | LONG.get(key, {}))
+    return build(key, **{name: value for name, value in SMALL.items() if name in fields} | OWN.get(key, {}))
 
 
 class Counted:

@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from conftest import draw_plain_maps
 
 from merge_engine.contract import Step
 from merge_engine.embedding import pca
@@ -39,8 +40,7 @@ METHODS = {
 def bench(toy_suite):
     """A workbench that knows the toy suite, and whose second map comes at once."""
     made = Workbench(svd=SvdStore(folder=None))
-    made.near.embed = lambda features: pca(features).coordinates
-    made.near.put = lambda features, others: pca(features).place(others)
+    draw_plain_maps(made)
     return made
 
 

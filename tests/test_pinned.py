@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from conftest import draw_plain_maps
 
-from merge_engine.embedding import pca
 from merge_engine.maths.svd import SvdStore
 from merge_engine.runs.recipe import Recipe
 from merge_engine.suite import load_suite
@@ -66,7 +66,7 @@ class Site:
 def site(toy_suite) -> Site:
     looks.looks.cache_clear()
     bench = Workbench(memory=1 << 32, svd=SvdStore(folder=None))
-    bench.near.embed = lambda features: pca(features).coordinates
+    draw_plain_maps(bench)
     list(bench.record.baseline_steps("toy", None, lambda: True))
     experts = load_suite("toy").experts
     wanted = {name: Recipe("toy", experts, name, given) for name, given in METHODS.items()}

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import draw_plain_maps
 from PIL import Image
 
 from merge_engine.blind import answer_of, reply
@@ -266,8 +267,7 @@ class TestPanel:
 def bench(toy_suite):
     looks.looks.cache_clear()
     made = Workbench(svd=SvdStore(folder=None))
-    made.near.embed = lambda features: pca(features).coordinates
-    made.near.put = lambda features, others: pca(features).place(others)
+    draw_plain_maps(made)
     return made
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from conftest import draw_plain_maps
 
-from merge_engine.embedding import pca
 from merge_engine.maths.svd import SvdStore
 from merge_engine.runs.recipe import Recipe
 from viz.page.workbench import Runs, Workbench
@@ -28,8 +28,7 @@ class PatientBench(Workbench):
 
     def __init__(self) -> None:
         super().__init__(svd=SvdStore(folder=None))
-        self.near.embed = lambda features: pca(features).coordinates
-        self.near.put = lambda features, others: pca(features).place(others)
+        draw_plain_maps(self)
 
     def run(self, recipe, going: Callable[[], bool] = lambda: True) -> Runs:
         runs = super().run(recipe, going)
