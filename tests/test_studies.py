@@ -95,6 +95,9 @@ def test_seeds_are_whole_runs_and_read_what_the_table_knows(toy, monkeypatch):
     assert rows[0]["accuracy"].keys() == wanted.accuracy.keys()
     monkeypatch.setattr(seeds, "run_steps", lambda *_: pytest.fail("measured again"))
     assert drive(seeds.seed_steps(toy, seeds=2, limit=LIMIT)) == rows
+    assert drive(seeds.seed_steps(toy, names=["average", "adarank"], seeds=2, limit=LIMIT)) == []
+    other, again = {"name": "dare", "average": [1.0]}, {**rows[0], "average": [2.0]}
+    assert seeds.joined([again], [rows[0], other]) == [again, other]
     assert "±" in seeds_words(rows)
 
 

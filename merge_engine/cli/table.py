@@ -18,6 +18,7 @@ from ..runs.first_look import FOLDER, look_steps
 from ..runs.publish import stored_lines, study_in, table_folder, write_study, write_table
 from ..runs.results import read_json
 from ..runs.robustness import ADAPTED, PICTURES, cases, joined, robustness_steps
+from ..runs.seeds import joined as joined_seeds
 from ..runs.seeds import seed_steps
 from ..runs.table import VALIDATION_PICTURES, TableRun, entries, reference_steps
 from ..runs.variants import joined as joined_variants
@@ -28,7 +29,8 @@ from . import options
 from .output import check_target, emit, followed, note, print_table
 
 PARTS = ("methods", "draws", "seeds", "weights", "landscape", "robustness", "entropy", "variants")
-JOINED = {"robustness": joined, "variants": joined_variants}  # a run of a part of these keeps the other rows
+# A run of a part of these keeps the other rows.
+JOINED = {"robustness": joined, "seeds": joined_seeds, "variants": joined_variants}
 
 
 def table(
@@ -128,7 +130,7 @@ def _steps_of(
     if name == "draws":
         return draw_steps(suite, limit=limit)
     if name == "seeds":
-        return seed_steps(suite, known, limit=limit)
+        return seed_steps(suite, known, methods, limit=limit)
     if name == "robustness":
         lines = cases(suite, known, methods, spoiled["adapted"])
         return robustness_steps(suite, lines, spoiled["severities"], limit or PICTURES)

@@ -5,7 +5,7 @@ A run is stored as soon as it is measured, so an interrupted study goes on.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,11 +25,16 @@ Row = dict[str, Any]
 
 
 def seed_steps(
-    suite: Suite, rows: Sequence[Mapping[str, Any]] = (), seeds: int = SEEDS, limit: int | None = None
+    suite: Suite,
+    rows: Sequence[Mapping[str, Any]] = (),
+    names: Collection[str] | None = None,
+    seeds: int = SEEDS,
+    limit: int | None = None,
 ) -> Generator[Step, None, list[Row]]:
     """Run every method that depends on chance with `seeds` seeds, yielding Steps; seed 0 is a table's row if it can.
 
-    Methods run at the setting of the table, else at their cpu preset, or as published where they have none.
+    With `names` only those methods. They run at the setting of the table, else at their cpu preset, or as published
+    where they have none.
 
     Returns a row per method: mean accuracy over the experts' tasks and accuracy by task, in percent, by seed.
     """
@@ -38,6 +43,7 @@ def seed_steps(
     stored: dict[str, dict[str, float]] = read_json(file) or {}
     measured, found = by_line(rows), []
     lines = [e for e in entries() if not e.post and (e.method in DRAW or adapts(e.recipe(suite)))]
+    lines = [e for e in lines if names is None or e.name in names]
     for line in lines:
         anchor, known = anchor_of(suite, line, measured.get(line.name))
         runs = []
@@ -53,6 +59,11 @@ def seed_steps(
             yield Step(len(found) + 1, len(lines), f"{line.name} with seed {seed}")
         found.append(_row(line.about(), runs))
     return found
+
+
+def joined(new: Sequence[Row], before: Sequence[Row]) -> list[Row]:
+    """Return new rows in the place of earlier ones of their methods, and the earlier ones of others."""
+    return list({row["name"]: row for row in (*before, *new)}.values())
 
 
 def _measured(suite: Suite, recipe: Recipe, limit: int | None) -> Generator[Step, None, dict[str, float]]:
