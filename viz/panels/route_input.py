@@ -17,8 +17,8 @@ ABOUT = "Every router's scores over the experts. The chosen expert is marked: �
 YOURS = "Every router's scores over the experts. Your picture has no true task, so nothing here is right or wrong."
 EMPTY = "No input is chosen. Choose one in the gallery."
 HEADS = {
-    "residual": "residual, the shortest wins; ┆ runner-up",
-    "distance": "distance, the shortest wins; ┆ runner-up",
+    "residual": "residual, the shortest wins; ┆ second",
+    "distance": "distance, the shortest wins; ┆ second",
     "softmax": "probability, the longest wins",
     "score": "score, the longest wins",
     "weights": "weight by layer, input to output; mean",
