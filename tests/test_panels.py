@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +107,14 @@ def test_the_house_style_holds(panel):
         for trace in figure["data"]:
             assert trace["type"] in {"scatter", "heatmap", "bar"}
             assert not trace.get("showscale")
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=NAMES)
+def test_plotly_knows_what_a_figure_asks_for(panel):
+    for figure in draw(panel, panel.demo()).figures.values():
+        go.Figure(figure.to_plotly_json())
+    with pytest.raises(ValueError, match="Invalid property"):
+        go.Figure(theme.figure(height=100, dragmod=False).to_plotly_json())
 
 
 @pytest.mark.parametrize("name", HTML)

@@ -21,6 +21,7 @@ DIVERGING = [[i / 8, f"var(--ms-div-{i})"] for i in range(9)]
 
 # Pixels: the three smaller steps of the scale in assets/css/tokens.css.
 TINY, SMALL, TEXT = 10, 12, 14
+PLAIN = {"data": {"scatter": [{"type": "scatter"}]}}  # plotly's template "none"
 NARROW = 480  # pixels; below this width the browser applies meta.narrow
 
 
@@ -62,12 +63,14 @@ def figure(
 ) -> go.Figure:
     """Return a figure of the traces `data` in the house style; `layout` is added to it.
 
-    Traces and layout given here are several times cheaper than what is added to a figure later.
+    Traces and layout given here are several times cheaper than what is added to a figure later. Plotly checks no layout
+    here, which would take most of the time of a redraw; the tests check those of all panels.
     """
     return go.Figure(
         list(data),
+        _validate=False,
         layout={
-            "template": "none",
+            "template": PLAIN,
             "height": height,
             "margin": {"l": 8, "r": 8, "t": 12, "b": 40, **(margin or {})},
             "font": {"family": "var(--ms-font)", "size": SMALL, "color": INK},
