@@ -21,7 +21,7 @@ from viz.page import session as state
 from viz.page.compare import compare, comparison, pairing, visit
 from viz.page.compare.apart import Aparts
 from viz.page.compare.beside import beside
-from viz.page.compare.compares import Compares
+from viz.page.compare.compares import DRAWN, Compares
 from viz.page.compare.comparison import Comparison
 from viz.page.compare.tray import tray_parts
 from viz.page.layout import Page
@@ -472,8 +472,10 @@ class TestListeners:
         assert first
         again = tab.remember(parts["session"], visit.seen_part(runs["average"])["seen"], first)
         assert again["compared"] not in ("", first)
-        drawn = {name for parts in tab.show(again["session"], "") for name in parts or ()}
+        drawn = {name for parts in tab.show(again["session"], "", "") for name in parts or ()}
         assert {"runs", "costs", "verdict", "sides", "differences", "apart"} <= drawn
+        *_, last = tab.show(again["session"], "", again["compared"] + DRAWN)
+        assert [*last] == ["apart"]  # what an act has drawn is not drawn over
         assert parts["session"] not in tab.remember(visited(), "1nonsense 3", "").values()
 
     def test_merging_a_stored_pin_again_draws_the_tab_again(self, bench, runs):

@@ -113,7 +113,7 @@ def other_tabs(site: Site, session: Session, shown: str) -> Iterator[dict]:
     yield from sight.sight_steps(bench, session, shown, GOING)
     yield from sight.eye_steps(bench, site.knocked, session, shown, GOING)
     yield from yours.yours_steps(bench, session, shown, GOING)
-    yield from Compares(site.on.page, site.on).show(session, shown)
+    yield from Compares(site.on.page, site.on).show(session, shown, "")
     pinned = beside(bench.record, session, shown)
     yield library.methods(session, pinned) | sweeping.tab_parts(bench, session, shown)
     list(site.landscape.steps(session, shown, GOING))

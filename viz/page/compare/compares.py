@@ -24,6 +24,7 @@ from .beside import beside
 
 Kind = Mapping[str, Any]
 AMONG = ("scatter", "studied")
+DRAWN = " drawn"  # ends the word of a tab that shows all but what looks into weights
 QUIET = {"comparing": view.status("")}
 TABLE, PAIR = ("runs", "costs"), ("verdict", "sides", "differences", "differing", "apart")
 MARKS = ("sight", "eye")
@@ -41,7 +42,7 @@ class Compares:
         page.compare.select(self.opened, told, page.some("compared", "comparing"), **act)
         remembered = page.some("session", "compared", "fault")
         page.seen.turn(self.remember, page.some("session", "seen", "compared"), remembered, **act)
-        page.compared.turn(self.show, told, page.some(*TABLE, *PAIR, "comparing"), **look)
+        page.compared.turn(self.show, [*told, page.compared], page.some(*TABLE, *PAIR, "comparing"), **look)
         for widget in page.some("runs", "verdict"):
             drawn = page.some(*TABLE, *PAIR, *AMONG, "compared", "comparing")
             widget.act(self.act, told, [*everything, *drawn], **act)
@@ -67,11 +68,11 @@ class Compares:
         return self.page.fill({"session": after, "compared": compare.mark(self.bench, after) if compared else ""})
 
     @guarded("comparing", "Comparing")
-    def show(self, session: Session, shown: str) -> Iterator[dict[Any, Any]]:
-        """Draw the whole tab, what looks into weights last."""
+    def show(self, session: Session, shown: str, compared: str) -> Iterator[dict[Any, Any]]:
+        """Draw the whole tab, what looks into weights last and alone where the rest is drawn."""
         yield gr.skip()
         if session.suite:
-            yield self.page.fill(self._parts(session))
+            yield gr.skip() if compared.endswith(DRAWN) else self.page.fill(self._parts(session))
             yield self.page.fill({"apart": self.aparts.part(session)})
 
     @guarded("comparing", "Doing that")
@@ -84,7 +85,7 @@ class Compares:
         if words["act"] == "sort":
             ordered = compare.table_parts(self.bench, after)["runs"]
             return self.page.fill({"session": after, "runs": ordered, "link": view.link(after), **QUIET})
-        moved = self._moved(after, shown) | {"compared": compare.mark(self.bench, after)}
+        moved = self._moved(after, shown) | {"compared": compare.mark(self.bench, after) + DRAWN}
         return self.page.fill({**self._parts(after), **moved})
 
     @guarded("fault", "Changing the pins")
