@@ -350,6 +350,9 @@ class TestScoring:
         score = duration(bench.costs.seconds(bases["task_arithmetic"].recipe).score)
         assert f"Every knock-out takes about {score} to score." in lines["task_arithmetic"], "nothing else is merged"
         cost = bench.costs.seconds(bases["sim"].recipe)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bench.costs, "seconds", lambda *_: Seconds(None, None))
+            assert "knock-out takes a time that" in drill.cost_line(bench, own, base.recipe.digest)
         assert cost.merge > 0
         assert f"SiM merges all over again without it: every knock-out takes {cost.words}." in lines["sim"]
         assert drill.cost_line(bench, session, bases["sim"].recipe.digest) == "", "another merge is on the page"

@@ -18,6 +18,7 @@ from . import knock
 
 SOON = 2.0  # seconds of merging that nobody has to be asked about
 BUTTON = '<p class="mp-cost"><button type="button" data-emit="score">Score it</button><span>{}</span></p>'
+UNKNOWN = "a time that is not known yet"
 
 
 def at_once(bench: Workbench, base: Run) -> bool:
@@ -26,6 +27,12 @@ def at_once(bench: Workbench, base: Run) -> bool:
         return False
     seconds = bench.cost(base.recipe).merge
     return seconds is not None and seconds < SOON
+
+
+def _takes(bench: Workbench, base: Run) -> str:
+    """Return what a merge without something takes, in words that follow "takes"."""
+    cost = cost_of(bench, base)
+    return UNKNOWN if cost.score is None else cost.words
 
 
 def cost_of(bench: Workbench, base: Run) -> Seconds:
@@ -37,7 +44,7 @@ def cost_of(bench: Workbench, base: Run) -> Seconds:
 
 def cost_words(bench: Workbench, base: Run) -> str:
     """Return that in words, and that the whole merge has to be made again where it has."""
-    cost = cost_of(bench, base).words
+    cost = _takes(bench, base)
     if not starts_over(*base.recipe.build()):
         return f"Every knock-out takes {cost}."
     title, again = method_class(base.recipe.method).title, "adapts" if adapts(base.recipe) else "merges"
@@ -46,7 +53,7 @@ def cost_words(bench: Workbench, base: Run) -> str:
 
 def button(bench: Workbench, base: Run) -> str:
     """Return the button that asks for the scoring, with its cost."""
-    return BUTTON.format(escape(f"It takes {cost_of(bench, base).words}."))
+    return BUTTON.format(escape(f"It takes {_takes(bench, base)}."))
 
 
 def unscored(bench: Workbench, base: Run, words: tuple[str, ...]) -> str:
