@@ -22,8 +22,10 @@ from merge_engine.maths.svd import SvdStore
 from merge_engine.problem import Place, Problem
 from merge_engine.suite import Suite, load_suite
 from merge_engine.suites.toy import build_toy
+from viz import theme
 
 torch.set_num_threads(1)
+theme.CHECKED = True
 elsewhere: str | None = "cuda"
 if not torch.cuda.is_available():
     try:  # before the first backward pass: devices that come later get no thread for theirs
@@ -206,6 +208,7 @@ def url(toy_folder, bench, tmp_path_factory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MERGESCOPE_SUITES", str(toy_folder.parent))
         patch.setenv("MERGESCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(theme, "CHECKED", False)  # as visitors have it
         demo = app.build_demo(bench)
         _, address, _ = demo.launch(
             **app.launch_settings(), server_port=free_port(), prevent_thread_lock=True, quiet=True

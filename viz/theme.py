@@ -18,10 +18,11 @@ CHANCE = "var(--ms-chance)"
 EXPERTS = tuple(f"var(--ms-expert-{i})" for i in range(1, 13))
 SEQUENTIAL = [[i / 8, f"var(--ms-seq-{i})"] for i in range(9)]
 DIVERGING = [[i / 8, f"var(--ms-div-{i})"] for i in range(9)]
+PLAIN = {"data": {"scatter": [{"type": "scatter"}]}}  # plotly's template "none"
+CHECKED = False  # whether plotly checks every layout, which takes most of the time of a redraw; tests set it
 
 # Pixels: the three smaller steps of the scale in assets/css/tokens.css.
 TINY, SMALL, TEXT = 10, 12, 14
-PLAIN = {"data": {"scatter": [{"type": "scatter"}]}}  # plotly's template "none"
 NARROW = 480  # pixels; below this width the browser applies meta.narrow
 
 
@@ -63,12 +64,11 @@ def figure(
 ) -> go.Figure:
     """Return a figure of the traces `data` in the house style; `layout` is added to it.
 
-    Traces and layout given here are several times cheaper than what is added to a figure later. Plotly checks no layout
-    here, which would take most of the time of a redraw; the tests check those of all panels.
+    Traces and layout given here are several times cheaper than what is added to a figure later.
     """
     return go.Figure(
         list(data),
-        _validate=False,
+        _validate=CHECKED,
         layout={
             "template": PLAIN,
             "height": height,
