@@ -43,7 +43,8 @@ def own_cache(monkeypatch, tmp_path):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Make the cpu presets a matter of seconds."""
+    """Make the cpu presets and the published course a matter of seconds."""
+    monkeypatch.setattr(entropy_study, "LONGEST", TINY["steps"])
     for key, preset in PRESETS.items():
         monkeypatch.setattr(method_class(key), "presets", {CPU: preset})
 
@@ -54,7 +55,7 @@ def anchor(suite, key: str) -> Recipe:
 
 
 @pytest.mark.parametrize("key", METHODS)
-def test_a_variation_changes_one_parameter_that_the_method_declares(toy, key):
+def test_a_variation_changes_parameters_that_the_method_declares(toy, key):
     begin = anchor(toy, key)
     first, *others = variations(key)
     assert first.of(begin) == begin
@@ -62,14 +63,24 @@ def test_a_variation_changes_one_parameter_that_the_method_declares(toy, key):
     for variation in others:
         changed = variation.of(begin)
         apart = {n for n, v in changed.parameters if v != dict(begin.parameters)[n]}
-        assert apart == {variation.parameter}
+        assert apart
+        assert apart <= set(variation.changes)
+        assert len(variation.changes) == 1 or variation.name == "published"
         assert (changed.experts, changed.seed, changed.method) == (begin.experts, begin.seed, begin.method)
         digests.add(changed.digest)
     assert len(digests) == 1 + len(others)
 
 
+@pytest.mark.parametrize("key", METHODS)
+def test_the_published_course_is_the_default_one_from_the_base_of_the_anchor(toy, key):
+    begin = anchor(toy, key)
+    published = next(v for v in variations(key) if v.name == "published").of(begin)
+    steps = {"steps": min(build(key).steps, entropy_study.LONGEST)}
+    assert published.build()[0] == build(key, base=dict(begin.parameters)["base"], **steps)
+
+
 def test_the_study_is_of_a_size_that_a_laptop_bears():
-    assert sum(len(variations(key)) for key in METHODS) == 16
+    assert sum(len(variations(key)) for key in METHODS) == 18
     for variation in entropy_study.VARIATIONS:
         assert len(variation.words) <= 30
         assert len(variation.name) <= 11
@@ -95,7 +106,7 @@ def way(method) -> float:
 
 def test_the_study_is_whole_runs_beside_their_static_start(toy, tiny):
     rows = drive(entropy_steps(toy, LIMIT))
-    assert len(rows) == 16 + 2
+    assert len(rows) == 18 + 2
     by_name = {(row["method"], row["variation"]): row for row in rows}
     for key, name in (("adamerging", "anchor"), ("adamerging", "oracle"), ("adarank", "mask delay")):
         row, begun = by_name[key, name], by_name[key, START]
@@ -147,18 +158,25 @@ def test_an_interrupted_study_goes_on(toy, tiny, monkeypatch):
     adapted = entropy_study._adapted
     monkeypatch.setattr(entropy_study, "_adapted", lambda suite, r: seen.append(r.digest) or adapted(suite, r))
     rows = drive(entropy_steps(toy, LIMIT))
-    assert len(seen) == 16 - 2
+    assert len(seen) == 18 - 2
     assert anchor(toy, "adamerging").digest not in seen
     monkeypatch.setattr(entropy_study, "scoring", lambda *_: pytest.fail("measured again"))
     assert drive(entropy_steps(toy, LIMIT)) == rows
+
+
+def test_rows_of_before_are_not_measured_again(toy, tiny, monkeypatch, tmp_path):
+    rows = drive(entropy_steps(toy, LIMIT))
+    monkeypatch.setenv("MERGESCOPE_CACHE", str(tmp_path / "another"))
+    monkeypatch.setattr(entropy_study, "scoring", lambda *_: pytest.fail("measured again"))
+    assert drive(entropy_steps(toy, LIMIT, rows)) == rows
 
 
 def test_the_command_writes_the_study(command, tiny, tmp_path):
     small = ("table", "--suite", "toy", "--limit", 4, "--out", tmp_path)
     code, _, err = command(*small, "--parts", "entropy")
     assert code == 0
-    assert "entropy: 18 rows" in err
-    assert len(json.loads((tmp_path / "entropy.json").read_text())["rows"]) == 18
+    assert "entropy: 20 rows" in err
+    assert len(json.loads((tmp_path / "entropy.json").read_text())["rows"]) == 20
     assert "| AdaRank, masks only |" in (tmp_path / "entropy.md").read_text()
 
 

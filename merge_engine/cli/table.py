@@ -53,7 +53,8 @@ def table(
         bool, typer.Option("--again", help="Measure anew at the settings that the stored table chose on validation.")
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Forget the rows of an interrupted run, and those of stored variants.")
+        bool,
+        typer.Option("--fresh", help="Forget the rows of an interrupted run, stored variants and cases of entropy."),
     ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder of table.json. [the suite's; none with --limit]")
@@ -136,7 +137,7 @@ def _steps_of(
         return robustness_steps(suite, lines, spoiled["severities"], limit or PICTURES)
     if name == "variants":
         return variant_steps(suite, known, methods, limit, before)
-    return entropy_steps(suite, limit)
+    return entropy_steps(suite, limit, before)
 
 
 def _study(suite: Suite, name: str, steps: Generator[Step, None, Any], target: Path | None) -> None:
