@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from chromium import CHROMIUM, FLAGS
 
 from merge_engine.contract import Context
 from merge_engine.devices import chosen_device
@@ -32,14 +32,6 @@ if not torch.cuda.is_available():
         from elsewhere import NAME as elsewhere
     except ImportError:
         elsewhere = None
-
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the lightest first
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--js-flags=--expose-gc", "--enable-precise-memory-info",
-    "--disable-features=LocalNetworkAccessChecks",  # a made-up page of the Hub may show the app of this machine
-]  # fmt: skip
 
 SHAPES = {"q": (8, 8), "k": (8, 8), "v": (8, 8), "out": (8, 8), "fc1": (16, 8), "fc2": (8, 16)}
 

@@ -57,7 +57,7 @@ def test_the_worker_loads_nothing_of_the_engine():
 
 
 @pytest.mark.slow
-def test_a_map_repeats_keeps_clusters_apart_and_takes_others_after_the_process_has_died():
+def test_a_map_repeats_keeps_clusters_apart_and_takes_others():
     random = np.random.default_rng(5)
     features = np.concatenate([random.normal(9 * i, 1, (20, 8)) for i in range(3)]).astype(np.float32)
     process = MapProcess()
@@ -71,9 +71,32 @@ def test_a_map_repeats_keeps_clusters_apart_and_takes_others_after_the_process_h
         place = process.place(features, features[:1] + 0.1)
         nearest = lambda at: int(np.linalg.norm(centres - at, axis=1).argmin())  # noqa: E731
         assert nearest(place[0]) == 0
+    finally:
+        process.close()
+
+
+PLAIN = """
+import runpy, types
+worker = types.SimpleNamespace(**runpy.run_path({path!r}))
+made = lambda features, start, *_: types.SimpleNamespace(embedding_=start, transform=lambda others: others[:, :2] * 2)
+worker._fit.__globals__.update(fitted=made, warm=lambda: None)
+worker.main()
+"""
+
+
+def test_others_are_placed_after_the_process_has_died(monkeypatch, tmp_path):
+    (file := tmp_path / "plain.py").write_text(PLAIN.format(path=worker.__file__))
+    monkeypatch.setattr(worker, "__file__", str(file))
+    features = np.random.default_rng(5).normal(size=(20, 8)).astype(np.float32)
+    process = MapProcess()
+    try:
+        first = process.fit(features)
+        place = process.place(features, features[:1])
+        assert place == pytest.approx(features[:1, :2] * 2)
         process._process.kill()
         process._process.wait()
-        assert process.place(features, features[:1] + 0.1) == pytest.approx(place)
+        assert process.place(features, features[:1]) == pytest.approx(place)
+        assert process.fit(features) == pytest.approx(first)
         with pytest.raises(RuntimeError, match="KeyError"):
             process._asked(worker.PLACE, 99, features[:1])
     finally:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .conftest import CHROMIUM, FLAGS
+from .chromium import CHROMIUM, FLAGS
 
 SIZES = {
     "light": {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"},

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from ..chromium import CHROMIUM, FLAGS
+
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-]
 
 
 def first_paint() -> list[dict[str, object]]:
@@ -38,7 +32,7 @@ def first_paint() -> list[dict[str, object]]:
         address = _address(app)
         served = time.perf_counter() - start
         with sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=_browser(), args=FLAGS)
+            browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             opened = time.perf_counter()
             page.goto(address)
@@ -49,10 +43,6 @@ def first_paint() -> list[dict[str, object]]:
         app.terminate()
         app.wait(timeout=20)
     return [{"start to address s": served, "page open to first figure s": painted}]
-
-
-def _browser() -> str | None:
-    return shutil.which("chromium-headless-shell") or shutil.which("chromium")
 
 
 def _address(app: subprocess.Popen) -> str:
