@@ -16,14 +16,16 @@ from typing import Any
 import gradio as gr
 from gradio.themes.utils.fonts import Font
 from gradio.themes.utils.sizes import Size
+from starlette.middleware import Middleware
 
 from merge_engine.devices import VARIABLE, fastest
-from viz import markup
 from viz.page.acts import lost_session
 from viz.page.api import Api
 from viz.page.events import wire
 from viz.page.layout import build_page
+from viz.page.opening import Opening
 from viz.page.plotly_panel import STATIC
+from viz.page.served import Served
 from viz.page.warm import warm_up
 from viz.page.workbench import Workbench
 
@@ -45,11 +47,11 @@ def build_demo(bench: Workbench | None = None) -> gr.Blocks:
     return demo.queue(max_size=64)
 
 
-def launch_settings() -> dict[str, Any]:
-    """Return how the page is served: nothing external, nothing recorded, little kept."""
+def launch_settings(opening: Opening) -> dict[str, Any]:
+    """Return how the page is served: its opening at once, nothing external, nothing recorded, little kept."""
     return {
         "theme": gr.themes.Base(font=TEXT, font_mono=CODE, text_size=STEPS),
-        "head": markup.letters("gradio_api/file=") + markup.preload("gradio_api/file="),
+        "app_kwargs": {"middleware": [Middleware(Served, opening=opening)]},
         "css_paths": [HERE / f"assets/css/{name}.css" for name in STYLES],
         "favicon_path": HERE / "assets/icon.svg",
         "ssr_mode": False,
@@ -65,6 +67,6 @@ def launch_settings() -> dict[str, Any]:
 if __name__ == "__main__":
     os.chdir(HERE)
     os.environ.setdefault(VARIABLE, fastest())
-    bench = Workbench()
-    Thread(target=warm_up, args=(bench,), daemon=True).start()
-    build_demo(bench).launch(**launch_settings())
+    bench, opening = Workbench(), Opening()
+    Thread(target=warm_up, args=(bench, opening), daemon=True).start()
+    build_demo(bench).launch(**launch_settings(opening))

@@ -193,7 +193,15 @@ def bench():
 
 
 @pytest.fixture(scope="module")
-def url(toy_folder, bench, tmp_path_factory) -> Iterator[str]:
+def opening() -> Any:
+    """What stands on the page before it is built; empty unless a test draws it."""
+    from viz.page.opening import Opening
+
+    return Opening()
+
+
+@pytest.fixture(scope="module")
+def url(toy_folder, bench, opening, tmp_path_factory) -> Iterator[str]:
     """The address of a running app that knows the toy suite."""
     import app
 
@@ -203,7 +211,7 @@ def url(toy_folder, bench, tmp_path_factory) -> Iterator[str]:
         patch.setattr(theme, "CHECKED", False)  # as visitors have it
         demo = app.build_demo(bench)
         _, address, _ = demo.launch(
-            **app.launch_settings(), server_port=free_port(), prevent_thread_lock=True, quiet=True
+            **app.launch_settings(opening), server_port=free_port(), prevent_thread_lock=True, quiet=True
         )
         bench.sessions = demo.app.state_holder.session_data
         yield address

@@ -64,8 +64,9 @@ def test_programs_are_told_what_is_wrong(url, change):
 
 def test_launch_settings_keep_everything_local():
     import app
+    from viz.page.opening import Opening
 
-    settings = app.launch_settings()
+    settings = app.launch_settings(Opening())
     assert settings["ssr_mode"] is False
     assert settings["run_history"] is False
     assert settings["state_session_capacity"] <= 100

@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ STATE = """JSON.stringify([
   ...document.querySelectorAll("#mp-experts input:checked, #mp-form-box input[type=number]")].map(e => e.value).concat(
   document.querySelector("#mp-method").value, [...document.querySelectorAll(".mp-where select")].map(e => e.value),
   document.querySelector("#mp-headline b")?.textContent, document.querySelector("#mp-why h3")?.textContent))"""
+GRADIO = "**/assets/index-*.js"  # what the page is before its scripts have come
 SEVEN = ((9, 8), (23, 8), (15, 26))
 
 
@@ -95,8 +97,14 @@ class Tour:
         return self.page.url
 
     def open(self) -> None:
+        self.page.route(GRADIO, lambda route: route.abort())
+        self.page.goto(self.address)
+        self.picture("0-opening")
+        self.page.unroute(GRADIO)
         painted = "document.querySelector('#panel-accuracy .main-svg')"
-        self.watched("open: first figure", lambda: self.page.goto(self.address), painted)
+        go = partial(self.page.goto, self.address, wait_until="commit")
+        self.watched("open: stored result", go, "document.querySelector('#ms-opening .mo-line')")
+        self.watched("open: first figure after that", lambda: None, painted)
         always = "[...document.querySelectorAll('#mp-answer figure.ms-panel')].filter(p => !p.closest('.mp-if-known'))"
         drawn = "panels.length > 7 && panels.every(p => p.querySelector('.main-svg :is(.trace, .hm)'))"
         self.watched("open: every panel after that", lambda: None, f"(panels => {drawn})({always})")

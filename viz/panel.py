@@ -38,10 +38,15 @@ class Drawing:
     labels: Mapping[str, str]
     view: str
 
+    @property
+    def first(self) -> go.Figure:
+        """The figure that is shown first."""
+        return self.figures[self.view]
+
     def to_json(self) -> str:
         """Return what the browser reads: one figure, or several by view."""
         if len(self.figures) == 1:
-            return str(self.figures[self.view].to_json())
+            return str(self.first.to_json())
         views = ",".join(f"{json.dumps(key)}:{figure.to_json()}" for key, figure in self.figures.items())
         return (
             f'{{"views":{{{views}}},"labels":{json.dumps(dict(self.labels))},"view":{json.dumps(self.view)}}}'

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+import plotly.graph_objects as go
+
 from merge_engine.errors import MergeError
 from merge_engine.suite import load_suite, suite_folders
 
@@ -11,14 +13,15 @@ from . import acts, library, view
 from . import session as state
 from .drill.drill import drill_steps, measured_of
 from .drill.knocked import Knocked
+from .opening import Opening
 from .session import Session
-from .weights.lenses import focus_of, lens_steps
+from .weights.lenses import asks, draw_interference, focus_of, lens_steps
 from .workbench import Workbench
 
 LOG = logging.getLogger("mergescope")
 
 
-def warm_up(bench: Workbench) -> None:
+def warm_up(bench: Workbench, opening: Opening) -> None:
     """Draw the first page, then open its suite: its backbone, its pretrained weights and its pictures.
 
     Then time this machine. At last the process that makes maps compiles what it needs, at low priority.
@@ -27,7 +30,8 @@ def warm_up(bench: Workbench) -> None:
         session = acts.first_session(tuple(suite_folders()), {})[0]
         suite = load_suite(session.suite)
         if suite.experts:
-            draw_first(bench, session)
+            opening.draw(bench, session)
+            opening.draw(bench, session, draw_first(bench, session))
         suite.problem(suite.experts[:1] or None)
         for task in suite.tasks:
             suite.prepared(task, "score")
@@ -38,14 +42,20 @@ def warm_up(bench: Workbench) -> None:
         LOG.warning("%s", error)
 
 
-def draw_first(bench: Workbench, session: Session) -> None:
-    """Draw what a session opens with, as far as it is stored: the figures of the weights are kept as they are drawn."""
+def draw_first(bench: Workbench, session: Session) -> go.Figure | None:
+    """Draw what a session opens with, as far as it is stored: the figures of the weights are kept as they are drawn.
+
+    Returns the map of interference, where it is measured.
+    """
     run = bench.record.known(state.recipe(session))
     view.controls_parts(bench, session)
     view.answer_parts(bench, session, run)
     if measured_of(bench, session) is None:
-        return
-    for _ in lens_steps(bench, focus_of(session, None), lambda: True, set()):
+        return None
+    focus = focus_of(session, None)
+    for _ in lens_steps(bench, focus, lambda: True, set()):
         pass
     for _ in drill_steps(bench, Knocked(bench), session, run.recipe.digest if run else "", lambda: True):
         pass
+    known = bench.measures.together(asks(bench, focus, "interference"))
+    return draw_interference(focus, "", *known).first if known else None
