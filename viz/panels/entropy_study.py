@@ -12,9 +12,9 @@ from viz import heat, theme
 
 TITLE = "When does minimising entropy help?"
 ABOUT = (
-    "Each row changes one thing around the outlined anchor, or takes the course that was published; cells are points "
-    "gained over the static start. Look for tasks that lose in most rows while their entropy falls: surer, not better. "
-    "The oracle, which saw labels, shows what else was there to gain."
+    "Rows change one thing around the outlined anchor, or take the published course; cells are points gained over the "
+    "static start. Tasks that lose while their entropy falls are surer, not better. The oracle, which saw labels, shows "
+    "what else was there to gain."
 )
 EMPTY = "Not measured yet. Run `python -m merge_engine table --parts entropy`."
 VIEWS = {"gain": "Points gained", "entropy": "Entropy over ln C"}
