@@ -14,7 +14,7 @@ from torch import Tensor
 from .answers import Answers, LayerWeights, Place, Predicted, Said, route_places
 from .errors import RecipeError
 from .inputs import SuiteInputs
-from .merged import Merged
+from .merged import BATCH, Merged
 from .metrics.accuracy import expected_calibration_error, wilson
 from .pausing import Pausing
 from .routing.prediction import Prediction
@@ -22,8 +22,8 @@ from .running import drive
 from .suite import Suite
 from .weights import Weights
 
-BATCH = 64
 PASSES = 128  # of one model, in a round of scoring
+UNWATCHED = 8 * PASSES  # in a round where nobody waits to stop it
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,17 +95,18 @@ def score_steps(
     first: int = 32,
     limit: int | None = None,
     dtype: torch.dtype = torch.float32,
+    passes: int = PASSES,
 ) -> Generator[dict[str, Score], None, dict[str, Score]]:
     """Score a model on a split, yielding the scores so far after every batch.
 
     The first round takes `first` inputs of every task, so that an estimate with its interval stands early; the
-    following rounds refine it. A round is shorter the more `work` an input is, so that a scoring can be stopped soon.
+    following rounds refine it. A round takes at most `passes` of one model, so that a scoring can be stopped soon.
     `limit` scores at most so many inputs of each task (a fixed, seeded choice).
     """
     names = list(suite.tasks if tasks is None else tasks)
     tallies = {name: _Tally(suite, name, split, limit) for name in names if merged.serves(name)}
     model = Model(merged, suite, dtype)
-    for size in _rounds(first, max((t.total for t in tallies.values()), default=0), merged.work):
+    for size in _rounds(first, max((t.total for t in tallies.values()), default=0), merged.work, passes):
         for tally in tallies.values():
             if tally.done >= tally.total:
                 continue
@@ -123,7 +124,7 @@ def score(
     limit: int | None = None,
 ) -> dict[str, Score]:
     """Score a model on a split to the end."""
-    steps = score_steps(suite, merged, tasks, split=split, first=1 << 30, limit=limit)
+    steps = score_steps(suite, merged, tasks, split=split, first=UNWATCHED, limit=limit, passes=UNWATCHED)
     while True:
         try:
             next(steps)
@@ -167,6 +168,7 @@ class Model:
     def __init__(self, merged: Merged, suite: Suite, dtype: torch.dtype = torch.float32) -> None:
         self.suite, self.knows_task, self.serves = suite, merged.knows_task, merged.serves
         self.tasks: tuple[str, ...] = getattr(merged, "tasks", ())
+        self.window = merged.window
         self.places: tuple[Place, ...] = route_places(merged, suite)
         self._predict = merged.predictor(SuiteInputs(suite), dtype)
 
@@ -200,9 +202,9 @@ def _certainty(logits: Tensor) -> tuple[Tensor, Tensor]:
     return p.amax(-1), -(p * p.clamp_min(1e-12).log()).sum(-1)
 
 
-def _rounds(first: int, total: int, work: float) -> list[int]:
-    """Return how many inputs of a task every round takes, each as much work as at most `PASSES` passes."""
-    most = max(1, int(PASSES / work))
+def _rounds(first: int, total: int, work: float, passes: int) -> list[int]:
+    """Return how many inputs of a task every round takes, each as much work as at most so many passes."""
+    most = max(1, int(passes / work))
     sizes = [min(first, most)]
     return sizes + [most] * max(0, math.ceil((total - sizes[0]) / most))
 
@@ -235,7 +237,7 @@ class _Tally:
         """Score the next `count` inputs."""
         self.experts = model.tasks
         stop = min(self.done + count, self.total)
-        for chosen in self.order[self.done : stop].split(BATCH):
+        for chosen in self.order[self.done : stop].split(BATCH * model.window):
             logits, said = model(self.inputs[chosen], self.task)
             self.logits.append(logits.float())
             self.certainty.append(model.certainty(logits, said, self.task))

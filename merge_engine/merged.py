@@ -19,6 +19,7 @@ from .routing.prediction import Network, Prediction, Predictor
 from .weights import AddedWeights, Weights, in_memory
 
 EXPERTS_IN_MEMORY = 8
+BATCH = 64  # inputs of one pass of a model
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class Merged(abc.ABC):
     def work(self) -> float:
         """What an input costs in time, in passes of one model: `forwards`, and what is multiplied beside the models."""
         return self.forwards
+
+    @property
+    def window(self) -> int:
+        """Batches that a predictor is best given at once."""
+        return 1
 
 
 @dataclass(frozen=True)

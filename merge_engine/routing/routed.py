@@ -11,10 +11,12 @@ from torch import Tensor
 
 from ..adapting.history import History
 from ..errors import RecipeError
-from ..merged import Merged, PerTaskMerged
+from ..merged import BATCH, Merged, PerTaskMerged
 from ..weights import Weights, in_memory
 from .per_input import Decision, Share, Weighting, blended
 from .prediction import Network, Prediction, Predictor, one_hot
+
+WINDOW = 8  # batches that are sorted by expert together
 
 
 class FittedRouter(Protocol):
@@ -75,19 +77,25 @@ class RoutedMerged(Merged):
         read = read_beside(self.router.reads, self.store.keeps, self.store.pretrained)
         return self.store.stored_parameters + self.router.stored_parameters + read
 
+    @property
+    def window(self) -> int:
+        """Several batches, so that the few inputs that stray to an expert go through it together; a vote is of one."""
+        return 1 if self.vote else WINDOW
+
     def predictor(self, network: Network, dtype: torch.dtype = torch.float32) -> Predictor:
-        """Return a predictor that groups a batch by expert, so that every expert runs once."""
+        """Return a predictor that groups its inputs by expert, so that every expert runs as seldom as it can."""
         route, serve = self.router.ready(network), self.store.predictor(network, dtype)
 
         def predict(inputs: Tensor, task: str | None = None) -> Prediction:
-            picked = route(inputs, task).argmax(1)
+            picked = torch.cat([route(part, task) for part in inputs.split(BATCH)]).argmax(1)
             if self.vote:
                 picked = picked.mode().values.expand(len(picked))
             parts = [(picked == t).nonzero().squeeze(1) for t in range(len(self.tasks))]
             found = [
-                serve(inputs[rows], name).features
+                serve(inputs[some], name).features
                 for name, rows in zip(self.tasks, parts, strict=True)
                 if len(rows)
+                for some in rows.split(BATCH)
             ]
             order = torch.cat(parts).argsort()
             way = one_hot(picked, len(self.tasks))

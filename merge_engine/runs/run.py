@@ -11,7 +11,7 @@ from ..adapting.history import History
 from ..adapting.live import Point, Watch
 from ..contract import Context, Step
 from ..errors import SuiteError, no_such
-from ..evaluate import Score, score_steps
+from ..evaluate import UNWATCHED, Score, score_steps
 from ..merged import Merged
 from ..problem import Problem
 from ..running import merge_steps
@@ -82,7 +82,8 @@ def scoring(
     suite: Suite, merged: Merged, tasks: Sequence[str], protocol: Protocol
 ) -> Generator[Step, None, dict[str, Score]]:
     """Score a model to the end, yielding Steps counted in pictures."""
-    steps = score_steps(suite, merged, tasks, split=protocol.split, first=128, limit=protocol.limit)
+    limits = {"limit": protocol.limit, "passes": UNWATCHED}
+    steps = score_steps(suite, merged, tasks, split=protocol.split, first=128, **limits)
     sizes = {t: len(suite.indices(t, protocol.split)) for t in tasks}
     total = sum(size if protocol.limit is None else min(size, protocol.limit) for size in sizes.values())
     while True:
