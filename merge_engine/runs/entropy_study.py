@@ -92,7 +92,7 @@ def variations(method: str) -> list[Variation]:
 
 
 def entropy_steps(
-    suite: Suite, limit: int | None = None, before: Iterable[Row] = ()
+    suite: Suite, limit: int | None = None, before: Iterable[Mapping[str, Any]] = ()
 ) -> Generator[Step, None, list[Row]]:
     """Measure every variation of every method and the static merges they start from, yielding Steps.
 
@@ -120,7 +120,7 @@ def entropy_steps(
 class _Stored:
     """Accuracy and entropy over ln C by task of the cases measured so far, in the user's cache."""
 
-    def __init__(self, suite: Suite, limit: int | None, before: Iterable[Row]) -> None:
+    def __init__(self, suite: Suite, limit: int | None, before: Iterable[Mapping[str, Any]]) -> None:
         self.suite, self.limit = suite, limit
         content = suite_digest(suite, suite.experts, "score")
         self.file = cached_folder(suite.name) / f"entropy-{content[:16]}-{limit or 'all'}.json"
@@ -177,11 +177,11 @@ def _row(
     }  # fmt: skip
 
 
-def _key(row: Row) -> str:
+def _key(row: Mapping[str, Any]) -> str:
     return f"{row['recipe']}/{START}" if row["variation"] == START else row["recipe"]
 
 
-def _case(row: Row) -> Case:
+def _case(row: Mapping[str, Any]) -> Case:
     return {
         task: {"accuracy": value, "entropy": row["entropy"][task][1]} for task, value in row["accuracy"].items()
     }

@@ -29,9 +29,9 @@ ROBUSTNESS_NOTE = (
 ENTROPY_NOTE = (
     "Methods that minimise entropy, at their cpu preset (the anchor) and with one thing changed at a time: accuracy in "
     "percent, and the points gained over the static merge that they start from, inductive, on {pictures} of the score "
-    "half, one seed each. The published course has the rates, the batch and the updates of the papers, at most 1,000 of "
-    "them. AdaRank's learning rate is that of its coefficients; masks have one of their own. The oracle was given the "
-    "true labels of the pictures it adapted to: for analysis only."
+    "half, one seed each. The published course has the rates, the batch and the updates of the papers, at most 1,000 "
+    "of them. AdaRank's learning rate is that of its coefficients; masks have one of their own. The oracle was given "
+    "the true labels of the pictures it adapted to: for analysis only."
 )
 UNSURE_NOTE = (
     "The mean entropy of the predictions on the same pictures, over ln C, its largest possible value: at the static "

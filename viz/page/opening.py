@@ -90,11 +90,11 @@ def cells(figure: go.Figure) -> str:
     scale = next(name for name, colors in SCALES if [list(stop) for stop in drawn.colorscale] == colors)
     text = np.full(z.shape, "") if drawn.text is None else drawn.text
     head = "".join(f"<th>{escape(theme.short(str(name), 8))}</th>" for name in drawn.x)
-    body = "".join(
-        f"<tr><th>{escape(str(name))}</th>{''.join(_cell(*each, scale) for each in zip(*line, strict=True))}</tr>"
-        for name, *line in zip(drawn.y, share, text, strict=True)
-    )
-    return f'<table class="mo-cells"><tr><th></th>{head}</tr>{body}</table>'
+    lines = []
+    for name, shares, words in zip(drawn.y, share, text, strict=True):
+        line = "".join(_cell(value, word, scale) for value, word in zip(shares, words, strict=True))
+        lines.append(f"<tr><th>{escape(str(name))}</th>{line}</tr>")
+    return f'<table class="mo-cells"><tr><th></th>{head}</tr>{"".join(lines)}</table>'
 
 
 def _cell(share: float, text: str, scale: str) -> str:

@@ -13,8 +13,8 @@ from viz import heat, theme
 TITLE = "When does minimising entropy help?"
 ABOUT = (
     "Rows change one thing around the outlined anchor, or take the published course; cells are points gained over the "
-    "static start. Tasks that lose while their entropy falls are surer, not better. The oracle, which saw labels, shows "
-    "what else was there to gain."
+    "static start. Tasks that lose while their entropy falls are surer, not better. The oracle, which saw labels, "
+    "shows what else was there to gain."
 )
 EMPTY = "Not measured yet. Run `python -m merge_engine table --parts entropy`."
 VIEWS = {"gain": "Points gained", "entropy": "Entropy over ln C"}
