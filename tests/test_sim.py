@@ -19,7 +19,7 @@ from merge_engine.evaluate import score
 from merge_engine.hp import declared
 from merge_engine.inputs import SuiteInputs
 from merge_engine.maths.svd import SvdStore
-from merge_engine.merged import PerTaskMerged
+from merge_engine.merged import BATCH, PerTaskMerged
 from merge_engine.methods import build, registry
 from merge_engine.routers._support import GAP_FOLDS
 from merge_engine.routing import stores
@@ -250,6 +250,16 @@ def test_experts_that_changed_nothing_still_bring_their_heads(toy, svd):
         assert len(set(said.picked.tolist())) > 1
         assert said.route.shape == (len(inputs), 1, TASKS)
         assert torch.equal(said.route[:, 0].argmax(1), said.picked)
+
+
+def test_several_batches_at_once_say_what_each_does_alone(toy, svd):
+    merged, inputs = fit(toy, svd), mixture(toy, 40)
+    assert len(inputs) > 2 * BATCH
+    assert merged.window > 1
+    assert fit(toy, svd, unit="batch").window == 1, "a vote is of one batch"
+    whole, parts = predict(merged, toy, inputs), [predict(merged, toy, part) for part in inputs.split(BATCH)]
+    assert torch.equal(whole.picked, torch.cat([part.picked for part in parts]))
+    torch.testing.assert_close(whole.features, torch.cat([part.features for part in parts]), rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_votes_and_says_that_it_leaks(toy, svd):
