@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from merge_engine.runs.run import own_tasks
 from merge_engine.suite import load_suite
 from viz import markup, theme
 from viz.panels import accuracy
@@ -51,18 +53,22 @@ class Opening:
 
     def html(self) -> str:
         """Return the opening with its style and the script that takes it away."""
-        style = "\n".join((ASSETS / f"css/{name}.css").read_text(encoding="utf-8") for name in STYLES)
-        script = (ASSETS / "js/opening.js").read_text(encoding="utf-8")
-        return (
-            f'<div id="ms-opening" inert><style>{style}</style><div class="mo-brand">{BRAND}</div>{WAITING}'
-            f"{self.body}</div><script>{script}</script>"
-        )
+        before, after = _frame()
+        return f"{before}{self.body}{after}"
+
+
+@cache
+def _frame() -> tuple[str, str]:
+    """Return what stands before and after the body, read once for all requests."""
+    style = "\n".join((ASSETS / f"css/{name}.css").read_text(encoding="utf-8") for name in STYLES)
+    script = (ASSETS / "js/opening.js").read_text(encoding="utf-8")
+    brand = f'<div class="mo-brand">{BRAND}</div>'
+    return f'<div id="ms-opening" inert><style>{style}</style>{brand}{WAITING}', f"</div><script>{script}</script>"
 
 
 def _desk(bench: Workbench, session: Session, run: Run, interference: go.Figure | None) -> str:
     suite = load_suite(session.suite)
-    own = list(dict.fromkeys(suite.task_of[expert] for expert in run.recipe.experts))
-    lines = view.accuracy_data(suite, run, own, bench.record.baselines(session.suite), {})
+    lines = view.accuracy_data(suite, run, [*own_tasks(suite, run.recipe)], bench.record.baselines(session.suite), {})
     panels = _panel(accuracy.TITLE, accuracy.ABOUT, dots(lines, task_colors(suite)))
     if interference is not None:
         words = theme.drawn(interference).meta
@@ -71,7 +77,7 @@ def _desk(bench: Workbench, session: Session, run: Run, interference: go.Figure 
     title = escape(run.recipe.build()[0].title)
     return (
         f'<div class="mo-desk"><div class="mo-left">{experts}<b class="mo-method">{title}</b></div>'
-        f'<div class="mo-right">{view.answer_parts(bench, session, run)["headline"]}'
+        f'<div class="mo-right">{view.headline_part(bench, session, run)[0]}'
         f'<p class="mo-stored">{STORED}</p><div class="mo-panels">{panels}</div></div></div>'
     )
 

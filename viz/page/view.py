@@ -131,14 +131,10 @@ def menu(act: str, label: str, words: Mapping[str, str], chosen: str, drawn: Any
 
 def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
     """Return the headline and the panels of a run's accuracy, or of the baselines alone."""
-    suite = load_suite(session.suite)
-    experts, own = run.recipe.experts if run else session.experts, _own_tasks(suite, run, session)
-    found = answer(run, own, bench.record.baselines(session.suite))
-    plain = bench.record.average(session.suite, experts) if experts else None
-    average = answer(plain, own, {}).average if plain else None
     pinned = beside(bench.record, session, run.recipe.digest if run else "")
+    words, average = headline_part(bench, session, run, pinned)
     return {
-        "headline": headline(run, found, average, model_size(suite), _tile(pinned, own)),
+        "headline": words,
         "measured": measured(run),
         "accuracy": accuracy_panel(bench, session, run, pinned),
         "learned": word_of(run) if run else "",
@@ -146,6 +142,18 @@ def answer_parts(bench: Workbench, session: Session, run: Run | None) -> Parts:
         **seen_part(run),
         **moving_parts(bench, session, run, pinned, average),
     }
+
+
+def headline_part(
+    bench: Workbench, session: Session, run: Run | None, pinned: Beside | None = None
+) -> tuple[str, float | None]:
+    """Return the headline of a run, or of the baselines alone, and the accuracy of the plain average in it."""
+    suite = load_suite(session.suite)
+    experts, own = run.recipe.experts if run else session.experts, _own_tasks(suite, run, session)
+    found = answer(run, own, bench.record.baselines(session.suite))
+    plain = bench.record.average(session.suite, experts) if experts else None
+    average = answer(plain, own, {}).average if plain else None
+    return headline(run, found, average, model_size(suite), _tile(pinned, own)), average
 
 
 def _tile(pinned: Beside | None, own: list[str]) -> tuple[str, float | None]:
