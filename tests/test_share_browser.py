@@ -199,7 +199,7 @@ def test_the_answer_of_another_recipe_is_marked_until_there_is_a_new_one(visit):
     merge(page)
     page.wait_for_selector("body:not([data-before])")
     page.select_option("#mp-method", "task_arithmetic")
-    page.wait_for_function("document.querySelector('#mp-words').textContent.includes('Done')")
+    page.wait_for_function("document.querySelector('#mp-words .mp-said').textContent.includes('Done')")
     assert page.locator("body[data-before]").count() == 0
 
 

@@ -50,8 +50,9 @@ def idle(page) -> None:
 
 
 def told(page, words: str) -> None:
-    """Wait until the status line says some words."""
-    page.wait_for_function("w => document.querySelector('#mp-status').textContent.includes(w)", arg=words)
+    """Wait until the status line shows some words; what it last said aloud may be older."""
+    said = "w => [...document.querySelectorAll('#mp-status .mp-said')].some((said) => said.textContent.includes(w))"
+    page.wait_for_function(said, arg=words)
 
 
 def merge(page) -> None:
