@@ -488,17 +488,28 @@ class TestListeners:
         finally:
             bench.record._runs[digest] = runs["average"]
 
-    def test_pins_move_every_part_and_sorting_the_table_alone(self, tab, runs):
+    def test_pins_move_this_tab_first_and_then_every_part_and_sorting_the_table_alone(self, tab, runs):
         session, link = visited(runs["average"], runs["sim"]), runs["sim"].recipe.to_link()
-        parts = tab.act(session, "", event(act="pin", name="a", recipe=link))
-        assert parts["session"].comparison.a == link
-        everywhere = {"link", "accuracy", "routes", "focus", "pins", "pinned", "scatter", "studied"}
-        assert everywhere | {"runs", "costs", "verdict", "sides", "differences", "differing"} <= set(parts)
-        assert parts["pinned"].startswith("A ")
-        parts = tab.act(session, "", event(act="sort", value="average"))
+        first, rest = tab.act(session, "", event(act="pin", name="a", recipe=link), HERE)
+        assert first["session"].comparison.a == link
+        assert {"link", "runs", "costs", "verdict", "sides", "differences", "differing"} <= set(first)
+        assert {"accuracy", "routes", "focus", "pins", "pinned", "scatter", "studied"} <= set(rest)
+        assert rest["pinned"].startswith("A ")
+        (parts,) = tab.act(session, "", event(act="sort", value="average"), HERE)
         assert set(parts) == {"session", "runs", "link", "comparing"}
-        loaded = tab.act(session, "", event(act="load", recipe=link))
+        (loaded,) = tab.act(session, "", event(act="load", recipe=link), HERE)
         assert loaded["session"].method == "sim"
+
+    def test_pins_end_a_look_into_the_weights_of_another_merge_and_no_other(self, tab, bench, runs):
+        session, link = visited(runs["average"], runs["sim"]), runs["average"].recipe.to_link()
+        shown = runs["sim"].recipe.digest
+        after = next(tab.act(session, shown, event(act="pin", name="a", recipe=link), HERE))["session"]
+        looks = tab.on.tickets.take("look me", tab.on.looks.key(session, shown))
+        next(tab.act(session, shown, event(act="pin", name="a", recipe=link), HERE))
+        assert looks.ended
+        looks = tab.on.tickets.take("look me", tab.on.looks.key(after, shown))
+        next(tab.act(after, shown, event(act="pin", name="b", recipe=runs["sim"].recipe.to_link()), HERE))
+        assert looks.going()  # A stands beside what is shown, as before
 
     def test_a_dot_loads_its_run(self, tab, runs):
         session = visited(runs["average"], runs["sim"])
@@ -519,6 +530,9 @@ class TestListeners:
         assert parts["session"].method == method, "another recipe is loaded only where neither pin is shown"
         assert parts["eye"].endswith("blob:3")
         assert parts["tabs"].selected == "inputs"
+
+
+HERE = SimpleNamespace(session_hash="me")
 
 
 def event(**data):

@@ -152,7 +152,7 @@ def test_what_cannot_be_done_is_said_and_not_logged(page, bench, caplog):
     session, _ = acts.first_session(("toy",), {})
     on = Listeners(page, bench)
     desk = Compares(page, on)
-    found = desk.act(session, "", gr.EventData(None, {"act": "sort", "value": "nothing"}))
+    (found,) = desk.act(session, "", gr.EventData(None, {"act": "sort", "value": "nothing"}), HERE)
     assert "column" in json.loads(found["comparing"])["text"]
     assert not caplog.records
 

@@ -13,6 +13,7 @@ SMALL = 85  # quality of thumbnails, a third of the size of the same picture as 
 def data_uri(picture: np.ndarray, *, small: bool = False) -> str:
     """Return a picture, uint8 (h, w) or (h, w, 3), as the data URI of a PNG, or of a `small` lossy WebP."""
     from PIL import Image
+    from PIL import WebPImagePlugin as _webp  # noqa: F401  Pillow would read in all its formats to find this one
 
     file = io.BytesIO()
     kind, settings = ("webp", {"quality": SMALL, "method": 4}) if small else ("png", {"optimize": True})

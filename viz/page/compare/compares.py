@@ -76,17 +76,22 @@ class Compares:
             yield self.page.fill({"apart": self.aparts.part(session)})
 
     @guarded("comparing", "Doing that")
-    def act(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
-        """Sort, pin, exchange or load."""
+    def act(
+        self, session: Session, shown: str, event: gr.EventData, request: gr.Request
+    ) -> Iterator[dict[Any, Any]]:
+        """Sort, pin, exchange or load; after pins changed, this tab comes first and what shows them elsewhere last."""
         words = said(event)
         if words.get("act") == "load":
-            return self.on.compose(session, str(words.get("recipe", "")))
+            yield self.on.compose(session, str(words.get("recipe", "")))
+            return
         after = acts.perform(session, words)
         if words["act"] == "sort":
             ordered = compare.table_parts(self.bench, after)["runs"]
-            return self.page.fill({"session": after, "runs": ordered, "link": view.link(after), **QUIET})
-        moved = self._moved(after, shown) | {"compared": compare.mark(self.bench, after) + DRAWN}
-        return self.page.fill({**self._parts(after), **moved})
+            yield self.page.fill({"session": after, "runs": ordered, "link": view.link(after), **QUIET})
+            return
+        self.on.looks.leave(after, shown, request)
+        yield self.page.fill({"session": after, "link": view.link(after), **self._parts(after)})
+        yield self.page.fill(self._moved(after, shown) | {"compared": compare.mark(self.bench, after) + DRAWN})
 
     @guarded("fault", "Changing the pins")
     def tray(self, session: Session, shown: str, compared: str, event: gr.EventData) -> dict[Any, Any]:

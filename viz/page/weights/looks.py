@@ -66,9 +66,13 @@ class Looks:
             if ticket.going():
                 yield self.page.fill(parts)
 
+    def leave(self, session: Session, shown: str, request: gr.Request) -> None:
+        """End a look at what is not wanted any more, before the one that replaces it begins."""
+        self.tickets.want(self._name(request), self.key(session, shown))
+
     def _looking(self, focus: Focus, request: gr.Request) -> Ticket:
         """Return a ticket for a look that knows which panels show the right thing already."""
-        name = f"look {self.visitor(request)}"
+        name = self._name(request)
         before = self.tickets.held(name)
         ticket = self.tickets.take(name, focus.key)
         if before.what.partition("||")[0] == focus.about:
@@ -105,3 +109,7 @@ class Looks:
             return None
         recipe = state.recipe(session)
         return recipe if self.bench.merged(recipe) is not None else None
+
+    def _name(self, request: gr.Request) -> str:
+        """Return the purpose of a visitor's looks."""
+        return f"look {self.visitor(request)}"
