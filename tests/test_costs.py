@@ -207,6 +207,19 @@ def test_a_method_asks_for_the_decompositions_it_names(key, toy):
     assert word not in UNTOLD or post or cls.needs & OF_INPUTS
 
 
+def test_what_is_missing_is_looked_up_once_until_something_is_decomposed(toy):
+    asked, recipe = [], recipe_for(toy, "tsv_m")
+    found = costs(toy)
+    found.svd.holds = lambda matrix: asked.append(matrix)
+    found.look_up(toy)
+    assert asked
+    before, there = found.seconds(recipe).merge, len(asked)
+    assert len(asked) == there
+    found.svd.holds = lambda matrix: True
+    found.svd.computed += 1
+    assert found.seconds(recipe).merge < before
+
+
 def test_what_is_missing_is_looked_up_by_the_last_tensor(toy):
     asked = []
     whole = missing_work(toy, toy.experts, "experts", lambda matrix: asked.append(matrix) or False)

@@ -66,6 +66,7 @@ class Costs:
         self._here: OrderedDict[Recipe, Timed] = OrderedDict()
         self._tables: dict[str, list[Timed]] = {}
         self._missing: dict[tuple, float] = {}
+        self._counted = -1  # decompositions that were computed when `_missing` was true
         self._lock = threading.Lock()
 
     def calibrate(self, suite: Suite) -> bool:
@@ -75,6 +76,11 @@ class Costs:
                 return False
             self._machine[suite.name] = self._calibrate(suite, live_dtype())
             return True
+
+    def look_up(self, suite: Suite) -> None:
+        """Look up which decompositions of a suite are kept, which takes longer than anything else about a cost."""
+        for word in EACH:
+            self._work(suite.name, suite.experts, word)
 
     def note(self, recipe: Recipe, merge: float | None, score: float, pictures: int) -> None:
         """Remember the seconds that a run took here: its merge, None where that was kept, and scoring its pictures."""
@@ -125,15 +131,16 @@ class Costs:
             return 0.0
         method, post = recipe.build()
         words = [method.decomposes(), *(step.decomposes() for step in post)]
-        return machine.svd * sum(self._work(recipe, word) for word in words if word)
+        return machine.svd * sum(self._work(recipe.suite, recipe.experts, word) for word in words if word)
 
-    def _work(self, recipe: Recipe, word: str) -> float:
+    def _work(self, suite: str, experts: tuple[str, ...], word: str) -> float:
         """Return the work of decomposing all of a kind of matrices, 0 where those of the last tensor are kept."""
-        key = (recipe.suite, recipe.experts, word, self.svd.computed)
-        if key not in self._missing:
-            self._missing.clear()
-            self._missing[key] = missing_work(load_suite(recipe.suite), recipe.experts, word, self.svd.holds)
-        return self._missing[key]
+        if self._counted != self.svd.computed or len(self._missing) > KEPT:
+            self._missing, self._counted = {}, self.svd.computed
+        key = (suite, experts, word)
+        if (work := self._missing.get(key)) is None:
+            work = self._missing[key] = missing_work(load_suite(suite), experts, word, self.svd.holds)
+        return work
 
 
 def missing_work(suite: Suite, experts: tuple[str, ...], word: str, holds: Callable[..., bool]) -> float:

@@ -36,6 +36,7 @@ def warm_up(bench: Workbench, opening: Opening) -> None:
         for task in suite.tasks:
             suite.prepared(task, "score")
         bench.costs.calibrate(suite)
+        bench.costs.look_up(suite)
         library.parts(session, None)
         bench.near.warm()
     except MergeError as error:
