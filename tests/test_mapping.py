@@ -57,10 +57,11 @@ def test_the_worker_loads_nothing_of_the_engine():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # it compiles UMAP
 def test_a_map_repeats_keeps_clusters_apart_and_takes_others():
     random = np.random.default_rng(5)
     features = np.concatenate([random.normal(9 * i, 1, (20, 8)) for i in range(3)]).astype(np.float32)
-    process = MapProcess()
+    process = MapProcess(niceness=0)
     try:
         first = process.fit(features)
         assert np.array_equal(first, process.fit(features))

@@ -15,13 +15,18 @@ import numpy as np
 from ..embedding import FEWEST, NEIGHBOURS, pca, spread_start
 from . import worker
 
+NICE = 10  # politeness towards everything else on the machine
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 class MapProcess:
-    """UMAP in another process, which starts with the first request or when it is warmed; one request at a time."""
+    """UMAP in another process, which starts with the first request or when it is warmed; one request at a time.
 
-    def __init__(self) -> None:
+    `niceness` is added to that of this process: by default everything else goes before maps.
+    """
+
+    def __init__(self, niceness: int = NICE) -> None:
+        self.niceness = niceness
         self._process: subprocess.Popen[bytes] | None = None
         self._fitted: OrderedDict[bytes, int] = OrderedDict()
         self._count, self._lock = 0, threading.Lock()
@@ -102,7 +107,7 @@ class MapProcess:
             self._fitted.clear()
             path = Path(worker.__file__)
             self._process = subprocess.Popen(
-                [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                [sys.executable, str(path), str(self.niceness)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL, cwd=path.parent, env={**os.environ, **dict.fromkeys(ONE_THREAD, "1")},
             )  # fmt: skip
         return self._process

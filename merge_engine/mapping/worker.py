@@ -21,7 +21,6 @@ FIT, PLACE = 0, 1
 NEAR = 0.1  # least distance of two points of a map
 KEPT = 4  # maps that others can be placed on
 SIZE = struct.Struct("<Q")  # of an array in bytes
-NICE = 10  # politeness towards everything else on the machine
 
 
 def fitted(features: np.ndarray, start: np.ndarray, neighbours: int, seed: int) -> Any:
@@ -83,11 +82,11 @@ def _fit(maps: OrderedDict[int, Any], number: int, given: list[np.ndarray]) -> n
 
 
 def main() -> None:
-    """Serve on standard input and output; what libraries print goes to standard error."""
+    """Serve on standard input and output, with a niceness; what libraries print goes to standard error."""
     target = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     if hasattr(os, "nice"):
-        os.nice(NICE)
+        os.nice(int(sys.argv[1]))
     warm()
     serve(sys.stdin.buffer, target)
 
