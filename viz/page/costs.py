@@ -79,7 +79,7 @@ class Costs:
 
     def look_up(self, suite: Suite) -> None:
         """Look up which decompositions of a suite are kept, which takes longer than anything else about a cost."""
-        for word in EACH:
+        for word in filter(None, EACH):
             self._work(suite.name, suite.experts, word)
 
     def note(self, recipe: Recipe, merge: float | None, score: float, pictures: int) -> None:

@@ -101,7 +101,7 @@ class Compares:
             return self.on.compose(session, str(words.get("recipe", ""))) | {self.page.tabs: gr.skip()}
         after = acts.perform(session, words)
         moved = self._moved(after, shown) | {"compared": compare.mark(self.bench, after) if compared else ""}
-        return self.page.fill(moved)
+        return self.page.fill({"session": after, "link": view.link(after), **moved})
 
     @guarded("comparing", "Composing the recipe")
     def dot(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:
@@ -138,8 +138,7 @@ class Compares:
         run = self.bench.record.shown(shown) if shown else None
         answered = view.answer_parts(self.bench, session, run) if run or not shown else {}
         focus, pinned = self.on.looks.key(session, shown), beside(self.bench.record, session, shown)
-        return {"session": session, "link": view.link(session), "focus": focus, **answered,
-                **library.among(session, pinned)}  # fmt: skip
+        return {"focus": focus, **answered, **library.among(session, pinned)}
 
     def _parts(self, session: Session) -> dict[str, Any]:
         pair = {**compare.pair_parts(self.bench, session), "apart": self.aparts.at_once(session)}
