@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
+from typing import Any
 
 from visits import ON_PAGE, choose, focus_figure, link, merge
 
@@ -204,14 +207,24 @@ def test_two_runs_are_compared_input_by_input(visit):
         page.select_option("#mp-method", method)
         page.wait_for_function("b => document.querySelector('#mp-card-box').innerText !== b", arg=before)
         merge(page)
+    page.get_by_role("tab", name="Inputs").click()
+    page.wait_for_selector("#panel-manifold .main-svg")
     page.get_by_role("tab", name="Compare").click()
     page.wait_for_selector(".mp-runs tbody tr:nth-child(2)")
+    follows = _follower(page, "mp-focus", "mp-sight")
+    followed: list[str] = []
+    page.on("request", lambda request: followed.append(follows(request)))
     page.locator(".mp-runs tr", has_text="Weight average").get_by_role("button", name="as A").press("Enter")
     page.wait_for_selector(".mp-verdict")
     page.locator(".mp-runs tr", has_text="TSV-M").get_by_role("button", name="as B").press("Enter")
     page.wait_for_function("document.querySelector('.mp-verdict').textContent.includes('exact test')")
     page.wait_for_selector("#panel-differences .main-svg")
     page.wait_for_selector("#panel-run-costs .main-svg")
+    assert not any(followed), "a closed tab was drawn"
+    for name, signal in (("Inputs", "mp-sight"), ("Merge", "mp-focus")):
+        with page.expect_request(lambda request, signal=signal: follows(request) == signal):
+            page.get_by_role("tab", name=name).click()
+    page.get_by_role("tab", name="Compare").click()
     page.get_by_role("button", name="to merge", exact=True).press("Enter")
     page.wait_for_selector("th[aria-sort=ascending] >> text=to merge")
     address = page.url.partition("#")[0]
@@ -224,3 +237,18 @@ def test_two_runs_are_compared_input_by_input(visit):
     again.wait_for_function("document.querySelector('.mp-verdict')?.textContent.includes('exact test')")
     again.set_viewport_size({"width": 390, "height": 800})
     again.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+
+
+def _follower(page, *signals: str) -> Callable[[Any], str]:
+    """Return a function that tells from which of some signals a request follows; empty for any other."""
+    named = page.evaluate("""signals => Object.fromEntries(gradio_config.dependencies.flatMap((event) => {
+        const of = ([id]) => gradio_config.components.find((one) => one.id === id)?.props.elem_id;
+        return event.targets.map(of).filter((word) => signals.includes(word)).map((word) => [event.id, word]);
+    }))""", signals)
+    assert set(named.values()) == set(signals)
+
+    def follows(request) -> str:
+        asks = "/queue/join" in request.url
+        return named.get(str(json.loads(request.post_data)["fn_index"]), "") if asks else ""
+
+    return follows

@@ -206,15 +206,5 @@
     write();
   };
 
-  const signal = (props, trigger, watch) => {
-    let last = props.value || "";
-    watch(["value"], () => {
-      if (props.value === last) return;
-      last = props.value;
-      trigger("turn", {});
-    });
-    if (last) trigger("turn", {});
-  };
-
-  window.MergePage = { mount, compare, status, signal };
+  window.MergePage = { mount, compare, status };
 })();

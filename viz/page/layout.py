@@ -37,13 +37,16 @@ from .landscape import landscapes
 from .own.pad import Pad, yours_parts
 from .plotly_panel import PlotlyPanel
 from .session import Session
-from .widget import Link, Signal, Status, Widget
+from .widget import Link, OpenTab, Signal, Status, Widget
 
 BRAND = (
     '<div class="mp-brand"><img src="gradio_api/file=assets/icon.svg" alt="" width="34" height="34">'
     "<div><h1>MergeScope</h1><p>See what happens when models are merged.</p></div></div>"
 )
-SIGNALS = ("focus", "sight", "eye", "drill", "without", "seen", "compared", "sweep_next", "pinned")
+SIGNALS = {
+    "focus": "merge", "sight": "inputs", "eye": "inputs", "compared": "compare",
+    "drill": "", "without": "", "seen": "", "sweep_next": "",
+}  # by the tab that has to be open for what follows from them; empty where any may be
 INTRO = (
     '<dl class="mp-headline"><div class="mp-tile mp-main mp-waiting"><dt>merged model</dt>'
     "<dd><b>opening the suite …</b><small>experts, pictures and what is known about them</small></dd></div></dl>"
@@ -113,7 +116,7 @@ class Page:
     asking: Status
     why: Widget
     pins: Widget
-    pinned: Signal
+    pinned: OpenTab
     seen: Signal
     compared: Signal
     compare: gr.Tab
@@ -174,7 +177,8 @@ class Page:
 def build_page(lost: Session) -> Page:
     """Create all components inside the current Blocks; `lost` stands in for a session that the server let go of."""
     parts: dict[str, Any] = {"session": gr.State(lost), "shown": gr.State("")}
-    parts |= {name: Signal(elem_id=f"mp-{name}") for name in SIGNALS}
+    parts |= {name: Signal(tab=tab, elem_id=f"mp-{name}") for name, tab in SIGNALS.items()}
+    parts["pinned"] = OpenTab(elem_id="mp-pinned")
     with gr.Row(elem_id="mp-header"):
         gr.HTML(BRAND, apply_default_css=False, elem_id="mp-brand")
         parts["suites"] = Widget(elem_id="mp-suites")
@@ -237,7 +241,7 @@ def _answer() -> dict[str, Any]:
             for name, module in (("spectrum", spectrum), ("depths", overlap_depth), ("overlap", overlap)):
                 parts[name] = _panel(module)
         with gr.Column(elem_classes="mp-stack"):
-            parts["learned"] = Signal(elem_id="mp-learned")
+            parts["learned"] = Signal(tab="merge", elem_id="mp-learned")
             parts |= {name: _panel(module, "mp-if-known mp-result") for name, module in learned.PANELS.items()}
             with gr.Column(elem_classes="mp-panel", elem_id="mp-interference"):
                 parts["metrics"] = Widget(elem_id="mp-metrics")

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-SCRIPTS = ("queue", "views", "address", "page", "card")
+SCRIPTS = ("queue", "views", "address", "page", "signals", "card")
 HEAD = "".join(f'<script src="gradio_api/file=assets/js/{name}.js"></script>' for name in SCRIPTS)
 STATUS = (
     '<div class="mp-status"><span class="mp-said"></span>'
@@ -56,14 +56,31 @@ def said(event: gr.EventData) -> dict[str, Any]:
 class Signal(gr.HTML):
     """A hidden word; when it changes, wherever the change came from, the event `turn` fires.
 
-    The `change` event of a State is only sent by listeners that wait in the queue, so it cannot do this.
+    Where a `tab` is named by its id, it fires once that tab is open: nothing is drawn where nobody looks. The `change`
+    event of a State is only sent by listeners that wait in the queue, so it cannot do this.
     """
+
+    def __init__(self, value: str = "", tab: str = "", **settings: Any) -> None:
+        super().__init__(
+            value=value,
+            html_template="<span hidden></span>",
+            js_on_load=f"MergeSignals.turn(props, trigger, watch, {tab!r}); /* 'turn' */",
+            elem_classes="mp-signal",
+            head=HEAD,
+            apply_default_css=False,
+            **settings,
+        )
+        self.tab = tab  # Gradio reads every parameter back for the page
+
+
+class OpenTab(gr.HTML):
+    """A hidden word; when it changes, the event named like the open tab fires: other tabs are filled when opened."""
 
     def __init__(self, value: str = "", **settings: Any) -> None:
         super().__init__(
             value=value,
             html_template="<span hidden></span>",
-            js_on_load="MergePage.signal(props, trigger, watch); /* 'turn' */",
+            js_on_load="MergeSignals.among(props, trigger, watch); /* 'sweep' 'inputs' 'landscape' */",
             elem_classes="mp-signal",
             head=HEAD,
             apply_default_css=False,

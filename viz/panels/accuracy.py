@@ -226,7 +226,7 @@ def _pinned(lines: Lines, letter: str) -> list[go.Scatter]:
 
 def _numbers(lines: Lines) -> go.Scatter:
     """The column of merged scores at the right edge; '≈' marks an estimate."""
-    text = [f"{'≈ ' if s.partial else ''}{s.merged:.1f}" if s.known("merged") else "" for s, _ in lines]
+    text = [f"\u00a0{'≈ ' if s.partial else ''}{s.merged:.1f}" if s.known("merged") else "" for s, _ in lines]
     return go.Scatter(
         x=[EDGE] * len(lines),
         y=[y for _, y in lines],

@@ -108,9 +108,11 @@ def _rise(shares: np.ndarray, average: np.ndarray, found: Barrier | None) -> lis
 
 
 def _barrier_words(shares: np.ndarray, average: np.ndarray, found: Barrier | None, unit: str) -> list[dict]:
-    if found is None or found.height == 0:
-        words = "" if found is None else "no barrier"
-        return [theme.label(words, 0.5, 0.02, yref="paper", color=theme.CHANCE, yanchor="bottom")] if words else []
+    if found is None:
+        return []
+    if found.height == 0:  # the curve is on the better side of the chord, the words on the other one
+        return [theme.label("no barrier", 0.5, _on_chord(shares, average, 0.5), color=theme.CHANCE,
+                            bgcolor=theme.SURFACE, yshift=-14 if unit == "%" else 14, opacity=0.9, borderpad=1)]
     size = f"{found.height:.1f} points" if unit == "%" else f"{found.height:.2f} {unit}"
     middle = (_at(shares, average, found.at) + _on_chord(shares, average, found.at)) / 2
     side = "left" if found.at < 0.6 else "right"

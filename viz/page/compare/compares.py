@@ -39,7 +39,7 @@ class Compares:
     def wire(self, act: Kind, look: Kind, everything: Sequence[Any]) -> None:
         """Attach the listeners to the queues of acts and of what takes time; loading a recipe changes `everything`."""
         page, told = self.page, self.page.some("session", "shown")
-        page.compare.select(self.opened, told, page.some("compared", "comparing"), **act)
+        page.compare.select(self.opened, page.some("session", "compared"), page.some("compared", "comparing"), **act)
         remembered = page.some("session", "compared", "fault")
         page.seen.turn(self.remember, page.some("session", "seen", "compared"), remembered, **act)
         page.compared.turn(self.show, [*told, page.compared], page.some(*TABLE, *PAIR, "comparing"), **look)
@@ -53,9 +53,10 @@ class Compares:
         page.differing.act(self.differing, told, [*everything, *page.some("differing", "comparing", *MARKS)], **act)
 
     @guarded("comparing", "Opening the comparison")
-    def opened(self, session: Session, shown: str) -> dict[Any, Any]:
+    def opened(self, session: Session, compared: str) -> dict[Any, Any]:
         """Draw the tab unless it shows all this; not here, since its panels are only being put on the page now."""
-        return self.page.fill({"compared": compare.mark(self.bench, session)}) if session.suite else gr.skip()
+        mark = compare.mark(self.bench, session) if session.suite else ""
+        return gr.skip() if mark in ("", compared.removesuffix(DRAWN)) else self.page.fill({"compared": mark})
 
     @guarded("fault", "Remembering this run")
     def remember(self, session: Session, seen: str, compared: str) -> dict[Any, Any]:

@@ -39,7 +39,7 @@ class Sights:
         page, told = self.page, self.page.some("session", "shown")
         moved = page.some("session", "sight", "eye", "link", "looking")
         page.inputs.select(self.opened, told, moved, **act)
-        page.pinned.turn(self.again, [*told, page.sight], moved, **act)
+        page.pinned.inputs(self.opened, told, moved, **act)
         for widget in page.some("narrow", "gallery"):
             widget.act(self.act, told, moved, **act)
         page.map.select(self.point, told, [*moved, page.gallery], **act)
@@ -52,11 +52,6 @@ class Sights:
     def opened(self, session: Session, shown: str) -> dict[Any, Any]:
         """Fill the tab for what is on the page now."""
         return self._moved(session, shown) if session.suite else gr.skip()
-
-    @guarded("looking", "Opening the inputs")
-    def again(self, session: Session, shown: str, seen: str) -> dict[Any, Any]:
-        """Fill the tab again for another pinned run, where it was opened before."""
-        return self.opened(session, shown) if seen else gr.skip()
 
     @guarded("looking", "Choosing inputs")
     def act(self, session: Session, shown: str, event: gr.EventData) -> dict[Any, Any]:

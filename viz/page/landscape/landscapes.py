@@ -53,7 +53,7 @@ class Landscapes:
         page, told = self.page, self.page.some("session", "shown")
         panels = [f"land_{name}" for name in PANELS]
         page.landscape.select(self.opened, told, page.some("ground", "surveying", *panels), **act)
-        page.pinned.turn(self.again, [*told, page.ground], page.some("ground", "surveying", *panels), **act)
+        page.pinned.landscape(self.opened, told, page.some("ground", "surveying", *panels), **act)
         turned = page.some("session", "link", "ground", "surveying", *panels)
         page.ground.act(self.turn, told, turned, **act)
         buttons = page.some("surveying", "survey", "halt")
@@ -66,11 +66,6 @@ class Landscapes:
     def opened(self, session: Session, shown: str) -> dict[Any, Any]:
         """Fill the tab with what is measured for the session as it is now."""
         return self._fill(self.landscape.at_hand(session, shown)) if session.suite else gr.skip()
-
-    @guarded("surveying", "Opening the landscape")
-    def again(self, session: Session, shown: str, ground: str) -> dict[Any, Any]:
-        """Fill the tab again for another pinned run, where it was opened before."""
-        return self.opened(session, shown) if ground else gr.skip()
 
     @guarded("surveying", "Choosing the landscape")
     def turn(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:

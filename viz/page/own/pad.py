@@ -72,7 +72,7 @@ class Pad(gr.HTML):
 
 def yours_parts() -> dict[str, Any]:
     """Create the components of a visitor's own picture, folded together until they are wanted."""
-    parts: dict[str, Any] = {"yours": Signal(elem_id="mp-yours-mark")}
+    parts: dict[str, Any] = {"yours": Signal(tab="inputs", elem_id="mp-yours-mark")}
     with gr.Accordion(TITLE, open=False, elem_id="mp-yours"):
         with gr.Row(elem_id="mp-yours-row", equal_height=False):
             with gr.Column(elem_id="mp-yours-pad", min_width=280):

@@ -43,7 +43,7 @@ class Sweeps:
         page, told = self.page, self.page.some("session", "shown")
         streamed = page.some(*PARTS[1:], *BUTTONS, "sweep_next")
         page.sweeps.select(self.opened, told, page.some(*PARTS), **act)
-        page.pinned.turn(self.again, [*told, page.sweep_bar], page.some(*PARTS), **act)
+        page.pinned.sweep(self.opened, told, page.some(*PARTS), **act)
         page.sweep_bar.act(self.act, told, page.some("session", "link", *PARTS), **act)
         started = page.sweep_start.click(self.start, told[:1], page.some("sweeping", *BUTTONS), **light)
         heard = started.then(self.on.heard, None, None, **act)
@@ -57,11 +57,6 @@ class Sweeps:
     def opened(self, session: Session, shown: str, request: gr.Request) -> dict[Any, Any]:
         """Fill the tab for the recipe as it is now."""
         return self.page.fill(self._parts(session, shown, request)) if session.suite else gr.skip()
-
-    @guarded("sweeping", "Opening the sweep")
-    def again(self, session: Session, shown: str, bar: str, request: gr.Request) -> dict[Any, Any]:
-        """Fill the tab again for another pinned run, where it was opened before."""
-        return self.opened(session, shown, request) if bar else gr.skip()
 
     @guarded("sweeping", "Choosing the sweep")
     def act(self, session: Session, shown: str, event: gr.EventData, request: gr.Request) -> dict[Any, Any]:
