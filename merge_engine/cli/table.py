@@ -15,11 +15,13 @@ from ..landscape.first import survey_steps
 from ..runs.draws import draw_steps
 from ..runs.entropy_study import entropy_steps
 from ..runs.first_look import FOLDER, look_steps
+from ..runs.first_sweeps import first_sweep_steps
 from ..runs.publish import stored_lines, study_in, table_folder, write_study, write_table
 from ..runs.results import read_json
 from ..runs.robustness import ADAPTED, PICTURES, cases, joined, robustness_steps
 from ..runs.seeds import joined as joined_seeds
 from ..runs.seeds import seed_steps
+from ..runs.sweep import FOLDER as SWEEPS
 from ..runs.table import VALIDATION_PICTURES, TableRun, entries, reference_steps
 from ..runs.variants import joined as joined_variants
 from ..runs.variants import variant_steps
@@ -28,7 +30,8 @@ from ..suite import Suite, load_suite
 from . import options
 from .output import check_target, emit, followed, note, print_table
 
-PARTS = ("methods", "draws", "seeds", "weights", "landscape", "robustness", "entropy", "variants")
+PARTS = ("methods", "draws", "seeds", "weights", "landscape", "sweeps", "robustness", "entropy", "variants")
+STORED = ("methods", "weights", "landscape", "sweeps")  # parts that are not studies
 # A run of a part of these keeps the other rows.
 JOINED = {"robustness": joined, "seeds": joined_seeds, "variants": joined_variants}
 
@@ -89,8 +92,11 @@ def table(
         note(f"weights: {len(files)} measurements in {target / FOLDER}")
     if "landscape" in wanted and target is not None:
         note(f"landscape: {len(followed(survey_steps(chosen, target), 'landscape'))} views in {target}")
+    if "sweeps" in wanted and target is not None:
+        files = followed(first_sweep_steps(chosen, target), "sweeps")
+        note(f"sweeps: {len(files)} files in {target / SWEEPS}")
     known, named = (stored or {}).get("rows", rows), options.names(methods)
-    for name in (part for part in wanted if part not in ("methods", "weights", "landscape")):
+    for name in (part for part in wanted if part not in STORED):
         before = () if fresh or target is None else study_in(chosen, name, target)
         _study(chosen, name, _steps_of(name, chosen, known, spoiled, limit, named, before), target)
 

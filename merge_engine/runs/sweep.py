@@ -28,10 +28,11 @@ from .grid import Axis, Values
 from .pace import Pace, kinds
 from .protocol import Protocol
 from .recipe import Recipe
-from .results import cached_folder, read_json, write_json
+from .results import cached_folder, read_json, shipped_folder, write_json
 from .run import expert_of, own_tasks, scored_tasks, warm
 from .tuning import Merges, direction, scales
 
+FOLDER = "sweeps"
 PICTURES = 50
 POINTS = 200  # in one sweep
 SPLITS = ("validation", "score")
@@ -152,7 +153,7 @@ class SweepStep(Step):
 
 
 class Stored:
-    """The points that were scored on a sweep's pictures in some arithmetic, in the user's cache."""
+    """The points scored on a sweep's pictures in some arithmetic: in the user's cache, else as shipped."""
 
     def __init__(self, suite: Suite, sweep: Sweep, dtype: torch.dtype) -> None:
         content = suite_digest(suite, sweep.recipe.experts, sweep.split)
@@ -160,15 +161,22 @@ class Stored:
         name = f"sweep-{content[:16]}-{sweep.split}-{sweep.pictures or 'all'}-{arithmetic}.json"
         self.file: Path = cached_folder(suite.name) / name
         self.known: dict[str, Any] = read_json(self.file) or {}
+        self.shipped: dict[str, Any] = read_json(shipped_folder(suite.name) / FOLDER / name) or {}
 
     def get(self, sweep: Sweep, values: Values) -> Point | None:
         """Return a point of a sweep if it was scored before."""
-        entry = self.known.get(sweep.at(values).digest)
-        if entry is None or "lost" not in entry:
+        entry = self.entry(sweep, values)
+        if entry is None:
             return None
         counts = entry["scores"].items()
         scores = {task: Score(task, right, n, total, math.nan, math.nan) for task, (right, n, total) in counts}
         return Point(values, scores, entry["alone"], entry["lost"], entry["seconds"])
+
+    def entry(self, sweep: Sweep, values: Values) -> dict[str, Any] | None:
+        """Return a point of a sweep as it is stored."""
+        digest = sweep.at(values).digest
+        entries = (known.get(digest) for known in (self.known, self.shipped))
+        return next((entry for entry in entries if entry is not None and "lost" in entry), None)
 
     def keep(self, recipe: Recipe, point: Point) -> None:
         """Keep a point, beside what others stored meanwhile."""
