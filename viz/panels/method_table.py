@@ -19,6 +19,7 @@ ABOUT = (
 EMPTY = "No table of results is shipped with this suite yet. Run `python -m merge_engine table` to make one."
 VIEWS = {"parameters": "Stored parameters", "seconds": "Seconds to merge"}
 PLOT, LINE = 380, 15  # pixels: of the plot at least, and of a name
+NARROW_NAME = 22  # characters of a name on a narrow page
 FEW = 6  # dots that are all named on a narrow page
 
 
@@ -134,11 +135,16 @@ def _names(data, cost, accuracy, front, span, plot) -> list[dict]:
         spots = theme.spread([accuracy[i] for i in column], LINE * (high - low) / plot, low, high)
         for i, y in zip(column, spots, strict=True):
             strong = i in front or data[i].chosen
-            text = f"<b>{data[i].title}</b>" if strong else data[i].title
             color = theme.EXPERTS[1] if data[i].chosen else theme.INK if strong else theme.MUTED
-            labels.append(theme.label(text, float(np.log10(cost[i])), y, xanchor="left", xshift=10, color=color,
-                                      bgcolor=theme.SURFACE, borderpad=1))  # fmt: skip
+            labels.append(theme.label(_name(data[i], i in front), float(np.log10(cost[i])), y, xanchor="left",
+                                      xshift=10, color=color, bgcolor=theme.SURFACE, borderpad=1))  # fmt: skip
     return labels
+
+
+def _name(point: MethodPoint, best: bool, limit: int = 80) -> str:
+    """Return the name beside a dot; that of one that is best for its price, or chosen, is bold."""
+    text = theme.short(point.title, limit)
+    return f"<b>{text}</b>" if best or point.chosen else text
 
 
 def _narrow(data, cost, accuracy, front, span, plot) -> dict[str, Any]:
@@ -149,6 +155,7 @@ def _narrow(data, cost, accuracy, front, span, plot) -> dict[str, Any]:
     middle, places, changes = np.sqrt(cost.min() * cost.max()), dict(zip(named, spots, strict=True)), {}
     for number, i in enumerate(order):
         own = {"y": places[i]} if i in places else {"visible": False}
+        own |= {"text": _name(data[i], i in front, NARROW_NAME)} if i in places else {}
         own |= {"xanchor": "right", "xshift": -10} if cost[i] > middle else {}
         changes |= {f"layout.annotations.{number}.{key}": value for key, value in own.items()}
     return changes

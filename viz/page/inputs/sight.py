@@ -70,7 +70,7 @@ def sight_steps(
         nothing = draw(manifold, None, aside=other.why if other else "")
         yield parts | {"map": map_at_hand(bench, session, shown) or nothing, "looking": status("")}
         return
-    yield parts
+    yield parts | {"looking": status("Drawing the map of these inputs", tone="busy")}
     features = yield from _read(bench, session, given, going)
     if features is None:
         return
