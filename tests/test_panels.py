@@ -237,7 +237,7 @@ def test_partial_scores_look_provisional():
     dots = next(t for t in figure["data"] if t.get("name") == "merged")
     assert dots["marker"]["color"] == [theme.SURFACE, theme.MERGED, theme.SURFACE]
     assert "estimate so far: 3 of 9" in dots["hovertext"][2]
-    numbers = next(t["text"] for t in figure["data"] if t.get("mode") == "text")
+    numbers = [text.strip() for text in next(t["text"] for t in figure["data"] if t.get("mode") == "text")]
     assert numbers[1] == "60.0"
     assert numbers[2] == "≈ 60.0"
 
