@@ -250,7 +250,7 @@ def test_changes_that_follow_at_once_keep_their_order(visit):
     page = visit("?suite=toy&recipe=" + link("average"))
     choose = """methods => { const menu = document.querySelector("#mp-method");
         for (const m of methods) { menu.value = m; menu.dispatchEvent(new Event("change", {bubbles: true})); } }"""
-    for last in ("magmax", "ties") * 3:
+    for last in ("magmax", "ties") * 6:
         page.evaluate(choose, ["dare", "cart", last])
         page.wait_for_function(f"location.search && document.querySelector('#mp-form-box [data-owner={last}]')")
         page.wait_for_timeout(700)
@@ -265,7 +265,7 @@ def test_no_answer_is_lost_when_the_stream_or_a_receipt_is_late(visit, late):
         const choose = method => { menu.value = method; menu.dispatchEvent(new Event("change", {bubbles: true})); };
         choose(first);
         window.atEnd = () => { window.atEnd = null; choose(then); }; }"""
-    for first, then in (("magmax", "ties"), ("dare", "cart")) * 2:
+    for first, then in (("magmax", "ties"), ("dare", "cart")) * 4:
         page.evaluate(choose, [first, then])
         page.wait_for_selector(f"#mp-form-box [data-owner={then}]", timeout=5000)
         page.wait_for_timeout(400)

@@ -237,9 +237,9 @@ def test_partial_scores_look_provisional():
     dots = next(t for t in figure["data"] if t.get("name") == "merged")
     assert dots["marker"]["color"] == [theme.SURFACE, theme.MERGED, theme.SURFACE]
     assert "estimate so far: 3 of 9" in dots["hovertext"][2]
-    numbers = [text.strip() for text in next(t["text"] for t in figure["data"] if t.get("mode") == "text")]
-    assert numbers[1] == "60.0"
-    assert numbers[2] == "≈ 60.0"
+    numbers = next(t["text"] for t in figure["data"] if t.get("mode") == "text")
+    assert numbers[1] == "\u00a060.0"
+    assert numbers[2] == "\u00a0≈ 60.0"
 
 
 def test_spectrum_marks_the_rank_and_the_cut():
