@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from visits import ON_PAGE, choose, focus_figure, link, merge, told
 
 pytestmark = ON_PAGE
@@ -29,6 +31,22 @@ def test_the_open_tab_is_in_the_address(visit):
     page.click("[data-undo]")
     page.wait_for_function("document.querySelector('#mp-method').value === 'ties'")
     assert page.evaluate("location.hash") == "#inputs"
+
+
+def test_the_page_is_not_fetched_again_when_its_address_changes(visit):
+    page = visit()
+    page.wait_for_selector("#panel-overlap .main-svg [clip-path]")
+    pages: list[str] = []
+    page.on("request", lambda request: pages.append(request.url) if urlsplit(request.url).path == "/" else None)
+    cells = page.locator("#panel-overlap-depth .nsewdrag").first
+    box = cells.bounding_box()
+    for right in (0.2, 0.8):
+        before = page.inner_text("#panel-overlap h3")
+        cells.click(position={"x": box["width"] * right, "y": box["height"] / 2})
+        page.wait_for_function("b => document.querySelector('#panel-overlap h3').innerText !== b", arg=before)
+        page.wait_for_timeout(800)  # the browser asks for what the address names in an idle moment
+    assert "at=" in page.url
+    assert not pages
 
 
 def test_the_address_brings_a_recipe_back(visit):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -27,6 +28,15 @@ def test_no_event_has_gradio_copy_its_outputs_to_show_progress():
     events = [fn for fn in app.build_demo().fns.values() if fn.api_visibility == "private"]
     assert len(events) > 80
     assert all(fn.show_progress_on == [] for fn in events)
+
+
+def test_a_page_that_is_served_holds_plain_data():
+    """Gradio copies it for everybody who opens the page, with all that hangs on a listener."""
+    import app
+
+    config = app.build_demo().get_config_file()
+    kept = [one for one in config["components"] if one["type"] != "state"]  # a state has a function that deletes it
+    json.dumps({**config, "components": kept})
 
 
 def test_programs_list_what_there_is(url):

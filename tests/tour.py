@@ -1,9 +1,10 @@
 """The tour of a new visitor in Chromium, with a picture and the seconds of every step.
 
-    python app.py &  python -m tests.tour [folder] [address] [light,dark,phone]
+    python app.py &  python -m tests.tour [folder] [address] [light,dark,phone] [methods,merge,slider,...]
 
 It opens the page, reads the first result, changes the method, drags the scaling, drills from a cell of the map to an
-input that flips, draws a digit, sweeps two numbers, compares two runs, and opens the link in a second browser.
+input that flips, draws a digit, sweeps two numbers, compares two runs, and opens the link in a second browser. The last
+argument leaves steps out.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ STATE = """JSON.stringify([
   document.querySelector("#mp-method").value, [...document.querySelectorAll(".mp-where select")].map(e => e.value),
   document.querySelector("#mp-headline b")?.textContent, document.querySelector("#mp-why h3")?.textContent))"""
 GRADIO = "**/assets/index-*.js"  # what the page is before its scripts have come
+STEPS = ("methods", "merge", "slider", "places", "drill", "own", "sweep", "compare")
 SEVEN = ((9, 8), (23, 8), (15, 26))
 
 
@@ -77,23 +79,19 @@ class Tour:
         """Leave nothing in the status line of what was said before."""
         self.page.evaluate("document.querySelector('#mp-words .mp-said').textContent = ''")
 
-    def merge(self) -> None:
+    def press(self) -> None:
         self.hush()
         self.page.click("#mp-merge")
 
     def idle(self) -> None:
         self.page.wait_for_function("!document.querySelector('#mp-merge').disabled")
 
-    def run(self) -> str:
-        """Take all steps; returns the address that shares what is on the page at the end."""
+    def run(self, steps: Collection[str]) -> str:
+        """Take the steps in their order; returns the address that shares what is on the page at the end."""
         self.open()
-        self.methods()
-        self.slider()
-        self.places()
-        self.drill()
-        self.own()
-        self.sweep()
-        self.compare()
+        for step in STEPS:
+            if step in steps:
+                getattr(self, step)()
         return self.page.url
 
     def open(self) -> None:
@@ -120,9 +118,12 @@ class Tour:
             self.timed("change method", lambda key=key: self.page.select_option("#mp-method", key),
                        f"([m, b]) => ({shown})(m) && document.querySelector('#mp-card-box').innerText !== b",
                        [key, before])  # fmt: skip
+
+    def merge(self) -> None:
+        """Merge by Task Arithmetic."""
         self.page.select_option("#mp-method", "task_arithmetic")
         self.page.wait_for_timeout(1000)
-        self.timed("merge Task Arithmetic and score 4170 pictures", self.merge, DONE)
+        self.timed("merge Task Arithmetic and score 4170 pictures", self.press, DONE)
         self.idle()
         self.picture("2-merged")
 
@@ -156,7 +157,7 @@ class Tour:
 
         Merge comes first, as the page asks: single inputs of a scaling that is known from before are not.
         """
-        self.merge()
+        self.press()
         self.page.wait_for_function(DONE)
         self.idle()
         plot = self.page.locator("#panel-interference .nsewdrag").first
@@ -223,7 +224,7 @@ class Tour:
         for method in ("magmax", "task_arithmetic"):
             self.page.select_option("#mp-method", method)
             self.page.wait_for_timeout(1500)
-            self.merge()
+            self.press()
             self.page.wait_for_function(DONE)
             self.idle()
         self.tab("Compare")
@@ -252,8 +253,11 @@ def shared(browser: Any, link: str, state: str, folder: Path) -> None:
     page.screenshot(path=folder / "10-shared.png")
 
 
-def main(folder: Path, address: str, sizes: str) -> None:
-    """Take the tour in sizes such as light,dark,phone; prints the median and the 95th percentile of every step."""
+def main(folder: Path, address: str, sizes: str, steps: Collection[str]) -> None:
+    """Take the tour in sizes such as light,dark,phone; prints the median and the 95th percentile of every step.
+
+    The link is opened in a second browser where the tour has pinned two runs.
+    """
     from playwright.sync_api import sync_playwright
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -266,17 +270,22 @@ def main(folder: Path, address: str, sizes: str) -> None:
             page.set_default_timeout(90_000)
             page.on("pageerror", lambda error, tag=tag: wrong.append(f"{tag}: {error}"))
             tour = Tour(page, address, folder, tag)
-            link = tour.run()
+            link = tour.run(steps)
             print(f"\n{tag}")
             for step, seconds in tour.seconds.items():
                 high = sorted(seconds)[min(len(seconds) - 1, int(0.95 * len(seconds)))]
                 print(f"  {step}: median {statistics.median(seconds):.2f} s, 95th percentile {high:.2f} s, "
                       f"{len(seconds)} times", flush=True)  # fmt: skip
-            shared(browser, link, page.evaluate(STATE), folder)
+            if "compare" in steps:
+                shared(browser, link, page.evaluate(STATE), folder)
         browser.close()
     assert not wrong, wrong
 
 
 if __name__ == "__main__":
     given = dict(enumerate(sys.argv[1:]))
-    main(Path(given.get(0, "tour")), given.get(1, "http://127.0.0.1:7860/"), given.get(2, ",".join(SIZES)))
+    chosen = given.get(3, ",".join(STEPS)).split(",")
+    if unknown := set(chosen) - set(STEPS):
+        sys.exit(f"There is no step {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}.")
+    sizes = given.get(2, ",".join(SIZES))
+    main(Path(given.get(0, "tour")), given.get(1, "http://127.0.0.1:7860/"), sizes, chosen)

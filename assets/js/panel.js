@@ -12,6 +12,9 @@
     responsive: false,
   };
   const panels = new Set();
+  /* Gradio's base changes no address, but beside one Plotly names clip paths by the whole address of the page, and each
+     time that changes the browser fetches the page that is named. */
+  document.querySelector('base[href="./"]')?.remove();
 
   class Panel {
     constructor(element, props, trigger) {

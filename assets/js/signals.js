@@ -21,8 +21,9 @@
     if (last) tell();
   };
 
-  // The event `turn` follows a new word, where `tab` is named once that tab is open.
-  const turn = (props, trigger, watch, tab) => {
+  // The event `turn` follows a new word, where a tab is named once that tab is open.
+  const turn = (props, trigger, watch) => {
+    const { tab } = props;
     const tell = () => {
       const closed = tab && (open() ?? tab) !== tab;
       waiting[closed ? "add" : "delete"](tell);
@@ -32,7 +33,7 @@
   };
 
   // A new word is followed by an event with the name of the tab that is open.
-  const among = (props, trigger, watch) => changes(props, watch, () => trigger(open(), {}));
+  const among = (props, trigger, watch) => changes(props, watch, () => trigger(`on_${open()}`, {}));
 
   window.MergeSignals = { turn, among };
 })();

@@ -64,23 +64,28 @@ class Signal(gr.HTML):
         super().__init__(
             value=value,
             html_template="<span hidden></span>",
-            js_on_load=f"MergeSignals.turn(props, trigger, watch, {tab!r}); /* 'turn' */",
+            js_on_load="MergeSignals.turn(props, trigger, watch); /* 'turn' */",
             elem_classes="mp-signal",
             head=HEAD,
             apply_default_css=False,
+            tab=tab,
             **settings,
         )
         self.tab = tab  # Gradio reads every parameter back for the page
 
 
 class OpenTab(gr.HTML):
-    """A hidden word; when it changes, the event named like the open tab fires: other tabs are filled when opened."""
+    """A hidden word; when it changes, an event with the name of the open tab fires: others are filled when opened.
+
+    No event may be called `inputs` alone: that is a setting of every component, and Gradio would copy the listener,
+    with all that hangs on it, into each page that it serves.
+    """
 
     def __init__(self, value: str = "", **settings: Any) -> None:
         super().__init__(
             value=value,
             html_template="<span hidden></span>",
-            js_on_load="MergeSignals.among(props, trigger, watch); /* 'sweep' 'inputs' 'landscape' */",
+            js_on_load="MergeSignals.among(props, trigger, watch); /* 'on_sweep' 'on_inputs' 'on_landscape' */",
             elem_classes="mp-signal",
             head=HEAD,
             apply_default_css=False,

@@ -39,7 +39,7 @@ class Sights:
         page, told = self.page, self.page.some("session", "shown")
         moved = page.some("session", "sight", "eye", "link", "looking")
         page.inputs.select(self.opened, told, moved, **act)
-        page.pinned.inputs(self.opened, told, moved, **act)
+        page.pinned.on_inputs(self.opened, told, moved, **act)
         for widget in page.some("narrow", "gallery"):
             widget.act(self.act, told, moved, **act)
         page.map.select(self.point, told, [*moved, page.gallery], **act)

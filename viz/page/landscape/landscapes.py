@@ -53,7 +53,7 @@ class Landscapes:
         page, told = self.page, self.page.some("session", "shown")
         panels = [f"land_{name}" for name in PANELS]
         page.landscape.select(self.opened, told, page.some("ground", "surveying", *panels), **act)
-        page.pinned.landscape(self.opened, told, page.some("ground", "surveying", *panels), **act)
+        page.pinned.on_landscape(self.opened, told, page.some("ground", "surveying", *panels), **act)
         turned = page.some("session", "link", "ground", "surveying", *panels)
         page.ground.act(self.turn, told, turned, **act)
         buttons = page.some("surveying", "survey", "halt")

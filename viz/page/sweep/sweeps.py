@@ -43,7 +43,7 @@ class Sweeps:
         page, told = self.page, self.page.some("session", "shown")
         streamed = page.some(*PARTS[1:], *BUTTONS, "sweep_next")
         page.sweeps.select(self.opened, told, page.some(*PARTS), **act)
-        page.pinned.sweep(self.opened, told, page.some(*PARTS), **act)
+        page.pinned.on_sweep(self.opened, told, page.some(*PARTS), **act)
         page.sweep_bar.act(self.act, told, page.some("session", "link", *PARTS), **act)
         started = page.sweep_start.click(self.start, told[:1], page.some("sweeping", *BUTTONS), **light)
         heard = started.then(self.on.heard, None, None, **act)
