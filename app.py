@@ -26,6 +26,7 @@ from viz.page.layout import build_page
 from viz.page.opening import Opening
 from viz.page.plotly_panel import STATIC
 from viz.page.served import Served
+from viz.page.sparing import SparingBlocks
 from viz.page.warm import warm_up
 from viz.page.workbench import Workbench
 
@@ -40,7 +41,7 @@ STEPS = Size(*(f"var(--step-{step})" for step in (1, 2, 2, 3, 4, 5, 6)))
 def build_demo(bench: Workbench | None = None) -> gr.Blocks:
     """Build the page on a workbench."""
     gr.set_static_paths([HERE / path for path in (*STATIC, "assets/icon.svg")])
-    with gr.Blocks(title="MergeScope", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
+    with SparingBlocks(title="MergeScope", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         bench = bench or Workbench()
         Api(bench).publish()
         wire(build_page(lost_session()), bench, demo)

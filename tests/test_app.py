@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
 
 import gradio as gr
 import pytest
+from gradio.state_holder import SessionState
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from visits import TOLERANT, idle, merge
+
+from viz.page.sparing import SparingBlocks
 
 pytestmark = TOLERANT
 FOCUS = """(() => {
@@ -37,6 +41,29 @@ def test_a_page_that_is_served_holds_plain_data():
     config = app.build_demo().get_config_file()
     kept = [one for one in config["components"] if one["type"] != "state"]  # a state has a function that deletes it
     json.dumps({**config, "components": kept})
+
+
+@pytest.mark.parametrize("asked", [(), (1,), (0, 2), (0, 1, 2)])
+def test_an_answer_builds_only_what_it_changes(asked):
+    built = []
+
+    class Part(gr.HTML):
+        def __init__(self, value="", **settings):
+            built.append(value)
+            super().__init__(value, **settings)
+
+    with SparingBlocks(analytics_enabled=False) as demo:
+        parts = [Part(str(i)) for i in range(3)]
+        button = gr.Button()
+        button.click(lambda: None, None, parts)
+    event, state = next(iter(demo.fns.values())), SessionState(demo)
+    built.clear()
+    answer = {parts[i]: gr.update(value=f"new {i}") for i in asked} if asked else gr.skip()
+    sent = asyncio.run(demo.postprocess_data(event, answer, state))
+    assert [one.get("value") for one in sent] == [f"new {i}" if i in asked else None for i in range(3)]
+    assert all(one["__type__"] == "update" for one in sent)
+    assert len(built) == len(asked)
+    assert list(event.outputs) == parts
 
 
 def test_programs_list_what_there_is(url):

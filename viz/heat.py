@@ -103,7 +103,7 @@ def cells(x: Sequence[Any], y: Sequence[Any], z: np.ndarray, scale: Scale, *, ho
     beside = {"customdata": np.asarray(expected, np.float32)} if known else {}
     words = hover + (f"<br>{scale.word} %{{customdata:.3f}}" if known else "")
     inside = {"text": text_of(z, scale), "texttemplate": "%{text}"} if text else {}
-    return go.Heatmap(
+    return theme.heatmap(
         x=list(x), y=list(y), z=np.asarray(z, np.float32), zmin=scale.low, zmax=scale.high, colorscale=scale.colors,
         showscale=False, xgap=gap, ygap=gap, hoverongaps=False, hovertemplate=words + "<extra></extra>",
         **beside, **inside,
@@ -119,11 +119,11 @@ def strip(scale: Scale, values: np.ndarray, plot_height: float) -> tuple[list[An
     """Return traces and layout of the colour strip: the scale, a tick for every value, and a line at chance."""
     ramp = np.linspace(scale.low, scale.high, 97, dtype=np.float32)
     ticks = rug_of(values)
-    bar = go.Heatmap(
+    bar = theme.heatmap(
         x=ramp, y=[0], z=ramp[None], zmin=scale.low, zmax=scale.high, colorscale=scale.colors, showscale=False,
         hoverinfo="skip", xaxis="x2", yaxis="y2", meta={"scale": True},
     )  # fmt: skip
-    rug = go.Scatter(
+    rug = theme.scatter(
         **ticks, xaxis="x2", yaxis="y2", mode="markers",
         hoverinfo="skip", cliponaxis=False, meta={"scale": True},
         marker={"symbol": "line-ns-open", "size": 5, "color": theme.MUTED, "line": {"width": 1}, "opacity": 0.55},

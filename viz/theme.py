@@ -19,7 +19,7 @@ EXPERTS = tuple(f"var(--ms-expert-{i})" for i in range(1, 13))
 SEQUENTIAL = [[i / 8, f"var(--ms-seq-{i})"] for i in range(9)]
 DIVERGING = [[i / 8, f"var(--ms-div-{i})"] for i in range(9)]
 PLAIN = {"data": {"scatter": [{"type": "scatter"}]}}  # plotly's template "none"
-CHECKED = False  # whether plotly checks every layout, which takes most of the time of a redraw; tests set it
+CHECKED = False  # whether plotly checks all it is given, which takes most of the time of a redraw; tests set it
 
 # Pixels: the three smaller steps of the scale in assets/css/tokens.css.
 TINY, SMALL, TEXT = 10, 12, 14
@@ -89,6 +89,21 @@ def figure(
             **layout,
         }
     )
+
+
+def scatter(**properties: Any) -> go.Scatter:
+    """Return a trace of points or lines."""
+    return go.Scatter(_validate=CHECKED, **properties)
+
+
+def bar(**properties: Any) -> go.Bar:
+    """Return a trace of bars."""
+    return go.Bar(_validate=CHECKED, **properties)
+
+
+def heatmap(**properties: Any) -> go.Heatmap:
+    """Return a trace of coloured cells."""
+    return go.Heatmap(_validate=CHECKED, **properties)
 
 
 def drawn(figure: go.Figure) -> Any:

@@ -170,7 +170,7 @@ def _tracks(lines: Lines) -> list[go.Scatter]:
             _segment(interval, *score.interval, y)
     styles = ((track, theme.RULE, 1.5), (gain, theme.PRETRAINED, 2.5), (interval, "var(--ms-whisker)", 7))
     return [
-        go.Scatter(x=x, y=y, mode="lines", hoverinfo="skip", line={"color": color, "width": width})
+        theme.scatter(x=x, y=y, mode="lines", hoverinfo="skip", line={"color": color, "width": width})
         for (x, y), color, width in styles
     ]
 
@@ -188,7 +188,7 @@ def _marks(lines: Lines, colors: Mapping[str, str], letter: str) -> list[go.Scat
     own = [colors.get(s.task, theme.MUTED) for s, _ in lines if s.known("expert")]
     styles = {"pretrained": ring, "expert": {"symbol": "diamond", "size": 10, "color": own}, "merged": dot}
     return [
-        go.Scatter(
+        theme.scatter(
             x=[getattr(score, field) for score, _ in lines if score.known(field)],
             y=[y for score, y in lines if score.known(field)],
             hovertext=[_sentence(score, letter) for score, _ in lines if score.known(field)],
@@ -212,9 +212,9 @@ def _pinned(lines: Lines, letter: str) -> list[go.Scatter]:
         if score.pinned_interval:
             _segment(interval, *score.pinned_interval, y)
     return [
-        go.Scatter(x=interval[0], y=interval[1], mode="lines", hoverinfo="skip", name="pinned interval",
+        theme.scatter(x=interval[0], y=interval[1], mode="lines", hoverinfo="skip", name="pinned interval",
                    cliponaxis=False, line={"color": "var(--ms-mark)", "width": 1.5}),
-        go.Scatter(
+        theme.scatter(
             x=[score.pinned for score, _ in known], y=[y for _, y in known], mode="markers+text", hoverinfo="text",
             hovertext=[_sentence(score, letter) for score, _ in known], name="pinned", cliponaxis=False,
             marker={"symbol": "line-ns", "size": 9, "line": {"color": "var(--ms-mark)", "width": 2.5}},
@@ -227,7 +227,7 @@ def _pinned(lines: Lines, letter: str) -> list[go.Scatter]:
 def _numbers(lines: Lines) -> go.Scatter:
     """The column of merged scores at the right edge; '≈' marks an estimate."""
     text = [f"\u00a0{'≈ ' if s.partial else ''}{s.merged:.1f}" if s.known("merged") else "" for s, _ in lines]
-    return go.Scatter(
+    return theme.scatter(
         x=[EDGE] * len(lines),
         y=[y for _, y in lines],
         text=[t if s.task or not t else f"<b>{t}</b>" for t, (s, _) in zip(text, lines, strict=True)],

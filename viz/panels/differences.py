@@ -49,9 +49,9 @@ def figure(data: Sequence[TaskDifference], *, colors: Mapping[str, str] | None =
     places = _places(data)
     low, high = min(-1.0, *(one.low for one in data)), max(1.0, *(one.high for one in data))
     low, high = low - 0.06 * (high - low), high + 0.06 * (high - low)
-    result = theme.figure(height=round(96 + 27 * (places[-1] + 1)), margin={"r": ROOM, "t": 34, "b": 44})
-    result.add_traces([_whiskers(data, places), _dots(data, places, colors), _numbers(data, places, high)])
-    result.update_layout(
+    traces = [_whiskers(data, places), _dots(data, places, colors), _numbers(data, places, high)]
+    return theme.figure(
+        height=round(96 + 27 * (places[-1] + 1)), margin={"r": ROOM, "t": 34, "b": 44}, data=traces,
         xaxis=theme.axis(
             "points of accuracy, B − A", range=[low, high], fixedrange=True, nticks=7,
             zeroline=True, zerolinecolor=theme.INK, zerolinewidth=1.5,
@@ -73,7 +73,6 @@ def figure(data: Sequence[TaskDifference], *, colors: Mapping[str, str] | None =
             },
         },
     )  # fmt: skip
-    return result
 
 
 def rows(data: Sequence[TaskDifference]) -> tuple[list[str], list[list]]:
@@ -119,12 +118,12 @@ def _address(one: TaskDifference) -> dict[str, str]:
 def _whiskers(data: Sequence[TaskDifference], places: Sequence[float]) -> go.Scatter:
     x = [value for one in data for value in (one.low, one.high, None)]
     y = [value for place in places for value in (place, place, None)]
-    return go.Scatter(x=x, y=y, mode="lines", hoverinfo="skip", line={"color": "var(--ms-whisker)", "width": 7})
+    return theme.scatter(x=x, y=y, mode="lines", hoverinfo="skip", line={"color": "var(--ms-whisker)", "width": 7})
 
 
 def _dots(data: Sequence[TaskDifference], places: Sequence[float], colors: Mapping[str, str]) -> go.Scatter:
     own = [colors.get(one.task, theme.MUTED) if one.task else theme.INK for one in data]
-    return go.Scatter(
+    return theme.scatter(
         x=[one.points for one in data], y=list(places), mode="markers", hoverinfo="text", cliponaxis=False,
         hovertext=[_sentence(one) for one in data],
         marker={
@@ -138,7 +137,7 @@ def _dots(data: Sequence[TaskDifference], places: Sequence[float], colors: Mappi
 def _numbers(data: Sequence[TaskDifference], places: Sequence[float], edge: float) -> go.Scatter:
     """The column at the right: the difference and its p value, corrected for tasks."""
     words = [f"{signed(one.points)}, {chance(one.corrected)}" for one in data]
-    return go.Scatter(
+    return theme.scatter(
         x=[edge] * len(data), y=list(places), mode="text", textposition="middle right", hoverinfo="skip",
         text=[text if one.task else f"<b>{text}</b>" for one, text in zip(data, words, strict=True)],
         cliponaxis=False, textfont={"size": theme.SMALL, "color": theme.INK},

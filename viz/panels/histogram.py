@@ -75,7 +75,7 @@ def _strokes(x: np.ndarray, block: int | None, kind: str | None, pinned: Pin | N
     if pinned is None:
         return []
     shares = 100 * pinned.data.histogram[places.row(pinned.data, block, kind)]
-    return [go.Scatter(
+    return [theme.scatter(
         x=x, y=shares.astype(np.float32), mode="markers", cliponaxis=False,
         marker={"symbol": "line-ew", "size": 14, "line": {"color": "var(--ms-mark)", "width": 2.5}},
         hovertemplate=f"pinned as {pinned.letter}: %{{y:.1f}} % of the entries<extra></extra>",

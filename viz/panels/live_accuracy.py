@@ -81,14 +81,14 @@ def figure(data: LiveAccuracy, *, view: str = "accuracy", colors: Mapping[str, s
     other = _other(pinned, change)
     low, high = _range([*curves.ravel(), *average, *other[1], *references.values()], 4.0 if change else 8.0)
     end = max(1.0, float(max(data.total, data.steps[-1], *data.entropy_steps[-1:], *other[0][-1:])))
-    result = theme.figure(height=PLOT + 66, margin={"t": 22, "r": 112}, dragmode="zoom", hoverdistance=40)
-    result.add_traces([
+    traces = [
         *(_line(data, curves[:, i], task, colors.get(task, theme.MUTED), change) for i, task in enumerate(data.tasks)),
         _line(data, average, "", theme.MERGED, change), _best(data, average, change), _entropy(data),
         *_beside(pinned, other, change),
-    ])  # fmt: skip
+    ]  # fmt: skip
     words = "points gained" if change else f"accuracy, % of {data.pictures or 'the'} test pictures"
-    result.update_layout(
+    return theme.figure(
+        height=PLOT + 66, margin={"t": 22, "r": 112}, dragmode="zoom", hoverdistance=40, data=traces,
         xaxis=theme.axis("step", range=[-0.012 * end, 1.012 * end], anchor="y2", showgrid=False, showline=True),
         yaxis=theme.axis(words, range=[low, high], domain=UPPER, automargin=True),
         yaxis2=theme.axis("entropy, nats", domain=LOWER, anchor="x", automargin=True, nticks=4,
@@ -102,7 +102,6 @@ def figure(data: LiveAccuracy, *, view: str = "accuracy", colors: Mapping[str, s
             "narrow": {"layout.margin.r": 104, "layout.xaxis.nticks": 5},
         },
     )  # fmt: skip
-    return result
 
 
 def rows(data: LiveAccuracy, *, pinned: Pin[LiveAccuracy] | None = None) -> tuple[list[str], list[list]]:
@@ -143,7 +142,7 @@ def _beside(pinned: Pin[LiveAccuracy] | None, other: tuple[np.ndarray, np.ndarra
     if pinned is None:
         return []
     value = "%{y:+.1f} points since its first look" if change else "%{y:.1f} %"
-    return [go.Scatter(
+    return [theme.scatter(
         x=other[0], y=other[1].astype(np.float32), mode="lines", cliponaxis=False,
         line={"color": theme.MERGED, "width": 1.75, "dash": "5px,3px"},
         hovertemplate=f"<b>Average of the run pinned as {pinned.letter}</b><br>step %{{x}}: {value}<extra></extra>",
@@ -211,7 +210,7 @@ def _line(data: LiveAccuracy, y: np.ndarray, task: str, color: str, change: bool
     seconds = [""] * count if data.seconds is None else [f", {s:.0f} s" for s in data.seconds]
     value = "%{y:+.1f} points since the first look" if change else "%{y:.1f} %"
     seen = f" of {data.pictures} pictures{'' if task else ' per task'}" if data.pictures and not change else ""
-    return go.Scatter(
+    return theme.scatter(
         x=data.steps, y=y.astype(np.float32), mode="lines+markers", customdata=seconds, cliponaxis=False,
         meta={"expert": task} if task else None, line={"color": color, "width": thick},
         marker={"size": ends, "color": fill, "opacity": 1, "line": {"color": color, "width": np.where(ends, 2, 0)}},
@@ -221,7 +220,7 @@ def _line(data: LiveAccuracy, y: np.ndarray, task: str, color: str, change: bool
 
 def _best(data: LiveAccuracy, average: np.ndarray, change: bool) -> go.Scatter:
     top = best(data)
-    return go.Scatter(
+    return theme.scatter(
         x=[] if top is None else [data.steps[top]], y=[] if top is None else [average[top]], mode="markers",
         hoverinfo="skip", cliponaxis=False,
         marker={"symbol": "diamond-open", "size": 12, "color": theme.CHANCE, "line": {"width": 1.75}},
@@ -247,7 +246,7 @@ def _entropy(data: LiveAccuracy) -> go.Scatter:
     mean = np.add.reduceat(data.entropy, cuts) / sizes if len(cuts) else data.entropy
     steps = data.entropy_steps[np.minimum(cuts + window, len(data.entropy)) - 1] if len(cuts) else cuts
     text = "entropy %{y:.3f} nats" + (f", mean of {window} updates" if window > 1 else "")
-    return go.Scatter(
+    return theme.scatter(
         x=steps, y=mean.astype(np.float32), yaxis="y2", mode="lines+markers" if len(steps) < 2 else "lines",
         line={"color": theme.PRETRAINED, "width": 1.75}, marker={"size": 6}, cliponaxis=False,
         hovertemplate=f"step %{{x}}: {text}<extra></extra>",

@@ -31,13 +31,13 @@ def figure(data: Path, *, view: str = "loss", colors: Mapping[str, str] | None =
     low, high = _range(values)
     unit = "%" if view == "accuracy" else "nats"
     single = zip(data.tasks, values.T, strict=True) if len(data.tasks) > 1 else ()
-    result = theme.figure(height=PLOT + 72, margin={"t": 26, "r": 104}, hoverdistance=40)
-    result.add_traces([
+    traces = [
         *(_line(data.shares, y, f"<b>{t}</b>", unit, colors.get(t, theme.MUTED), 1.4, t) for t, y in single),
         _line(data.shares, average, "<b>Average of the tasks</b>", unit, theme.MERGED, 3.0, ""),
         *_chord(data.shares, average),
-    ])  # fmt: skip
-    return result.update_layout(
+    ]  # fmt: skip
+    return theme.figure(
+        height=PLOT + 72, margin={"t": 26, "r": 104}, hoverdistance=40, data=traces,
         xaxis=theme.axis(_way(data), range=[data.shares[0], data.shares[-1]],
                          showgrid=False, showline=True, fixedrange=True, tickvals=[-0.5, 0, 0.5, 1, 1.5]),
         yaxis=theme.axis("accuracy, % of validation pictures" if view == "accuracy" else "loss, nats per picture",
@@ -77,7 +77,7 @@ def _way(data: Path) -> str:
 
 
 def _line(x: np.ndarray, y: np.ndarray, name: str, unit: str, color: str, width: float, task: str) -> go.Scatter:
-    return go.Scatter(
+    return theme.scatter(
         x=x, y=y.astype(np.float32), mode="lines+markers", line={"color": color, "width": width}, cliponaxis=False,
         marker={"size": width + 2, "color": color}, meta={"expert": task} if task else None,
         hovertemplate=f"{name}<br>%{{y:.3~g}} {unit} at %{{x:.2f}} of the way<extra></extra>",
@@ -94,7 +94,7 @@ def _chord(shares: np.ndarray, average: np.ndarray) -> list[go.Scatter]:
     ends = [_at(shares, average, 0), _at(shares, average, 1)]
     if not np.isfinite(ends).all():
         return []
-    return [go.Scatter(x=[0, 1], y=ends, mode="lines", hoverinfo="skip",
+    return [theme.scatter(x=[0, 1], y=ends, mode="lines", hoverinfo="skip",
                        line={"color": theme.MERGED, "width": 1.5, "dash": "5px,4px"})]  # fmt: skip
 
 

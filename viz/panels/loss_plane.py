@@ -115,7 +115,7 @@ def _trace(given: list, scale: heat.Scale, word: str, shown: str, colors: Mappin
     words = [
         f"<b>{m.name}</b>" + (f"<br>off the plane by {m.off:.3g}" if m.merge else "<br>on the plane") for m in found
     ]
-    return go.Scatter(
+    return theme.scatter(
         x=[m.x for m in found], y=[m.y for m in found], mode="markers", hovertext=words, cliponaxis=False,
         hovertemplate=f"%{{hovertext}}<br>its own {word}<extra></extra>",
         meta={"points": [{} if m.merge or m.name not in colors else {"expert": m.name} for m in found]},

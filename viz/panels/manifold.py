@@ -93,25 +93,28 @@ def figure(data: FeatureMap, *, view: str = "pca", chosen: int | None = None,
     points = data.umap if where == "umap" and data.umap is not None else data.pca
     colors, fares = colors or theme.colors(data.tasks), data.fares if by == "against" else None
     shown = np.where(data.support | (data.routed < 0), data.task, data.routed) if by == "routed" else data.task
-    result = theme.figure(height=PLOT + 70, margin={"t": 28, "r": 124 if fares else 100}, dragmode="lasso")
     groups = _fared(data, fares) if fares else _tasked(data, shown, by == "routed", colors)
-    result.add_traces([_points(data, points, which, mark, about) for which, mark, about in groups])
-    if chosen is not None and 0 <= chosen < len(data):
-        result.add_trace(_ring(points[chosen]))
+    ringed = chosen is not None and 0 <= chosen < len(data)
+    star, star_words, note = _yours(data, where)
+    traces = [
+        *(_points(data, points, which, mark, about) for which, mark, about in groups),
+        *([_ring(points[chosen])] if ringed else []), *star,
+    ]  # fmt: skip
     words, reads = _axes(data, where), LINEAR if where == "pca" else NEIGHBOURS
     kind = f"beside {fares.letter}" if fares else "by expert sent to" if by else "by task"
     about = AGAINST.format(fares.letter) if fares else ABOUT
     narrow = {"layout.margin.r": 108} if fares else _narrow_names(data, shown, colors)
-    result.update_layout(
+    names = _fare_names(data, fares) if fares else [*_names(data, shown, colors), _legend(data)]
+    return theme.figure(
+        height=PLOT + 70, margin={"t": 28, "r": 124 if fares else 100}, dragmode="lasso", data=traces,
         xaxis=theme.axis(words[0], nticks=6, zeroline=False), newselection={"line": {"color": theme.INK, "width": 1}},
         yaxis=theme.axis(words[1], nticks=6, automargin=True, scaleanchor="x"),
-        annotations=_fare_names(data, fares) if fares else [*_names(data, shown, colors), _legend(data)],
+        annotations=[*names, *star_words],
         meta={
             "about": f"{about} {reads}", "title": f"{TITLE}, {kind}", "uirevision": where,
-            "narrow": {"layout.xaxis.nticks": 4, **narrow},
+            "narrow": {"layout.xaxis.nticks": 4, **narrow}, **note,
         },
     )  # fmt: skip
-    return result if data.yours is None else _with_yours(result, data.yours_near if where == "umap" else data.yours)
 
 
 Groups = list[tuple[np.ndarray, dict, dict]]  # which points, their marker, and what they are about
@@ -182,7 +185,7 @@ def _points(data: FeatureMap, points: np.ndarray, which: np.ndarray, marker: dic
         f"{'' if alone else data.tasks[data.task[i]] + ', '}{_input(data, i)}{'' if together else _to(_sent(data, i))}"
         for i in at.tolist()
     ]
-    return go.Scatter(
+    return theme.scatter(
         x=points[at, 0].astype(np.float32), y=points[at, 1].astype(np.float32), mode="markers", marker=marker,
         customdata=at.tolist(), text=text, meta=about, cliponaxis=False, unselected={"marker": {"opacity": 0.12}},
         hovertemplate=f"{f'<b>{own}</b>, ' if alone else ''}%{{text}}{_to(sent) if together else ''}<extra></extra>",
@@ -202,23 +205,23 @@ def _to(expert: str) -> str:
 
 
 def _ring(point: np.ndarray) -> go.Scatter:
-    return go.Scatter(
+    return theme.scatter(
         x=point[:1], y=point[1:], mode="markers", hoverinfo="skip", cliponaxis=False,
         marker={"symbol": "circle-open", "size": 17, "color": "var(--ms-mark)", "line": {"width": 2.5}},
     )  # fmt: skip
 
 
-def _with_yours(result: go.Figure, point: np.ndarray | None) -> go.Figure:
-    """Mark the visitor's own picture, or say that it has no place on this map yet."""
-    if point is None:
-        result.layout.meta = {**theme.drawn(result).meta, "note": UNPLACED}
-        return result
+def _yours(data: FeatureMap, where: str) -> tuple[list[go.Scatter], list[dict], dict[str, str]]:
+    """Return the mark of the visitor's own picture and its words, or a note that it has no place on this map yet."""
+    point = data.yours_near if where == "umap" else data.yours
+    if data.yours is None or point is None:
+        return [], [], {} if data.yours is None else {"note": UNPLACED}
     x, y = point.tolist()
-    result.add_annotation(theme.label("yours", x, y, size=theme.TEXT, yshift=20, bgcolor=theme.SURFACE, borderpad=1))
-    return result.add_trace(go.Scatter(
+    star = theme.scatter(
         x=point[:1], y=point[1:], mode="markers", cliponaxis=False, hovertemplate="<b>your picture</b><extra></extra>",
         marker={"symbol": "star", "size": 18, "color": "var(--ms-mark)", "line": {"width": 1, "color": theme.SURFACE}},
-    ))  # fmt: skip
+    )  # fmt: skip
+    return [star], [theme.label("yours", x, y, size=theme.TEXT, yshift=20, bgcolor=theme.SURFACE, borderpad=1)], {}
 
 
 def _axes(data: FeatureMap, where: str) -> tuple[str, str]:

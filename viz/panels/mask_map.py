@@ -85,6 +85,7 @@ def _matrix(data: MaskMap, i: int, colors: Mapping[str, str]) -> go.Figure:
     ticks = _ticks(cut, rank)
     result = theme.figure(
         height=height + 92, margin={"t": 44, "r": 74, "b": 48},
+        data=[_cells(data.experts, names, moment.changes["data.0.z"]), *_kept(now, names, cut)],
         xaxis=theme.axis("singular component, strongest first", type="category", anchor="y2", showgrid=False,
                          range=[-0.5, rank - 0.5], fixedrange=True, tickangle=0, tickvals=ticks,
                          ticktext=[names[at] for at in ticks]),
@@ -102,7 +103,6 @@ def _matrix(data: MaskMap, i: int, colors: Mapping[str, str]) -> go.Figure:
                        **moment.narrow},
         },
     )  # fmt: skip
-    result.add_traces([_cells(data.experts, names, moment.changes["data.0.z"]), *_kept(now, names, cut)])
     return result
 
 
@@ -119,7 +119,7 @@ def _matrix_moment(data: MaskMap, i: int) -> Moment:
 def _cells(experts: Sequence[str], names: Sequence[str], states: np.ndarray) -> go.Heatmap:
     """Return the cells; the browser puts the word of its number into every cell's customdata."""
     steps = [[(i + end) / len(COLORS), color] for i, color in enumerate(COLORS) for end in (0, 1)]
-    return go.Heatmap(
+    return theme.heatmap(
         x=names, y=list(experts), z=states, zmin=-0.5, zmax=3.5, colorscale=steps, showscale=False,
         xgap=0, ygap=3, meta={"words": STATES},
         hovertemplate="<b>%{y}</b>, component %{x}<br>%{customdata}<extra></extra>",
@@ -132,13 +132,13 @@ def _kept(now: np.ndarray, names: Sequence[str], cut: int) -> list[go.Scatter]:
     window = max(1, -(-rank // WINDOWS))
     starts = np.arange(0, rank, window)
     middle = np.minimum(starts + (window - 1) // 2, rank - 1)
-    fixed = go.Scatter(
+    fixed = theme.scatter(
         x=[names[0], names[max(0, cut - 1)], names[min(cut, rank - 1)], names[-1]],
         y=[100, 100, 0 if cut < rank else 100, 0 if cut < rank else 100], yaxis="y2", mode="lines", hoverinfo="skip",
         line={"color": theme.CHANCE, "width": 1.25, "dash": "4px,3px"},
     )  # fmt: skip
     text = "component %{x}" + (f" and {window - 1} beside it" if window > 1 else "")
-    line = go.Scatter(
+    line = theme.scatter(
         x=[names[m] for m in middle], y=_kept_share(now), yaxis="y2", mode="lines",
         line={"color": theme.INK, "width": 1.75},
         hovertemplate=f"{text}: kept by %{{y:.0f}} % of the experts<extra></extra>",

@@ -91,7 +91,7 @@ def frontier(cost: np.ndarray, accuracy: np.ndarray) -> list[int]:
 
 
 def _steps(cost: np.ndarray, accuracy: np.ndarray, end: float) -> go.Scatter:
-    return go.Scatter(
+    return theme.scatter(
         x=[*cost, end], y=[*accuracy, accuracy[-1]], mode="lines", hoverinfo="skip",
         line={"shape": "hv", "color": theme.RULE, "width": 1.5},
     )  # fmt: skip
@@ -102,7 +102,7 @@ def _dots(data: Sequence[MethodPoint], cost: np.ndarray, front: list[int]) -> go
     color = [
         theme.EXPERTS[1] if p.chosen else theme.INK if i in front else theme.PRETRAINED for i, p in enumerate(data)
     ]
-    return go.Scatter(
+    return theme.scatter(
         x=cost,
         y=[point.accuracy for point in data],
         mode="markers",

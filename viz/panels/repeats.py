@@ -82,12 +82,12 @@ def _ordered(data: Sequence[Repeats], view: str) -> list[Repeats]:
 def _bars(found: Sequence[Repeats]) -> go.Scatter:
     x = [value for one in found for value in (one.mean - one.deviation, one.mean + one.deviation, None)]
     y = [value for place in range(len(found)) for value in (place, place, None)]
-    return go.Scatter(x=x, y=y, mode="lines", hoverinfo="skip", line={"color": "var(--ms-whisker)", "width": 9})
+    return theme.scatter(x=x, y=y, mode="lines", hoverinfo="skip", line={"color": "var(--ms-whisker)", "width": 9})
 
 
 def _runs(found: Sequence[Repeats]) -> go.Scatter:
     each = [(place, i, one) for place, one in enumerate(found) for i in range(len(one.accuracy))]
-    return go.Scatter(
+    return theme.scatter(
         x=[one.accuracy[i] for _, i, one in each], y=[place for place, _, _ in each], mode="markers",
         hoverinfo="text", hovertext=[_sentence(one, i) for _, i, one in each], cliponaxis=False,
         marker={"size": 7, "color": theme.SURFACE, "line": {"color": theme.MERGED, "width": 1.5}},
@@ -95,14 +95,14 @@ def _runs(found: Sequence[Repeats]) -> go.Scatter:
 
 
 def _means(found: Sequence[Repeats]) -> go.Scatter:
-    return go.Scatter(
+    return theme.scatter(
         x=[one.mean for one in found], y=list(range(len(found))), mode="markers", hoverinfo="skip", cliponaxis=False,
         marker={"size": 11, "color": theme.MERGED},
     )  # fmt: skip
 
 
 def _numbers(found: Sequence[Repeats], edge: float) -> go.Scatter:
-    return go.Scatter(
+    return theme.scatter(
         x=[edge] * len(found), y=list(range(len(found))), mode="text", textposition="middle right", hoverinfo="skip",
         text=[f"<b>{one.mean:.1f}</b> ± {one.deviation:.1f}" for one in found], cliponaxis=False,
         textfont={"size": theme.SMALL, "color": theme.INK},

@@ -113,7 +113,7 @@ def _bars(data: Sequence[TaskSides], places: Sequence[float], which: str, colors
         "array": [side.high - side.accuracy for *_, side in known],
         "arrayminus": [side.accuracy - side.low for *_, side in known],
     }  # fmt: skip
-    return go.Bar(
+    return theme.bar(
         orientation="h", x=[side.accuracy for *_, side in known], y=[y for _, y, _ in known], width=WIDTH,
         offset=-WIDTH if which == "a" else 0.02, error_x=whiskers, hoverinfo="text", name=which.upper(),
         hovertext=[_sentence(one, which.upper(), side) for one, _, side in known],
@@ -126,7 +126,7 @@ def _numbers(data: Sequence[TaskSides], places: Sequence[float], which: str) -> 
     """Return the accuracy of one run behind the whiskers of every task."""
     known = [(one, y, side) for one, y in zip(data, places, strict=True) if (side := getattr(one, which))]
     shift = -WIDTH / 2 if which == "a" else WIDTH / 2 + 0.02
-    return go.Scatter(
+    return theme.scatter(
         x=[side.high + 0.8 for *_, side in known], y=[y + shift for _, y, _ in known], mode="text", hoverinfo="skip",
         text=[f" {which.upper()} {side.accuracy:.1f}" for *_, side in known], textposition="middle right",
         cliponaxis=False, textfont={"size": theme.SMALL, "color": theme.MUTED if which == "a" else theme.INK},
@@ -137,7 +137,7 @@ def _verdicts(data: Sequence[TaskSides], places: Sequence[float]) -> go.Scatter:
     """The column at the right; what is more than chance in bold."""
     words = [f"<b>{one.verdict}</b>, {chance(one.p)}" if one.better and one.p is not None else one.verdict
              for one in data]  # fmt: skip
-    return go.Scatter(
+    return theme.scatter(
         x=[EDGE] * len(data), y=list(places), mode="text", textposition="middle right", hoverinfo="skip", text=words,
         cliponaxis=False,
         textfont={"size": theme.SMALL, "color": [theme.INK if one.better else theme.MUTED for one in data]},

@@ -74,7 +74,7 @@ def rows(data: Spectrum, *, block: int | None = None, kind: str | None = None) -
 
 def _line(model: str, shown: np.ndarray, sizes: np.ndarray, energy: np.ndarray, color: str) -> go.Scatter:
     """Return the line of one model; what it says on hover is the same in both views."""
-    return go.Scatter(
+    return theme.scatter(
         x=np.arange(1, len(shown) + 1, dtype=np.int16),
         y=shown.astype(np.float32),
         mode="lines",
@@ -96,7 +96,7 @@ def _rings(models: Sequence[str], shown: np.ndarray, ranks: np.ndarray, colors: 
     known = [(i, int(rank)) for i, rank in enumerate(ranks) if np.isfinite(rank)]
     ink = [colors[models[i]] for i, _ in known]
     text = "<b>{}</b><br>95 % of the energy lies in the first {} directions"
-    return go.Scatter(
+    return theme.scatter(
         x=[rank for _, rank in known],
         y=[float(shown[i, rank - 1]) for i, rank in known],
         mode="markers",

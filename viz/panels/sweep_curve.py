@@ -32,14 +32,14 @@ def figure(data: Swept, *, view: str = "accuracy", colors: Mapping[str, str] | N
     wide = bool(data.wide and data.wide[0])
     marks = _grouped(data)
     axis = _span(x, wide, [value for value, _ in marks])
-    result = theme.figure(height=PLOT + TOP + BOTTOM, margin={"t": TOP, "r": 104, "b": BOTTOM}, hoverdistance=40)
-    result.add_traces([
+    traces = [
         *([_band(data)] if view == "accuracy" else []),
         *(_line(data, x, curves[:, i], task, colors.get(task, theme.MUTED)) for i, task in enumerate(data.tasks)),
         _line(data, x, average, "", theme.MERGED), _best(data, average),
-    ])  # fmt: skip
+    ]  # fmt: skip
     unit = UNITS.get(view, f"accuracy, % of {data.where}")
-    result.update_layout(
+    return theme.figure(
+        height=PLOT + TOP + BOTTOM, margin={"t": TOP, "r": 104, "b": BOTTOM}, hoverdistance=40, data=traces,
         xaxis=theme.axis(swept.words(data.names[0]), showgrid=False, showline=True, fixedrange=True, **axis),
         yaxis=theme.axis(unit, range=[low, high], automargin=True, fixedrange=True),
         shapes=[_rule(value, names[0]) for value, names in marks],
@@ -48,7 +48,6 @@ def figure(data: Swept, *, view: str = "accuracy", colors: Mapping[str, str] | N
         meta={"title": f"{'Interference' if view == 'lost' else 'Accuracy'} along {data.title}",
               "about": data.about(READ, CLICK), "uirevision": view},
     )  # fmt: skip
-    return result
 
 
 def rows(data: Swept) -> tuple[list[str], list[list]]:
@@ -91,7 +90,7 @@ def _span(x: np.ndarray, wide: bool, marked: list[float]) -> dict[str, Any]:
 def _line(data: Swept, x: np.ndarray, y: np.ndarray, task: str, color: str) -> go.Scatter:
     """Return the line of a task, or of the average, through the points scored so far."""
     known = np.flatnonzero(np.isfinite(y))
-    return go.Scatter(
+    return theme.scatter(
         x=x[known], y=y[known].astype(np.float32), mode="lines+markers", customdata=known,
         line={"color": color, "width": 1.2 if task else 3}, cliponaxis=False, meta={"expert": task} if task else None,
         marker={"size": 5 if task else 9, "color": color, "line": {"color": theme.SURFACE, "width": not task and 1.5}},
@@ -117,7 +116,7 @@ def _sentence(data: Swept, place: int, task: str) -> str:
 def _band(data: Swept) -> go.Scatter:
     known = np.flatnonzero(np.isfinite(data.low))
     x = data.values[0][known]
-    return go.Scatter(
+    return theme.scatter(
         x=[*x, *x[::-1]], y=[*data.high[known], *data.low[known][::-1]], mode="lines", fill="toself",
         fillcolor="var(--ms-whisker)", line={"width": 0}, hoverinfo="skip",
     )  # fmt: skip
@@ -125,7 +124,7 @@ def _band(data: Swept) -> go.Scatter:
 
 def _best(data: Swept, average: np.ndarray) -> go.Scatter:
     places = [] if data.best is None else [int(np.flatnonzero(data.values[0] == data.best[0])[0])]
-    return go.Scatter(
+    return theme.scatter(
         x=data.values[0][places], y=average[places], mode="markers", hoverinfo="skip", cliponaxis=False,
         marker={"symbol": "diamond", "size": 14, "color": MARKS["best"][2],
                 "line": {"color": theme.SURFACE, "width": 1.5}},

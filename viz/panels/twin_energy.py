@@ -42,15 +42,15 @@ def figure(data: Energies, *, view: str = "energy", expert: str | None = None,
     whole, kept = (a.mean(1) if of is None else a[:, of] for a in (data.exclusive, data.kept))
     owner = "mean of the experts" if of is None else data.experts[of]
     place = np.arange(len(data.blocks))
-    result = theme.figure(height=HEIGHT, margin={"t": 30, "b": 44}, barmode="overlay")
-    result.add_traces([
+    traces = [
         _bars(data, -0.38, data.shared, 0.36, theme.MERGED, 1, "shared model"),
         _bars(data, 0.02, whole, 0.36, color, 0.3, f"exclusive part, {owner}, before compression"),
         _bars(data, 0.09, kept, 0.22, color, 1, f"exclusive part, {owner}, after compression"),
         *_strokes(data, of, pinned),
-    ])  # fmt: skip
+    ]  # fmt: skip
     ticks = place[:: max(1, -(-len(place) // 16))]
-    result.update_layout(
+    return theme.figure(
+        height=HEIGHT, margin={"t": 30, "b": 44}, barmode="overlay", data=traces,
         xaxis=theme.axis("block, from input to output", range=[-0.6, len(place) - 0.4], showgrid=False, showline=True,
                          fixedrange=True, tickvals=ticks.tolist(), ticktext=[str(data.blocks[i]) for i in ticks]),
         yaxis=theme.axis("energy, squared Frobenius norm", rangemode="tozero", automargin=True, fixedrange=True),
@@ -61,7 +61,6 @@ def figure(data: Energies, *, view: str = "energy", expert: str | None = None,
             "axes": {"x": [[i, {"block": b}] for i, b in enumerate(data.blocks)]},
         },
     )  # fmt: skip
-    return result
 
 
 def rows(
@@ -87,7 +86,7 @@ def rows(
 
 def _bars(data: Energies, offset: float, energy: np.ndarray, width: float, color: str, opacity: float,
           name: str) -> go.Bar:  # fmt: skip
-    return go.Bar(
+    return theme.bar(
         x=list(range(len(energy))), y=energy.astype(np.float32), width=width, offset=offset,
         customdata=[str(b) for b in data.blocks],
         marker={"color": color, "opacity": opacity, "line": {"width": 0}},
@@ -103,7 +102,7 @@ def _strokes(data: Energies, of: int | None, pinned: Pin[Energies] | None) -> li
     kept = other.kept.mean(1) if of is None else other.kept[:, of]
     found = [(at[b], s, k) for b, s, k in zip(other.blocks, other.shared, kept, strict=True) if b in at]
     return [
-        go.Scatter(
+        theme.scatter(
             x=[place + shift for place, *_ in found], y=[energies[i] for _, *energies in found], mode="markers",
             marker={"symbol": "line-ew", "size": 13, "line": {"color": "var(--ms-mark)", "width": 2.5}},
             hovertemplate=f"pinned as {pinned.letter}, {words}: %{{y:.3g}}<extra></extra>", cliponaxis=False,

@@ -52,16 +52,16 @@ def figure(
     upper = _range([*data.accuracy.ravel(), *references.values()])
     lower = (0.0, 1.12 * float(np.nanmax([*megabytes, *sizes.values(), 1e-9])))
     end = max(1.0, float(percent.max()))
-    result = theme.figure(height=PLOT + 66, margin={"t": 22, "r": 112}, hoverdistance=40)
-    result.add_traces([
+    traces = [
         *(_line(percent, data.accuracy[:, t], f"<b>{task}</b>", colors.get(task, theme.MUTED), 1.4, task)
           for t, task in enumerate(data.tasks)),
         _line(percent, average, "<b>Average of the tasks</b>", theme.MERGED, 3.0, ""), _size(percent, megabytes),
-    ])  # fmt: skip
+    ]  # fmt: skip
     names = [(t, y, colors.get(t, theme.MUTED), t) for t, y in zip(data.tasks, data.accuracy[-1], strict=True)]
     names += [("", average[-1], theme.MERGED, "")]
     names += [(f"┄ {n}", value, theme.PRETRAINED, "") for n, value in references.items()]
-    result.update_layout(
+    return theme.figure(
+        height=PLOT + 66, margin={"t": 22, "r": 112}, hoverdistance=40, data=traces,
         xaxis=theme.axis("singular components that exclusive parts keep, %", range=[-0.02 * end, 1.02 * end],
                          anchor="y2", showgrid=False, showline=True, fixedrange=True),
         yaxis=theme.axis("accuracy, % of test inputs", range=upper, domain=UPPER, automargin=True, fixedrange=True),
@@ -71,7 +71,6 @@ def figure(
         annotations=[*_labels(names, average[-1], upper), *_size_words(sizes, lower), *_mark_words(data, pinned, end)],
         meta={"narrow": {"layout.margin.r": 104, "layout.xaxis.title.text": "components kept, %"}},
     )  # fmt: skip
-    return result
 
 
 def rows(data: RankCurve) -> tuple[list[str], list[list]]:
@@ -90,7 +89,7 @@ def _range(values: list[float]) -> tuple[float, float]:
 
 
 def _line(x: np.ndarray, y: np.ndarray, name: str, color: str, width: float, task: str) -> go.Scatter:
-    return go.Scatter(
+    return theme.scatter(
         x=x, y=y.astype(np.float32), mode="lines+markers", line={"color": color, "width": width}, cliponaxis=False,
         marker={"size": 2.5 * width + 1, "color": color}, meta={"expert": task} if task else None,
         hovertemplate=f"{name}<br>%{{y:.1f}} % with %{{x:.0f}} % of the components<extra></extra>",
@@ -98,7 +97,7 @@ def _line(x: np.ndarray, y: np.ndarray, name: str, color: str, width: float, tas
 
 
 def _size(x: np.ndarray, megabytes: np.ndarray) -> go.Scatter:
-    return go.Scatter(
+    return theme.scatter(
         x=x, y=megabytes.astype(np.float32), yaxis="y2", mode="lines+markers", cliponaxis=False,
         line={"color": theme.PRETRAINED, "width": 1.75}, marker={"size": 5},
         hovertemplate="%{x:.0f} % of the components: %{y:.1f} MB to store<extra></extra>",

@@ -107,7 +107,7 @@ def _dots(data: Vectors, view: str, x: np.ndarray, y: np.ndarray, parts: np.ndar
         f"<b>{SIDES[view]} {i}</b><br>{data.names[0]} {a:+.2f}, {data.names[1]} {b:+.2f}<br>adds {p:+.4f} to the cosine"
         for i, (a, b, p) in enumerate(zip(x, y, parts, strict=True))
     ]
-    return go.Scatter(
+    return theme.scatter(
         x=x.astype(np.float32), y=y.astype(np.float32), mode="markers", hoverinfo="text",
         hovertext=[text.replace("-", "−") for text in words], cliponaxis=False,
         marker={"size": 6, "color": list(ink), "opacity": 0.7, "line": {"color": theme.SURFACE, "width": 0.5}},
