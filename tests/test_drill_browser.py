@@ -239,6 +239,26 @@ def test_two_runs_are_compared_input_by_input(visit):
     again.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_sheet_that_was_told_nothing_asks(visit):
+    page = visit("?suite=toy")
+    early = page.evaluate("""() => {
+        const id = gradio_config.components.find((one) => one.props.elem_id === "mp-pad").id;
+        return gradio_config.dependencies.filter((event) => event.outputs.includes(id)
+            && event.targets.every(([target]) => target !== id)).map((event) => event.id);
+    }""")
+    assert len(early) == 2
+
+    def lose(route) -> None:
+        words = json.loads(route.request.post_data)
+        lost = words["fn_index"] in early
+        route.fulfill(json={"event_id": f"lost {words['trigger_id']}"}) if lost else route.continue_()
+
+    page.route("**/queue/join*", lose)
+    page.get_by_role("tab", name="Inputs").click()
+    page.get_by_role("button", name="Try an input of your own").click()
+    page.wait_for_function("document.querySelector('[data-task]')?.options.length === 5")
+
+
 def _follower(page, *signals: str) -> Callable[[Any], str]:
     """Return a function that tells from which of some signals a request follows; empty for any other."""
     named = page.evaluate("""signals => Object.fromEntries(gradio_config.dependencies.flatMap((event) => {

@@ -91,8 +91,16 @@ class Tour:
         self.open()
         for step in STEPS:
             if step in steps:
-                getattr(self, step)()
+                self.taken(step)
         return self.page.url
+
+    def taken(self, step: str) -> None:
+        """Take one step; where it does not end, keep a picture of what the page shows."""
+        try:
+            getattr(self, step)()
+        except Exception:
+            self.picture(f"stuck-{step}")
+            raise
 
     def open(self) -> None:
         self.page.route(GRADIO, lambda route: route.abort())

@@ -21,6 +21,7 @@
       this.files(element);
       watch(["value"], () => this.read());
       this.read();
+      if (!this.told.suite) trigger("bare", {});
     }
 
     read() {

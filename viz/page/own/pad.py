@@ -1,7 +1,8 @@
 """The pad on which visitors draw, and which takes the pictures that they bring along.
 
-Its event is `picture`, with {example: task} or {data: data URI or "", fit, paper}. Its value is a JSON string, as the
-status line's. What the visitor draws stays in the browser until it is sent, small, a moment after the pen was lifted.
+Its event is `picture`, with {example: task} or {data: data URI or "", fit, paper}; `bare` asks for its value, where it
+has come to the page without one. Its value is a JSON string, as the status line's. What the visitor draws stays in the
+browser until it is sent, small, a moment after the pen was lifted.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ memory: it is not saved to disk and not part of the link.</p></div></div>"""
 
 
 class Pad(gr.HTML):
-    """The sheet and its tools; the event is `picture`."""
+    """The sheet and its tools; the events are `picture` and `bare`."""
 
     def __init__(self, value: str = "", **settings: Any) -> None:
         tools = "".join(
@@ -63,7 +64,7 @@ class Pad(gr.HTML):
         super().__init__(
             value=value,
             html_template=PAD.format(tools=tools, limit=LARGEST >> 20),
-            js_on_load="MergePad.mount(element, props, trigger, watch); /* 'picture' */",
+            js_on_load="MergePad.mount(element, props, trigger, watch); /* 'picture' 'bare' */",
             head=HEAD + '<script src="gradio_api/file=assets/js/pad.js"></script>',
             apply_default_css=False,
             **settings,

@@ -32,7 +32,7 @@ class YoursDesk:
         """Attach the listeners; `act` and `look` are the queues of acts and of what takes time."""
         page, told = self.page, self.page.some("session", "shown")
         page.pad.picture(self.take, told, page.some("session", "pad", "yours", "replying"), **act)
-        for event in (page.inputs.select, page.sight.turn):
+        for event in (page.inputs.select, page.sight.turn, page.pad.bare):
             event(self.follow, told, page.some("pad", "yours", "replying"), **act)
         page.yours.turn(self.explain, told, page.some("replies", "replying", "yours_why", "map"), **look)
 
