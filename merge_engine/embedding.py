@@ -42,14 +42,27 @@ def pca(features: np.ndarray, dimensions: int = 2) -> Projection:
     directions = np.zeros((dimensions, len(centre)))
     if centred.size == 0:
         return Projection(coordinates, explained, centre, directions)
-    u, s, vh = np.linalg.svd(centred, full_matrices=False)
-    count, total = min(dimensions, len(s)), float((s**2).sum())
-    sign = np.sign(vh[np.arange(count), np.abs(vh[:count]).argmax(1)])
-    coordinates[:, :count] = u[:, :count] * s[:count] * sign
-    directions[:count] = vh[:count] * sign[:, None]
+    found, squares = _leading(centred, dimensions)
+    count, total = len(found), float((centred**2).sum())
+    directions[:count] = found * np.sign(found[np.arange(count), np.abs(found).argmax(1)])[:, None]
+    coordinates[:, :count] = centred @ directions[:count].T
     if total > 0:
-        explained[:count] = s[:count] ** 2 / total
+        explained[:count] = squares / total
     return Projection(coordinates, explained, centre, directions)
+
+
+def _leading(centred: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the at most `count` leading right singular vectors (k, D) of (N, D), and the squares of their values (k,).
+
+    They are eigenvectors of XᵀX, or Xᵀu / s of those of XXᵀ where that is smaller: several times faster than an SVD,
+    and as exact for what stands out. What is lost in rounding counts as absent.
+    """
+    wide = centred.shape[0] < centred.shape[1]
+    squares, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
+    squares, vectors = squares[::-1][:count], vectors[:, ::-1][:, :count]
+    kept = squares > max(centred.shape) * np.finfo(np.float64).eps * squares[0]
+    squares, vectors = squares[kept], vectors[:, kept]
+    return (vectors.T @ centred / np.sqrt(squares)[:, None] if wide else vectors.T), squares
 
 
 def spread_start(features: np.ndarray) -> np.ndarray:

@@ -31,6 +31,18 @@ def test_pca_agrees_with_the_covariance():
     assert np.allclose(found.explained, values[:3] / values.sum())
 
 
+@pytest.mark.parametrize("shape", [(60, 9), (9, 60), (2, 5), (5, 2)])
+def test_pca_is_the_leading_part_of_an_svd(shape):
+    points = np.random.default_rng(4).normal(size=shape)
+    found = pca(points)
+    u, s, vh = np.linalg.svd(points - points.mean(0), full_matrices=False)
+    count = min(2, shape[0] - 1)  # centring takes one dimension
+    np.testing.assert_allclose(np.abs(found.coordinates[:, :count]), np.abs(u * s)[:, :count], atol=1e-12)
+    np.testing.assert_allclose(np.abs(found.directions[:count]), np.abs(vh[:count]), atol=1e-12)
+    np.testing.assert_allclose(found.explained[:count], (s**2 / (s**2).sum())[:count], atol=1e-12)
+    assert not found.coordinates[:, count:].any()
+
+
 def test_pca_does_not_flip():
     features = np.random.default_rng(2).normal(size=(30, 5))
     order = np.random.default_rng(3).permutation(30)
