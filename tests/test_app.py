@@ -40,7 +40,8 @@ def test_a_page_that_is_served_holds_plain_data():
 
     config = app.build_demo().get_config_file()
     kept = [one for one in config["components"] if one["type"] != "state"]  # a state has a function that deletes it
-    json.dumps({**config, "components": kept})
+    plain = {**config, "components": kept}
+    assert set(json.loads(json.dumps(plain))) == set(plain)
 
 
 @pytest.mark.parametrize("asked", [(), (1,), (0, 2), (0, 1, 2)])

@@ -213,7 +213,7 @@ def _pinned(lines: Lines, letter: str) -> list[go.Scatter]:
             _segment(interval, *score.pinned_interval, y)
     return [
         theme.scatter(x=interval[0], y=interval[1], mode="lines", hoverinfo="skip", name="pinned interval",
-                   cliponaxis=False, line={"color": "var(--ms-mark)", "width": 1.5}),
+                      cliponaxis=False, line={"color": "var(--ms-mark)", "width": 1.5}),
         theme.scatter(
             x=[score.pinned for score, _ in known], y=[y for _, y in known], mode="markers+text", hoverinfo="text",
             hovertext=[_sentence(score, letter) for score, _ in known], name="pinned", cliponaxis=False,

@@ -95,7 +95,7 @@ def _chord(shares: np.ndarray, average: np.ndarray) -> list[go.Scatter]:
     if not np.isfinite(ends).all():
         return []
     return [theme.scatter(x=[0, 1], y=ends, mode="lines", hoverinfo="skip",
-                       line={"color": theme.MERGED, "width": 1.5, "dash": "5px,4px"})]  # fmt: skip
+                          line={"color": theme.MERGED, "width": 1.5, "dash": "5px,4px"})]  # fmt: skip
 
 
 def _rise(shares: np.ndarray, average: np.ndarray, found: Barrier | None) -> list[dict]:
