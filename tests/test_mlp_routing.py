@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import math
+import weakref
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from merge_engine.methods.e_we_moe import EWeMoe, largest
 from merge_engine.methods.rankone_moe import RankOneMoe, Selecting
 from merge_engine.methods.task_arithmetic import TaskArithmetic
 from merge_engine.methods.we_moe import WeMoe
+from merge_engine.routing import mlp_routing
 from merge_engine.routing.mlp_routers import MlpWeighting, Router
 from merge_engine.routing.mlp_routing import RoutedMlps
 from merge_engine.routing.per_input import DenseLinear
@@ -388,6 +390,28 @@ def test_weights_shared_by_all_inputs_blend_first():
     share = DenseLinear(torch.randn(3, 4, 5, generator=g), torch.randn(3, 4, generator=g))
     x, w = torch.randn(2, 6, 5, generator=g), torch.randn(1, 3, generator=g)
     torch.testing.assert_close(share.added(None, x, w), share.added(None, x, w.expand(2, 3)))
+
+
+def test_a_sparse_share_is_made_dense_once_while_somebody_holds_it(toy):
+    what = adaptable(EWeMoe(), toy.problem())
+    share, held = next((share, what.ready[path]) for path, share in what.shares.items())
+    device = SuiteInputs(toy).device
+    assert share.to(torch.float32, device) is held, "looks at a run take what the run has"
+    assert share.to(torch.float64, device).weight.dtype == torch.float64
+    gone = weakref.ref(held)
+    del held
+    what.ready.clear()
+    assert gone() is None, "a merge keeps what is sparse alone"
+    torch.testing.assert_close(share.to(torch.float32, device).weight, unpacked(share.weight))
+
+
+def test_first_routes_are_noted_a_pass_of_several_tasks_at_a_time(toy, monkeypatch):
+    monkeypatch.setattr(mlp_routing, "JOINT", 2 * EWeMoe().batch)
+    steps = [step for step in EWeMoe().adaptable(toy.problem(), context()) if step.label.startswith("first routes")]
+    tasks = toy.experts
+    pairs = [tasks[i : i + 2] for i in range(0, len(tasks), 2)]
+    assert [step.label for step in steps] == [f"first routes of {', '.join(some)}" for some in pairs]
+    assert steps[-1].done == steps[-1].total == len(tasks)
 
 
 def test_selection_keeps_the_largest_weights():

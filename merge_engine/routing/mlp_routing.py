@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..adapting import adaptive
-from ..adapting.adapt import Batches, Settings, jointly
+from ..adapting.adapt import JOINT, Batches, Settings, jointly
 from ..contract import Context, Kind, Step
 from ..hp import hp
 from ..maths.parts import LowRankPart, Part
@@ -94,9 +94,11 @@ class MlpRoutedMerge(adaptive.AdaptiveMerge):
         shared, parts = yield from split_steps(problem, ctx, routed, self.prior, self.part)
         weighting = self.weighting(blocks, self._routers(problem, layers, blocks, ctx))
         made = RoutedMlps(inputs, problem.tasks, shared, self.shares(parts, layers), weighting)
-        for done, task in enumerate(problem.tasks, 1):
-            made.route(task, next(inputs.stream(task, self.batch)))
-            yield Step(done, len(problem.tasks), f"first routes of {task}")
+        size, count = max(1, JOINT // self.batch), len(problem.tasks)
+        for start in range(0, count, size):
+            some = problem.tasks[start : start + size]
+            made.route({task: next(inputs.stream(task, self.batch)) for task in some})
+            yield Step(start + len(some), count, f"first routes of {', '.join(some)}")
         return made
 
     def _routers(
@@ -180,7 +182,7 @@ class RoutedMlps:
     ) -> None:
         self.inputs, self.tasks, self.shared, self.shares = inputs, tasks, shared, shares
         self.weighting = weighting
-        self.ready = {path: share.to(torch.float32) for path, share in shares.items()}
+        self.ready = {path: share.to(torch.float32, inputs.device) for path, share in shares.items()}
         firsts = first_layers(weighting.blocks).values()
         self.firsts = [place for place, path in enumerate(shares) if path in firsts]
         self.routes: dict[str, np.ndarray] = {}
@@ -210,9 +212,9 @@ class RoutedMlps:
         """Do nothing: gradients reach the routers by themselves."""
 
     @torch.no_grad()
-    def route(self, task: str, inputs: Tensor) -> None:
-        """Note how a batch is routed."""
-        self.features({task: inputs})
+    def route(self, batches: Batches) -> None:
+        """Note how some batches are routed."""
+        self.features(batches)
 
     def state(self) -> Mapping[str, np.ndarray]:
         return {"routes": np.stack([self.routes[task] for task in self.tasks])}

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ from ..maths.blend import blend
 from ..maths.parts import LowRankPart, Part, SparsePart, dense
 from .prediction import Network
 from .whole_module import WholeModule
+
+BLENDED = 0.5
+"""Numbers that a token is multiplied with, per number of matrices that are blended for its input first; measured."""
 
 
 class Share(Protocol):
@@ -82,6 +86,10 @@ class DenseLinear(_Tensors):
         weighted = (x.unsqueeze(-2) * by_token.unsqueeze(-1)).flatten(-2)  # (B, N, T·n)
         return weighted @ matrices.reshape(-1, matrices.shape[-1]) + _vectors(self.bias, by_token)
 
+    @property
+    def multiplied(self) -> float:
+        return BLENDED * self.stored_parameters
+
 
 @dataclass(frozen=True)
 class LowRankLinear(_Tensors):
@@ -135,10 +143,20 @@ class SparseLinear:
 
     weight: SparsePart
     bias: Part | None = None
+    _made: WeakValueDictionary[Any, DenseLinear] = field(
+        default_factory=WeakValueDictionary, init=False, repr=False, compare=False
+    )
 
     def to(self, dtype: torch.dtype, device: torch.device | None = None) -> DenseLinear:
-        """Return the dense share in a floating-point type, and on another device where one is given."""
-        return DenseLinear(_side_by_side(dense(self.weight)), _stacked(self.bias)).to(dtype, device)
+        """Return the dense share in a floating-point type, and on another device where one is given.
+
+        While somebody holds it, such as a run that is watched, it is not made again.
+        """
+        made = self._made.get((dtype, device))
+        if made is None:
+            made = DenseLinear(_side_by_side(dense(self.weight)), _stacked(self.bias)).to(dtype, device)
+            self._made[dtype, device] = made
+        return made
 
     def added(self, layer: nn.Module, x: Tensor, w: Tensor) -> Tensor:
         """Return Σ_t w_t (x W_tᵀ + b_t), (B, N, m)."""
@@ -150,7 +168,7 @@ class SparseLinear:
 
     @property
     def multiplied(self) -> float:
-        return float(len(self.weight) * self.weight.shape.numel())
+        return BLENDED * len(self.weight) * self.weight.shape.numel()
 
 
 @dataclass(frozen=True)
