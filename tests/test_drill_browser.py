@@ -49,10 +49,26 @@ def test_a_knock_out_is_scored_beside_the_merge_and_shows_what_flips(visit):
     page.wait_for_selector("#mp-why .ms-router")
     top = "document.querySelector('#mp-why').getBoundingClientRect().top"
     page.wait_for_function(f"{top} > -20 && {top} < 0.7 * innerHeight")
+    page.wait_for_timeout(1000)
+    _goes_where_the_visitor_goes(page, top)
     page.click("#mp-tabs button[role=tab] >> nth=0")
     page.click(".mp-gone button")
     page.wait_for_selector("#mp-flips h3", state="detached")
     assert "without=" not in page.url
+
+
+def _goes_where_the_visitor_goes(page, top: str) -> None:
+    """Choose the next flipped input, and turn back up as soon as the page has gone to it."""
+    page.click("#mp-tabs button[role=tab] >> nth=0")
+    page.evaluate("scrollTo(0, 0)")
+    page.locator(".ms-flip").nth(1).click()
+    page.wait_for_selector("#mp-why .ms-router")
+    page.wait_for_function(f"{top} > -20 && {top} < 0.7 * innerHeight")
+    assert page.evaluate("scrollY") > 200, "there is a way back"
+    page.mouse.wheel(0, -10_000)
+    page.wait_for_function("scrollY === 0")
+    page.wait_for_timeout(1000)
+    assert page.evaluate("scrollY") == 0, "the page does not take them down again"
 
 
 def _tiles(page) -> list[str]:

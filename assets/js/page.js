@@ -168,18 +168,27 @@
     if (event.target.closest?.("#mp-merge") && answer.getBoundingClientRect().top > innerHeight / 2) goTo(answer);
   });
 
-  // An input that was chosen on another tab is explained below the gallery: go there once it is.
+  // An input that was chosen on another tab is explained below the gallery: go there once it is, unless the visitor does
+  // something else meanwhile.
   document.addEventListener("click", (event) => {
     if (!event.target.closest?.("button[data-emit=input]")) return;
     const before = document.querySelector("#mp-why h3")?.textContent;
     const until = Date.now() + 8000;
+    const elsewhere = new AbortController();
+    for (const act of ["pointerdown", "keydown", "wheel", "touchmove"])
+      document.addEventListener(act, () => elsewhere.abort(), { signal: elsewhere.signal, capture: true, passive: true });
+    const go = (element) => elsewhere.signal.aborted || goTo(element);
     const look = () => {
       const why = document.querySelector("#mp-why"); // a tab that was never open is not there yet
       const told = why?.offsetParent && why.querySelector(".ms-router") && why.querySelector("h3");
       if (told && (told.textContent !== before || Date.now() > until - 5000)) {
-        goTo(why);
-        setTimeout(goTo, 700, why); // what stands above it has grown meanwhile
+        go(why);
+        setTimeout(() => { // what stands above it has grown meanwhile
+          go(why);
+          elsewhere.abort();
+        }, 700);
       } else if (Date.now() < until) setTimeout(look, 100);
+      else elsewhere.abort();
     };
     look();
   });
