@@ -186,6 +186,15 @@ def test_a_sweep_draws_its_curve_and_a_point_goes_into_the_recipe(visit):
     page.wait_for_function(f"{said}.includes('Best of 5 points on validation')")
     page.wait_for_function("!document.querySelector('#mp-sweep-start').disabled")
     page.wait_for_function("document.querySelector('#mp-sweep-cost').textContent.includes('nothing is computed')")
+    page.evaluate(f"""() => {{
+        window.heard = [];
+        new MutationObserver(() => window.heard.push({said})).observe(document.querySelector('#mp-sweeping .mp-said'),
+            {{ childList: true, subtree: true, characterData: true }});
+    }}""")
+    page.click("#mp-sweep-start")
+    page.wait_for_timeout(1000)
+    assert page.evaluate("window.heard") == [], "all points are known: nothing is waited for"
+    assert page.is_enabled("#mp-sweep-start")
     assert page.locator("#panel-sweep-plane").is_hidden()
     focus_figure(page, "sweep-curve")
     for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight", "Enter"):

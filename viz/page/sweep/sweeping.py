@@ -78,8 +78,15 @@ def tab_parts(bench: Workbench, session: Session, shown: str = "") -> Parts:
     pinned = beside(bench.record, session, shown)
     return parts | panel_parts(session, sweep, points, pinned) | {
         "sweep_cost": cost_line(cost_of(bench, load_suite(session.suite), sweep, store)),
-        "sweeping": status(done_words(sweep, points) if len(points) == len(sweep.visits()) else ""),
+        "sweeping": finished(sweep, points) or status(""),
     }  # fmt: skip
+
+
+def finished(sweep: Sweep, points: Sequence[Point] | None = None) -> str:
+    """Return the status of a sweep whose points are all known, blank where some are not; stored points by default."""
+    if points is None:
+        points = Stored(load_suite(sweep.recipe.suite), sweep, live_dtype()).points(sweep)
+    return status(done_words(sweep, points)) if len(points) == len(sweep.visits()) else ""
 
 
 def panel_parts(session: Session, sweep: Sweep, points: Sequence[Point], pinned: Beside | None) -> Parts:

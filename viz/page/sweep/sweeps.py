@@ -77,12 +77,18 @@ class Sweeps:
 
     @guarded("sweeping", "Starting", READY)
     def start(self, session: Session, request: gr.Request) -> Any:
-        """Answer the button at once; the sweep follows in the queue. A second press while it runs changes nothing."""
+        """Answer the button at once; the sweep follows in the queue. A second press while it runs changes nothing.
+
+        Where all points are known there is nothing to wait for.
+        """
         held = self._held(request)
         if held.going() and BEGUN in held.done:
             return gr.skip()
-        ahead = self.tickets.ahead(visitor(request))
-        self.tickets.take(self._name(request), sweep_of(session).key)
+        ahead, sweep = self.tickets.ahead(visitor(request)), sweep_of(session)
+        ticket = self.tickets.take(self._name(request), sweep.key)
+        if known := sweeping.finished(sweep):
+            ticket.ended = True
+            return self.page.fill({**READY, "sweeping": known})
         return self.page.fill({"sweeping": view.waiting(ahead), "sweep_start": OFF, "sweep_stop": ON})
 
     @guarded("sweeping", "The sweep", READY)
