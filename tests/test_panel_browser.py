@@ -279,6 +279,12 @@ def test_theme_and_width_are_followed(visit):
     assert box != wide
 
 
+def test_numbers_in_cells_are_white_or_nearly_black(visit):
+    fills = "node => [...node.querySelectorAll('.heatmap-label text')].map((text) => getComputedStyle(text).fill)"
+    found = {scheme: set(plot(visit(color_scheme=scheme), "overlap").evaluate(fills)) for scheme in ("light", "dark")}
+    assert found["light"] | found["dark"] == {"rgb(255, 255, 255)", "rgb(11, 14, 19)"}, found
+
+
 def test_a_phone_needs_no_sideways_scroll(visit):
     page = visit(width=390, height=844, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
