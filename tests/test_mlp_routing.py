@@ -411,7 +411,7 @@ def test_first_routes_are_noted_a_pass_of_several_tasks_at_a_time(toy, monkeypat
     tasks = toy.experts
     pairs = [tasks[i : i + 2] for i in range(0, len(tasks), 2)]
     assert [step.label for step in steps] == [f"first routes of {', '.join(some)}" for some in pairs]
-    assert steps[-1].done == steps[-1].total == len(tasks)
+    assert [(step.done, step.total) for step in steps] == [(i, len(pairs)) for i in range(1, len(pairs) + 1)]
 
 
 def test_selection_keeps_the_largest_weights():

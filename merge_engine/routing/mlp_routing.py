@@ -94,11 +94,11 @@ class MlpRoutedMerge(adaptive.AdaptiveMerge):
         shared, parts = yield from split_steps(problem, ctx, routed, self.prior, self.part)
         weighting = self.weighting(blocks, self._routers(problem, layers, blocks, ctx))
         made = RoutedMlps(inputs, problem.tasks, shared, self.shares(parts, layers), weighting)
-        size, count = max(1, JOINT // self.batch), len(problem.tasks)
-        for start in range(0, count, size):
-            some = problem.tasks[start : start + size]
+        size = max(1, JOINT // self.batch)
+        passes = [problem.tasks[i : i + size] for i in range(0, len(problem.tasks), size)]
+        for done, some in enumerate(passes, 1):
             made.route({task: next(inputs.stream(task, self.batch)) for task in some})
-            yield Step(start + len(some), count, f"first routes of {', '.join(some)}")
+            yield Step(done, len(passes), f"first routes of {', '.join(some)}")
         return made
 
     def _routers(
