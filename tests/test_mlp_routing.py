@@ -12,6 +12,7 @@ import pytest
 import torch
 from reference import adaptive as reference
 
+from merge_engine.adapting import adapt
 from merge_engine.adapting.adapt import adapt_steps, descend, entropy
 from merge_engine.contract import Context
 from merge_engine.evaluate import score
@@ -23,7 +24,6 @@ from merge_engine.methods.e_we_moe import EWeMoe, largest
 from merge_engine.methods.rankone_moe import RankOneMoe, Selecting
 from merge_engine.methods.task_arithmetic import TaskArithmetic
 from merge_engine.methods.we_moe import WeMoe
-from merge_engine.routing import mlp_routing
 from merge_engine.routing.mlp_routers import MlpWeighting, Router
 from merge_engine.routing.mlp_routing import RoutedMlps
 from merge_engine.routing.per_input import DenseLinear
@@ -406,7 +406,7 @@ def test_a_sparse_share_is_made_dense_once_while_somebody_holds_it(toy):
 
 
 def test_first_routes_are_noted_a_pass_of_several_tasks_at_a_time(toy, monkeypatch):
-    monkeypatch.setattr(mlp_routing, "JOINT", 2 * EWeMoe().batch)
+    monkeypatch.setattr(adapt, "JOINT", 2 * EWeMoe().batch)
     steps = [step for step in EWeMoe().adaptable(toy.problem(), context()) if step.label.startswith("first routes")]
     tasks = toy.experts
     pairs = [tasks[i : i + 2] for i in range(0, len(tasks), 2)]

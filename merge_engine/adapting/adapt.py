@@ -119,8 +119,7 @@ def adapt_steps(
     for task in tasks:
         streams[task] = _stream(inputs, task, settings)
         yield Step(0, settings.steps, f"inputs of {task}", history=history)
-    size = max(1, JOINT // settings.batch)
-    passes = [tasks[i : i + size] for i in range(0, len(tasks), size)]
+    passes = tasks_by_pass(tasks, settings.batch)
     history.keep(0, settings.steps, what.state)
     yield Step(0, settings.steps, "start", snapshot=what.merged, history=history)
     for step in range(settings.steps):
@@ -143,6 +142,12 @@ def adapt_steps(
         live = {"entropy": sum(seen) / len(seen)}
         yield Step(step + 1, settings.steps, f"step {step + 1}", live, what.merged, history)
     return history
+
+
+def tasks_by_pass(tasks: Sequence[str], batch: int) -> list[Sequence[str]]:
+    """Return the tasks whose batches go through the network together, pass by pass."""
+    size = max(1, JOINT // batch)
+    return [tasks[i : i + size] for i in range(0, len(tasks), size)]
 
 
 def jointly(run: Callable[[Tensor], Tensor], batches: Batches) -> dict[str, Tensor]:

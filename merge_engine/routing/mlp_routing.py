@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..adapting import adaptive
-from ..adapting.adapt import JOINT, Batches, Settings, jointly
+from ..adapting.adapt import Batches, Settings, jointly, tasks_by_pass
 from ..contract import Context, Kind, Step
 from ..hp import hp
 from ..maths.parts import LowRankPart, Part
@@ -94,8 +94,7 @@ class MlpRoutedMerge(adaptive.AdaptiveMerge):
         shared, parts = yield from split_steps(problem, ctx, routed, self.prior, self.part)
         weighting = self.weighting(blocks, self._routers(problem, layers, blocks, ctx))
         made = RoutedMlps(inputs, problem.tasks, shared, self.shares(parts, layers), weighting)
-        size = max(1, JOINT // self.batch)
-        passes = [problem.tasks[i : i + size] for i in range(0, len(problem.tasks), size)]
+        passes = tasks_by_pass(problem.tasks, self.batch)
         for done, some in enumerate(passes, 1):
             made.route({task: next(inputs.stream(task, self.batch)) for task in some})
             yield Step(done, len(passes), f"first routes of {', '.join(some)}")
