@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 gr = pytest.importorskip("gradio")
@@ -154,7 +155,9 @@ def test_panels_have_words_tools_and_tables(visit):
     with page.expect_download() as saved:
         save(page, "accuracy", "Picture, PNG")
     assert saved.value.suggested_filename == "mergescope-accuracy.png"
-    assert Path(saved.value.path()).read_bytes()[:4] == b"\x89PNG"
+    with Image.open(saved.value.path()) as picture:
+        assert (picture.format, picture.width) == ("PNG", 2 * max(640, plot(page, "accuracy").bounding_box()["width"]))
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 20
     with page.expect_download() as saved:
         save(page, "accuracy", "Drawing, SVG")
     assert saved.value.suggested_filename == "mergescope-accuracy.svg"
@@ -283,6 +286,12 @@ def test_numbers_in_cells_are_white_or_nearly_black(visit):
     fills = "node => [...node.querySelectorAll('.heatmap-label text')].map((text) => getComputedStyle(text).fill)"
     found = {scheme: set(plot(visit(color_scheme=scheme), "overlap").evaluate(fills)) for scheme in ("light", "dark")}
     assert found["light"] | found["dark"] == {"rgb(255, 255, 255)", "rgb(11, 14, 19)"}, found
+    saved = """async () => {
+      const address = await MergeScope.picture([...MergeScope.panels].find((one) => one.name === "overlap"), "svg");
+      const svg = new DOMParser().parseFromString(decodeURIComponent(address.slice(19)), "text/xml");
+      return [...svg.querySelectorAll(".heatmap-label text")].map((text) => text.style.fill);
+    }"""
+    assert set(visit(color_scheme="dark").evaluate(saved)) == found["light"]
 
 
 def test_a_phone_needs_no_sideways_scroll(visit):

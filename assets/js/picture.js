@@ -3,6 +3,8 @@
   const MergeScope = (window.MergeScope ||= {});
   const FONT = "Helvetica, Arial, sans-serif";
   const LEAST = 640; // pixels across; a phone saves the figure of a wider page
+  const GREY = "rgb(68, 68, 68)", INK = "#0b0e13";
+  const SHARP = 2; // pixels of a PNG per pixel of the page
   const SIZE = 16, CAPITAL = 12, LINE = 21, EDGE = 12; // pixels of the heading: font, its capitals, line, margin
 
   /* Return the address of the picture of a panel, `format` being "png" or "svg". */
@@ -18,11 +20,28 @@
       layout.height += room;
       layout.title = { text: lines.map(escaped).join("<br>"), font: { size: SIZE }, xref: "container", yref: "container", x: 0,
         y: 1 - (EDGE + CAPITAL) / layout.height, xanchor: "left", yanchor: "bottom", pad: { l: EDGE } };
-      return await Plotly.toImage({ data, layout }, { format, width, height: layout.height, scale: format === "png" ? 2 : 1 });
+      const drawn = await Plotly.toImage({ data, layout }, { format: "svg", width, height: layout.height, imageDataOnly: true });
+      const vector = "data:image/svg+xml," + encodeURIComponent(inked(drawn));
+      return format === "svg" ? vector : await painted(vector, width, layout.height);
     } finally {
       paper.remove();
     }
   };
+
+  /* Plotly writes on light cells in a grey that is hard to read on teal; on the page a rule of panel.css says the same. */
+  function inked(svg) {
+    const sheet = new DOMParser().parseFromString(svg, "image/svg+xml");
+    for (const text of sheet.querySelectorAll(".heatmap-label text")) if (text.style.fill === GREY) text.style.fill = INK;
+    return new XMLSerializer().serializeToString(sheet);
+  }
+
+  async function painted(vector, width, height) {
+    const drawing = Object.assign(new Image(), { src: vector });
+    await drawing.decode();
+    const canvas = Object.assign(document.createElement("canvas"), { width: SHARP * width, height: SHARP * height });
+    canvas.getContext("2d").drawImage(drawing, 0, 0, canvas.width, canvas.height);
+    return canvas.toDataURL("image/png");
+  }
 
   /* An unseen light sheet that colours and fonts are read from. */
   function sheet(plot) {

@@ -1,11 +1,8 @@
-"""Run the benchmarks and print one table each: `python -m tests.benchmarks [name ...] [--small]`.
-
-`--small` shrinks those that can be, to see that they run.
-"""
+"""Run the benchmarks and print one table each: `python -m tests.benchmarks [name ...]`."""
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterable
 
 from tests.benchmarks import (
@@ -36,7 +33,7 @@ BENCHMARKS = {
     "paint": painting.first_paint,
     "device": device.against_the_cpu,
 }
-SHRINK = {"device"}
+OPTIONS = {"device": ("small",), "gain": ("methods",)}
 
 
 def show(title: str, rows: Iterable[dict[str, object]]) -> None:
@@ -50,7 +47,16 @@ def show(title: str, rows: Iterable[dict[str, object]]) -> None:
         print("| " + " | ".join(cells) + " |", flush=True)
 
 
+def asked() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"all of {', '.join(BENCHMARKS)} by default")
+    parser.add_argument("--small", action="store_true", help="shrink `device`, to see that it runs")
+    parser.add_argument("--methods", default=[], type=lambda keys: keys.split(","), help="keys, for `gain` alone")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    small, names = "--small" in sys.argv, [word for word in sys.argv[1:] if word != "--small"]
-    for name in names or BENCHMARKS:
-        show(name, BENCHMARKS[name](**({"small": True} if small and name in SHRINK else {})))
+    told = asked()
+    for name in told.names or BENCHMARKS:
+        show(name, BENCHMARKS[name](**{option: getattr(told, option) for option in OPTIONS.get(name, ())}))
