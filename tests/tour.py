@@ -31,11 +31,12 @@ DONE = "/^(Done|Stored result)/.test(document.querySelector('#mp-words .mp-said'
 # The moment of the last thing that a visitor did, on the clock of the page.
 ACTED = """for (const kind of ["pointerup", "click", "keydown", "change"])
   addEventListener(kind, () => (window.acted = performance.now()), true);"""
-# What a link has to bring back: experts, method and its numbers, place, accuracy, and the input that is explained.
+# What a link has to bring back: experts, method and its numbers, place, accuracy, the input that is explained, and what
+# tells the pinned runs apart.
 STATE = """JSON.stringify([
   ...document.querySelectorAll("#mp-experts input:checked, #mp-form-box input[type=number]")].map(e => e.value).concat(
   document.querySelector("#mp-method").value, [...document.querySelectorAll(".mp-where select")].map(e => e.value),
-  document.querySelector("#mp-headline b")?.textContent, document.querySelector("#mp-why h3")?.textContent))"""
+  ["#mp-headline b", "#mp-why h3", ".mp-verdict"].map(name => document.querySelector(name)?.textContent)))"""
 GRADIO = "**/assets/index-*.js"  # what the page is before its scripts have come
 STEPS = ("methods", "merge", "slider", "places", "drill", "own", "sweep", "compare")
 SEVEN = ((9, 8), (23, 8), (15, 26))
@@ -258,7 +259,8 @@ def shared(browser: Any, link: str, state: str, folder: Path) -> None:
     page.wait_for_function("document.querySelectorAll('.mp-pinned > b').length === 2")
     assert found["sent"] == found["found"], found
     page.wait_for_function(f"wanted => {STATE} === wanted", arg=state)
-    page.screenshot(path=folder / "10-shared.png")
+    page.wait_for_timeout(1500)
+    page.screenshot(path=folder / "10-shared.png", full_page=True)
 
 
 def main(folder: Path, address: str, sizes: str, steps: Collection[str]) -> None:
