@@ -13,13 +13,13 @@ SIZES = [(1, 3, 4, 5, 2), (3, 1, 7, 2, 4), (5, 4, 6, 3, 3)]  # inputs, tokens, n
 
 def drawn(inputs, tokens, n, m, experts, dtype=torch.float64):
     g = torch.Generator().manual_seed(inputs * n)
-    shapes = ((inputs, tokens, n), (inputs, experts), (experts, n, m))
+    shapes = ((inputs, tokens, n), (inputs, experts), (n, experts, m))
     return [torch.randn(*shape, generator=g, dtype=dtype) for shape in shapes]
 
 
 def naive(x, w, matrices):
     """Σ_t w_bt M_t for every input b by itself, then its product."""
-    own = [sum(w_bt * matrix for w_bt, matrix in zip(row, matrices, strict=True)) for row in w]
+    own = [sum(w_bt * matrix for w_bt, matrix in zip(row, matrices.unbind(1), strict=True)) for row in w]
     return torch.stack([x_b @ matrix for x_b, matrix in zip(x, own, strict=True)])
 
 

@@ -25,7 +25,7 @@ from ..maths.parts import LowRankPart, Part, SparsePart, dense
 from .prediction import Network
 from .whole_module import WholeModule
 
-BLENDED = 0.5
+BLENDED = 0.3
 """Numbers that a token is multiplied with, per number of matrices that are blended for its input first; measured."""
 
 
@@ -78,13 +78,13 @@ class DenseLinear(_Tensors):
         Weights that several tokens share blend the experts first, which takes T + N products of a number by a matrix
         instead of T N; weights of every token's own multiply all experts side by side.
         """
-        by_token, matrices = _by_token(w, x), self.weight.transpose(1, 2)
+        by_token, matrices = _by_token(w, x), self.weight.permute(2, 0, 1)  # (n, T, m)
         if w.ndim == 2 and len(w) == 1:
-            return x @ torch.tensordot(w[0], matrices, 1) + _vectors(self.bias, by_token)
+            return x @ (w[0] @ matrices) + _vectors(self.bias, by_token)
         if w.ndim == 2 and x.ndim == 3:
             return blend(x, w, matrices) + _vectors(self.bias, by_token)
-        weighted = (x.unsqueeze(-2) * by_token.unsqueeze(-1)).flatten(-2)  # (B, N, T·n)
-        return weighted @ matrices.reshape(-1, matrices.shape[-1]) + _vectors(self.bias, by_token)
+        weighted = (x.unsqueeze(-1) * by_token.unsqueeze(-2)).flatten(-2)  # (B, N, n·T)
+        return weighted @ matrices.flatten(0, 1) + _vectors(self.bias, by_token)
 
     @property
     def multiplied(self) -> float:
@@ -256,8 +256,8 @@ def _stacked(part: Part | None) -> Tensor | None:
 
 
 def _side_by_side(weight: Tensor) -> Tensor:
-    """Lay (T, m, n) out so that the experts side by side, (T · n, m), are a view."""
-    return weight.transpose(1, 2).contiguous().transpose(1, 2)
+    """Lay (T, m, n) out so that what all experts make of a number lies together, (n, T, m)."""
+    return weight.permute(2, 0, 1).contiguous().permute(1, 2, 0)
 
 
 @dataclass(frozen=True, eq=False)
