@@ -3,7 +3,7 @@
   const MergeScope = (window.MergeScope ||= {});
   const FONT = "Helvetica, Arial, sans-serif";
   const LEAST = 640; // pixels across; a phone saves the figure of a wider page
-  const GREY = "rgb(68, 68, 68)", INK = "#0b0e13";
+  const GREY = "rgb(68, 68, 68)";
   const SHARP = 2; // pixels of a PNG per pixel of the page
   const SIZE = 16, CAPITAL = 12, LINE = 21, EDGE = 12; // pixels of the heading: font, its capitals, line, margin
 
@@ -21,7 +21,7 @@
       layout.title = { text: lines.map(escaped).join("<br>"), font: { size: SIZE }, xref: "container", yref: "container", x: 0,
         y: 1 - (EDGE + CAPITAL) / layout.height, xanchor: "left", yanchor: "bottom", pad: { l: EDGE } };
       const drawn = await Plotly.toImage({ data, layout }, { format: "svg", width, height: layout.height, imageDataOnly: true });
-      const vector = "data:image/svg+xml," + encodeURIComponent(inked(drawn));
+      const vector = "data:image/svg+xml," + encodeURIComponent(inked(drawn, MergeScope.resolve("var(--ms-on-light)", paper)));
       return format === "svg" ? vector : await painted(vector, width, layout.height);
     } finally {
       paper.remove();
@@ -29,9 +29,9 @@
   };
 
   /* Plotly writes on light cells in a grey that is hard to read on teal; on the page a rule of panel.css says the same. */
-  function inked(svg) {
+  function inked(svg, ink) {
     const sheet = new DOMParser().parseFromString(svg, "image/svg+xml");
-    for (const text of sheet.querySelectorAll(".heatmap-label text")) if (text.style.fill === GREY) text.style.fill = INK;
+    for (const text of sheet.querySelectorAll(".heatmap-label text")) if (text.style.fill === GREY) text.style.fill = ink;
     return new XMLSerializer().serializeToString(sheet);
   }
 
