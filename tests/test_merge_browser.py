@@ -111,8 +111,8 @@ def test_a_drag_while_it_merges_frees_the_button(visit, bench):
     page.wait_for_function("document.querySelector('#mp-merge').disabled")
     page.locator("[data-owner=ties][data-name=scaling][type=range]").press("ArrowRight")
     bench.pause = 0.0
-    page.wait_for_function("!document.querySelector('#mp-merge').disabled", timeout=20_000)
-    assert page.locator("#mp-cancel").is_disabled()
+    idle = "!document.querySelector('#mp-merge').disabled && document.querySelector('#mp-cancel').disabled"
+    page.wait_for_function(idle, timeout=20_000)  # what was merged already is scored first
     merge(page)
 
 
