@@ -16,11 +16,13 @@ from merge_engine.runs import baselines as baselines_module
 from merge_engine.runs.baselines import Baselines
 from merge_engine.runs.content import suite_digest
 from merge_engine.runs.measuring import measure_steps
+from merge_engine.runs.publish import stored_lines
 from merge_engine.runs.recipe import Recipe
 from merge_engine.runs.results import Result, Results, TaskAccuracy, averages, cached_folder
 from merge_engine.runs.run import Protocol, recipe_for, run_steps
 from merge_engine.runs.table import TableRun, by_line, entries
 from merge_engine.runs.tuning import Merges, choose_steps, swept
+from merge_engine.suite import load_suite
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +138,26 @@ def test_a_result_ignores_keys_it_does_not_know(toy):
     assert Result.from_dict({**result.to_dict(), "added later": 1}).to_dict() == result.to_dict()
 
 
+def test_stored_averages_are_those_of_the_counts_to_every_place_shown():
+    suite = load_suite("pictures")
+    for line in stored_lines(suite).values():
+        for row in line.values():
+            exact = {task: _exact(given) for task, given in Result.from_dict(row).accuracy.items()}
+            found = averages(exact, [suite.task_of[e] for e in row["experts"]], suite.unseen)
+            for name, value in found.items():
+                assert row[name] is None or row[name] == pytest.approx(value, abs=1e-4), (row["name"], name)
+
+
+def _exact(given: TaskAccuracy) -> TaskAccuracy:
+    """Return accuracies that are whole numbers of pictures."""
+
+    def share(percent: float) -> float:
+        return 100 * round(percent * given.n / 100) / given.n
+
+    expert = None if given.expert is None else share(given.expert)
+    return TaskAccuracy(share(given.merged), expert, share(given.pretrained), given.n)
+
+
 @pytest.mark.parametrize("protocol", [{"split": "scor"}, {"split": "test"}, {"limit": 0}, {"limit": -3}])
 def test_a_wrong_protocol_is_refused(protocol):
     with pytest.raises(RecipeError):
@@ -180,12 +202,19 @@ def test_an_interrupted_table_goes_on_where_it_stopped(toy, monkeypatch):
     assert set(later.stored) >= {"average/default", "average/validation"}
     made: list[str] = []
     real = Merges.steps
-    monkeypatch.setattr(Merges, "steps", lambda self, recipe: made.append(recipe.method) or real(self, recipe))
+    monkeypatch.setattr(
+        Merges, "steps", lambda self, recipe: made.append(recipe.method) or real(self, recipe)
+    )
     rows = drive(later.steps(lines))
     assert "average" not in made
     names = [(row["name"], row["setting"]) for row in rows]
     assert names.count(("average", "validation")) == 0
-    assert [name for name, setting in names if setting == "default"] == ["average", "emr", "slerp", "task_arithmetic"]
+    assert [name for name, setting in names if setting == "default"] == [
+        "average",
+        "emr",
+        "slerp",
+        "task_arithmetic",
+    ]
     by_name = {row["name"]: row for row in rows}
     assert by_name["slerp"]["experts"] == list(toy.experts[:2])
     assert set(by_name["emr"]["accuracy"]) == set(toy.seen)
@@ -219,7 +248,9 @@ def test_a_table_is_measured_again_at_the_settings_it_chose(toy, monkeypatch):
     again = TableRun(toy, limit=6, validation=6, before=by_line(rows))
     again.forget()
     kept = ("name", "setting", "recipe", "tried", "average", "protocol")
-    assert [[row[k] for k in kept] for row in drive(again.steps(lines))] == [[row[k] for k in kept] for row in rows]
+    assert [[row[k] for k in kept] for row in drive(again.steps(lines))] == [
+        [row[k] for k in kept] for row in rows
+    ]
     again.forget()
 
 

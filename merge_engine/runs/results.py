@@ -304,5 +304,5 @@ def _mean(values: Any) -> float | None:
 
 
 def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Accuracies to a hundredth of a percent; the NAI, a ratio, to four places."""
-    return {k: round(v, 4 if k == "nai" else 2) if isinstance(v, float) else v for k, v in values.items()}
+    """Four places: what is shown to one place must not have been rounded to two before, 81.747 is 81.7."""
+    return {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
