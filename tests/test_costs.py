@@ -123,6 +123,22 @@ class TestCalibration:
         assert [found.calibrate(toy), found.calibrate(toy)] == [True, False]
         assert asked == ["toy"]
 
+    def test_of_two_measurements_the_faster_counts(self, toy):
+        measured = iter((Calibration(3.0, 1.0, 0.2), Calibration(2.0, 4.0, 0.1)))
+        found = Costs(SvdStore(folder=None), lambda suite, dtype: next(measured))
+        found.calibrate(toy)
+        assert found.passes("toy", 1) == 1.0
+        found.calibrate_again(toy)
+        assert found.passes("toy", 1) == 1.0
+        assert Calibration(3.0, 1.0, 0.2).faster(Calibration(2.0, 4.0, 0.1)) == Calibration(2.0, 1.0, 0.1)
+
+    def test_a_measurement_on_a_busy_machine_is_corrected(self, toy):
+        measured = iter((Calibration(3.0, 3.0, 0.2), Calibration(1.0, 1.0, 0.1)))
+        found = Costs(SvdStore(folder=None), lambda suite, dtype: next(measured))
+        found.calibrate(toy)
+        found.calibrate_again(toy)
+        assert found.passes("toy", 2) == 2.0
+
 
 @pytest.mark.usefixtures("toy_by_name")
 class TestSeconds:

@@ -28,6 +28,10 @@ class Calibration:
     live: float
     svd: float
 
+    def faster(self, other: Calibration) -> Calibration:
+        """Return the faster of both in everything: what else ran can only have made one of them slower."""
+        return Calibration(min(self.plain, other.plain), min(self.live, other.live), min(self.svd, other.svd))
+
 
 def calibrate(suite: Suite, dtype: torch.dtype, clock: Callable[[], float] = time.perf_counter) -> Calibration:
     """Time one forward of a few inputs in float32 and in `dtype`, and the SVD of the largest matrix of a block."""

@@ -77,6 +77,13 @@ class Costs:
             self._machine[suite.name] = self._calibrate(suite, live_dtype())
             return True
 
+    def calibrate_again(self, suite: Suite) -> None:
+        """Measure once more, and believe what was faster: at first a visitor's browser may have been starting."""
+        found = self._calibrate(suite, live_dtype())
+        with self._lock:
+            known = self._machine.get(suite.name, found)
+            self._machine[suite.name] = known.faster(found)
+
     def look_up(self, suite: Suite) -> None:
         """Look up which decompositions of a suite are kept, which takes longer than anything else about a cost."""
         for word in filter(None, EACH):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import plotly.graph_objects as go
 
@@ -19,12 +20,14 @@ from .weights.lenses import asks, draw_interference, focus_of, lens_steps
 from .workbench import Workbench
 
 LOG = logging.getLogger("mergescope")
+SETTLED = 30  # seconds until the browser that was opened with the page is idle
 
 
 def warm_up(bench: Workbench, opening: Opening) -> None:
     """Draw the first page, then open its suite: its backbone, its pretrained weights and its pictures.
 
-    Then time this machine. At last the process that makes maps compiles what it needs, at low priority.
+    Then time this machine, once more when all has settled. The process that makes maps compiles what it needs, at low
+    priority.
     """
     try:
         session = acts.first_session(tuple(suite_folders()), {})[0]
@@ -39,6 +42,10 @@ def warm_up(bench: Workbench, opening: Opening) -> None:
         bench.costs.look_up(suite)
         library.parts(session, None)
         bench.near.warm()
+        time.sleep(SETTLED)
+        while bench.busy:
+            time.sleep(1)
+        bench.costs.calibrate_again(suite)
     except MergeError as error:
         LOG.warning("%s", error)
 
