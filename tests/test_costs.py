@@ -127,17 +127,20 @@ class TestCalibration:
         measured = iter((Calibration(3.0, 1.0, 0.2), Calibration(2.0, 4.0, 0.1)))
         found = Costs(SvdStore(folder=None), lambda suite, dtype: next(measured))
         found.calibrate(toy)
-        assert found.passes("toy", 1) == 1.0
         found.calibrate_again(toy)
         assert found.passes("toy", 1) == 1.0
         assert Calibration(3.0, 1.0, 0.2).faster(Calibration(2.0, 4.0, 0.1)) == Calibration(2.0, 1.0, 0.1)
 
-    def test_a_measurement_on_a_busy_machine_is_corrected(self, toy):
-        measured = iter((Calibration(3.0, 3.0, 0.2), Calibration(1.0, 1.0, 0.1)))
+    @pytest.mark.usefixtures("toy_by_name")
+    def test_what_ran_on_a_busy_machine_still_takes_what_it_took(self, toy):
+        measured = iter((Calibration(4.0, 3.0, 0.2), Calibration(1.0, 1.5, 0.1)))
         found = Costs(SvdStore(folder=None), lambda suite, dtype: next(measured))
         found.calibrate(toy)
+        recipe = recipe_for(toy, "average")
+        found.note(recipe, 8.0, 600.0, 100)
         found.calibrate_again(toy)
-        assert found.passes("toy", 2) == 2.0
+        assert found.passes("toy", 2) == 3.0
+        assert found.seconds(recipe, pictures=100) == Seconds(8.0, 600.0)
 
 
 @pytest.mark.usefixtures("toy_by_name")

@@ -202,19 +202,12 @@ def test_an_interrupted_table_goes_on_where_it_stopped(toy, monkeypatch):
     assert set(later.stored) >= {"average/default", "average/validation"}
     made: list[str] = []
     real = Merges.steps
-    monkeypatch.setattr(
-        Merges, "steps", lambda self, recipe: made.append(recipe.method) or real(self, recipe)
-    )
+    monkeypatch.setattr(Merges, "steps", lambda self, recipe: made.append(recipe.method) or real(self, recipe))
     rows = drive(later.steps(lines))
     assert "average" not in made
     names = [(row["name"], row["setting"]) for row in rows]
     assert names.count(("average", "validation")) == 0
-    assert [name for name, setting in names if setting == "default"] == [
-        "average",
-        "emr",
-        "slerp",
-        "task_arithmetic",
-    ]
+    assert [name for name, setting in names if setting == "default"] == ["average", "emr", "slerp", "task_arithmetic"]
     by_name = {row["name"]: row for row in rows}
     assert by_name["slerp"]["experts"] == list(toy.experts[:2])
     assert set(by_name["emr"]["accuracy"]) == set(toy.seen)
@@ -248,9 +241,7 @@ def test_a_table_is_measured_again_at_the_settings_it_chose(toy, monkeypatch):
     again = TableRun(toy, limit=6, validation=6, before=by_line(rows))
     again.forget()
     kept = ("name", "setting", "recipe", "tried", "average", "protocol")
-    assert [[row[k] for k in kept] for row in drive(again.steps(lines))] == [
-        [row[k] for k in kept] for row in rows
-    ]
+    assert [[row[k] for k in kept] for row in drive(again.steps(lines))] == [[row[k] for k in kept] for row in rows]
     again.forget()
 
 
